@@ -1,0 +1,61 @@
+# The whole set-up is `make up` (run it) and `make test` (prove it).
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UNIT := tests/unit tests/contract tests/test_architecture.py tests/test_tidy.py tests/test_docs.py
+
+.DEFAULT_GOAL := help
+.PHONY: help up setup setup-run check format lint types imports unit test bench catalogue wheel peers clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+# Asked every time, for some thirty milliseconds: a folder that was moved, or whose Python is gone, is mended.
+.PHONY: $(VENV)/run.stamp $(VENV)/dev.stamp
+$(VENV)/run.stamp:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup.sh run
+
+$(VENV)/dev.stamp:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" sh scripts/setup.sh dev
+
+setup-run: $(VENV)/run.stamp
+
+setup: $(VENV)/dev.stamp  ## create .venv with everything the tests need
+
+up: $(VENV)/run.stamp  ## run one host and the simulator here, in the foreground
+	@exec $(BIN)/trunkline up $(ARGS)
+
+format: $(VENV)/dev.stamp  ## format the code in place
+	@$(BIN)/ruff format src tests bench scripts
+	@$(BIN)/ruff check --fix-only -q src tests bench scripts
+
+lint: $(VENV)/dev.stamp
+	@$(BIN)/ruff format --check src tests bench scripts
+	@$(BIN)/ruff check src tests bench scripts
+
+types: $(VENV)/dev.stamp
+	@$(BIN)/mypy
+
+imports: $(VENV)/dev.stamp
+	@$(BIN)/lint-imports
+
+unit: $(VENV)/dev.stamp
+	@$(BIN)/pytest -q $(UNIT)
+
+check: lint types imports unit  ## format, lint, types, imports and unit tests
+
+test: $(VENV)/dev.stamp  ## every test: unit, contract, and the whole system with real parts
+	@$(BIN)/pytest -q tests
+
+bench: $(VENV)/dev.stamp  ## measure one host, flushed, load and carrier included
+	@$(BIN)/python -m bench.messages $(ARGS)
+
+catalogue: $(VENV)/dev.stamp  ## make the operation catalogue anew from the published documents
+	@$(BIN)/python scripts/generate_catalogue.py
+
+wheel: $(VENV)/dev.stamp  ## build the wheel into dist/
+	@$(BIN)/python -m build --wheel --outdir dist .
+
+clean:
+	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache

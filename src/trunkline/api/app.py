@@ -1,0 +1,219 @@
+"""The API as an ASGI application: finds the operation, checks who asks, answers, and counts.
+
+Every refusal and every failure leaves through `_http`, which is why each answer has the same
+headers and each error the same shape. No log entry is made from a body or from credentials.
+"""
+
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from trunkline.api import catalogue
+from trunkline.api.answer import Answer
+from trunkline.api.arguments import ArgumentReader
+from trunkline.api.auth import authenticate
+from trunkline.api.errors import ApiError, not_found, not_implemented
+from trunkline.api.form import ClientGone, Fields, fields_of_body, fields_of_query, read_body
+from trunkline.api.metrics import ApiMetrics
+from trunkline.api.probes import PROBES
+from trunkline.api.request import Handler, Request
+from trunkline.api.resources import RESOURCES
+from trunkline.api.routes import Match, Routes
+from trunkline.api.services import ApiServices
+from trunkline.domain import sid
+from trunkline.domain.account import Account
+from trunkline.domain.errors import Code
+from trunkline.kernel import Deadline
+
+API_DEADLINE_S: Final = 10.0
+"""Clients wait 30 s (Node) or for ever (Python); what takes longer than this should be repeated."""
+
+UNKNOWN_OPERATION: Final = "unknown"
+
+_READS: Final[Mapping[str, str]] = {"HEAD": "GET"}
+"""HEAD is a GET whose body is not sent (RFC 9110 section 9.3.2)."""
+
+
+def create_app(services: ApiServices) -> ASGIApp:
+    """The API over `services`. Reads the catalogue: a few milliseconds."""
+    return _Api(services, catalogue.load(), RESOURCES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """An operation and, where it is implemented, how it is done."""
+
+    operation: catalogue.Operation
+    reader: ArgumentReader
+    handler: Handler | None
+
+
+class _Api:
+    def __init__(
+        self,
+        services: ApiServices,
+        known: catalogue.Catalogue,
+        handlers: Mapping[str, Handler],
+    ) -> None:
+        self._services = services
+        self._metrics = ApiMetrics(services.registry)
+        # Bound once: the lazy proxy that `get_logger` returns assembles a logger on every call.
+        self._log = structlog.get_logger("trunkline.api").bind()
+        self._routes: Final[Routes[_Endpoint]] = Routes(
+            (operation, _endpoint(known, operation, handlers.get(operation.name)))
+            for operation in known.operations
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "http":
+                await self._http(scope, receive, send)
+            case "lifespan":
+                await _lifespan(receive, send)
+            case "websocket":
+                await send({"type": "websocket.close", "code": 1000})
+            case other:
+                raise RuntimeError(f"the server speaks of a {other!r} connection, unknown to us")
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        clock = self._services.clock
+        started = clock.monotonic()
+        request_id = sid.sid_from_entropy(sid.REQUEST, self._services.entropy(16))
+        match = self._routes.match(scope["path"])
+        name = _name_at(match, scope)
+        try:
+            answer = await self._answer(match, scope, receive)
+        except ApiError as refusal:
+            answer = refusal.answer()
+        except ClientGone:
+            return
+        except Exception as failure:  # noqa: BLE001 - the edge: whatever it was, the client is told
+            answer = self._failure(failure, name, request_id)
+        duration_s = clock.monotonic() - started
+        self._metrics.answered(name, answer.http_status, duration_s)
+        self._note(name, answer.http_status, request_id, duration_s)
+        await _send(send, scope["method"], answer, request_id, duration_s)
+
+    async def _answer(
+        self, match: Match[_Endpoint] | None, scope: Scope, receive: Receive
+    ) -> Answer:
+        method: str = scope["method"]
+        probe = PROBES.get(scope["path"])
+        if probe is not None:
+            if method in ("GET", "HEAD"):
+                return await probe(self._services)
+            return _other_method(method, ("GET",))
+        if match is None:
+            raise not_found(scope["path"])
+        endpoint = match.by_method.get(_READS.get(method, method))
+        if endpoint is None:
+            return _other_method(method, match.by_method)
+        return await self._handle(endpoint, match.words, scope, receive)
+
+    async def _handle(
+        self, endpoint: _Endpoint, words: tuple[str, ...], scope: Scope, receive: Receive
+    ) -> Answer:
+        services = self._services
+        deadline = Deadline.after(API_DEADLINE_S, services.clock)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        account = authenticate(headers.get(b"authorization"), services.replica)
+        _check_owner(account, words, scope["path"])
+        if endpoint.handler is None:
+            raise not_implemented(f"The operation {endpoint.operation.name}")
+        fields = await _fields(endpoint.operation, scope, receive, headers)
+        request = Request(
+            operation=endpoint.operation,
+            account=account,
+            path=scope["path"],
+            words=words,
+            headers=headers,
+            fields=fields,
+            arguments=endpoint.reader.read(fields),
+            deadline=deadline,
+        )
+        return await endpoint.handler.run(request, services)
+
+    def _failure(self, failure: Exception, name: str, request_id: str) -> Answer:
+        # As text: a logger that renders exceptions itself may print local variables, tokens included.
+        stack = "".join(traceback.format_exception(failure))
+        self._log.error("api.failed", operation=name, request_id=request_id, stack=stack)
+        return ApiError(Code.INTERNAL, request_id=request_id).answer()
+
+    def _note(self, name: str, http_status: int, request_id: str, duration_s: float) -> None:
+        is_ours = http_status >= 500 and name not in PROBES
+        (self._log.warning if is_ours else self._log.debug)(
+            "api.answered",
+            operation=name,
+            http_status=http_status,
+            request_id=request_id,
+            duration_ms=round(duration_s * 1000.0, 3),
+        )
+
+
+def _endpoint(
+    known: catalogue.Catalogue, operation: catalogue.Operation, handler: Handler | None
+) -> _Endpoint:
+    codes = {} if handler is None else handler.codes
+    return _Endpoint(operation, ArgumentReader(known, operation, codes), handler)
+
+
+def _check_owner(account: Account, words: tuple[str, ...], path: str) -> None:
+    # Unlike Twilio: another account's path is 20404 whether that account exists or not (Twilio says
+    # 20003 or 20404). The credentials were right, and nobody learns which accounts there are.
+    if words and words[0] != account.sid:
+        raise not_found(path)
+
+
+def _name_at(match: Match[_Endpoint] | None, scope: Scope) -> str:
+    """What the request counts as: an operation, a probe, or neither."""
+    if scope["path"] in PROBES:
+        return str(scope["path"])
+    method: str = scope["method"]
+    endpoint = None if match is None else match.by_method.get(_READS.get(method, method))
+    return UNKNOWN_OPERATION if endpoint is None else endpoint.operation.name
+
+
+def _other_method(method: str, methods: Iterable[str]) -> Answer:
+    """The answer to OPTIONS, and the refusal of any method that is not in `methods`."""
+    also = {"OPTIONS", "HEAD"} if "GET" in methods else {"OPTIONS"}
+    names = ", ".join(sorted({*methods, *also}))
+    allow = ((b"allow", names.encode()),)
+    if method == "OPTIONS":
+        return Answer(200, b"", allow)
+    raise ApiError(Code.METHOD_NOT_ALLOWED, headers=allow, method=method, allowed=names)
+
+
+async def _fields(
+    operation: catalogue.Operation, scope: Scope, receive: Receive, headers: dict[bytes, bytes]
+) -> Fields:
+    if operation.method == "POST":
+        return fields_of_body(await read_body(receive, headers), headers)
+    return fields_of_query(scope["query_string"])
+
+
+async def _send(
+    send: Send, method: str, answer: Answer, request_id: str, duration_s: float
+) -> None:
+    headers = [
+        (b"content-type", answer.content_type),
+        (b"content-length", str(len(answer.body)).encode()),
+        (b"twilio-request-id", request_id.encode()),
+        (b"twilio-request-duration", f"{duration_s:.3f}".encode()),
+        *answer.headers,
+    ]
+    await send({"type": "http.response.start", "status": answer.http_status, "headers": headers})
+    body = b"" if method == "HEAD" else answer.body
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """Nothing starts or ends with the application: what it needs lives longer than it does."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

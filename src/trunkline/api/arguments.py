@@ -1,0 +1,198 @@
+"""Typed arguments: what a client sent, checked against the types of the catalogue.
+
+Names the operation does not have are ignored, as Twilio does. An empty value counts as not given.
+What is malformed is refused with a code of the resource's own where it has one, else with 20001.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from trunkline.api.catalogue import Catalogue, Operation, Place, Type
+from trunkline.api.errors import ApiError, invalid
+from trunkline.api.form import Fields
+from trunkline.api.moments import Span, span
+from trunkline.api.web_address import is_web_address
+from trunkline.domain.errors import Code
+from trunkline.domain.number import is_e164
+
+VALUES_MAX: Final = 100
+"""How many values one list parameter may have; each resource has a lower limit of its own."""
+
+Value = str | int | float | Span | tuple[str, ...]
+Reader = Callable[[str], Value | None]
+"""Makes a value of a text; None when the text is malformed."""
+
+
+class Arguments:
+    """The values that were given, each read under the type its parameter has."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self._values = values
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def text(self, name: str) -> str | None:
+        value = self._values.get(name)
+        return value if isinstance(value, str) else None
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self._values.get(name)
+        return value if isinstance(value, tuple) else ()
+
+    def integer(self, name: str) -> int | None:
+        value = self._values.get(name)
+        return value if isinstance(value, int) else None
+
+    def flag(self, name: str) -> bool | None:
+        value = self._values.get(name)
+        return value if isinstance(value, bool) else None
+
+    def span(self, name: str) -> Span | None:
+        value = self._values.get(name)
+        return value if isinstance(value, Span) else None
+
+    def given(self, names: Iterable[str]) -> Iterable[tuple[str, Value]]:
+        """Those of `names` that were given, with their values."""
+        return ((name, self._values[name]) for name in names if name in self._values)
+
+
+class ArgumentReader:
+    """Reads the arguments of one operation; made once, when the application is built."""
+
+    def __init__(
+        self, catalogue: Catalogue, operation: Operation, codes: Mapping[str, Code]
+    ) -> None:
+        place: Place = "form" if operation.method == "POST" else "query"
+        types = catalogue.types_of(operation, place)
+        self._readers: Final = {
+            name: _reader(each, catalogue, place) for name, each in types.items()
+        }
+        self._lists: Final = frozenset(n for n, each in types.items() if each.shape == "array")
+        self._codes: Final = codes
+
+    def read(self, fields: Fields) -> Arguments:
+        """Raises `ApiError` for the first malformed value."""
+        values: dict[str, Value] = {}
+        for name, texts in fields.items():
+            reader = self._readers.get(name)
+            if reader is None:
+                continue
+            if name in self._lists:
+                given = tuple(text for text in texts if text)
+                if len(given) > VALUES_MAX:
+                    raise invalid(name, f"it has more than {VALUES_MAX} values")
+                if any(reader(text) is None for text in given):
+                    raise self._malformed(name)
+                if given:
+                    values[name] = given
+            elif texts[-1]:
+                value = reader(texts[-1])
+                if value is None:
+                    raise self._malformed(name)
+                values[name] = value
+        return Arguments(values)
+
+    def _malformed(self, name: str) -> ApiError:
+        code = self._codes.get(name)
+        if code is None:
+            return invalid(name, "its form is wrong")
+        return ApiError(code, parameter=name)
+
+
+def phone_number(text: str) -> str | None:
+    """An E.164 number. A plus sign that was not escaped arrives as a space, and is meant."""
+    restored = with_plus(text)
+    return restored if is_e164(restored) else None
+
+
+def with_plus(text: str) -> str:
+    """`text`, with the plus sign that form decoding made a space of."""
+    return "+" + text[1:] if text.startswith(" ") and text[1:2].isdigit() else text
+
+
+def _reader(type_: Type, catalogue: Catalogue, place: Place) -> Reader:
+    if type_.items:
+        return _reader(catalogue.types[type_.items], catalogue, place)
+    if type_.format == "phone-number" and place == "query":
+        return with_plus  # what is searched for may be part of a number
+    match type_.shape:
+        case "integer":
+            return _integer_reader(type_.minimum, type_.maximum)
+        case "number":
+            return _number
+        case "boolean":
+            return _boolean
+        case _:
+            return _text_reader(type_)
+
+
+def _text_reader(type_: Type) -> Reader:
+    if type_.prefixes:
+        return _sid_reader(frozenset(type_.prefixes))
+    if type_.format == "http-method":
+        return _method_reader(frozenset(type_.words))
+    if type_.words:
+        return _word_reader(frozenset(type_.words))
+    return _BY_FORMAT.get(type_.format, _text)
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _web_address(text: str) -> str | None:
+    return text if is_web_address(text) else None
+
+
+def _boolean(text: str) -> bool | None:
+    return {"true": True, "false": False}.get(text.lower())
+
+
+def _number(text: str) -> float | None:
+    digits = text.removeprefix("-").replace(".", "", 1)
+    is_number = digits.isascii() and digits.isdigit() and len(digits) <= 15
+    return float(text) if is_number else None
+
+
+def _integer_reader(minimum: int | None, maximum: int | None) -> Reader:
+    def read(text: str) -> int | None:
+        digits = text.removeprefix("-")
+        # `int` alone would also take "1_000", " 7" and digits of other scripts.
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 15):
+            return None
+        number = int(text)
+        is_low = minimum is not None and number < minimum
+        is_high = maximum is not None and number > maximum
+        return None if is_low or is_high else number
+
+    return read
+
+
+def _sid_reader(prefixes: frozenset[str]) -> Reader:
+    return lambda text: text if is_sid_shaped(text, prefixes) else None
+
+
+def _word_reader(words: frozenset[str]) -> Reader:
+    return lambda text: text if text in words else None
+
+
+def _method_reader(words: frozenset[str]) -> Reader:
+    return lambda text: text.upper() if text.upper() in words else None
+
+
+def is_sid_shaped(text: str, prefixes: frozenset[str]) -> bool:
+    """The published pattern, which takes digits of either case."""
+    return len(text) == 34 and text[:2] in prefixes and _HEX.issuperset(text[2:])
+
+
+_HEX: Final = frozenset("0123456789abcdefABCDEF")
+
+_BY_FORMAT: Final[Mapping[str, Reader]] = {
+    "phone-number": phone_number,
+    "uri": _web_address,
+    "date": span,
+    "date-time": span,
+}

@@ -1,0 +1,51 @@
+"""Dates as the API writes and reads them: RFC 2822 out, ISO 8601 in, always in UTC.
+
+Written by hand because `+0000` is looked for literally by clients, and `email.utils` writes `-0000`
+or `GMT`; because `strftime` follows the locale; and because this runs three times a message.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+DAY_S: Final = 86_400.0
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = (
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+)
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+
+
+class Span(msgspec.Struct, frozen=True):
+    """What a written date covers, `start` inclusive and `end` exclusive, in seconds since the epoch."""
+
+    start: float
+    end: float
+
+
+def rfc_2822(seconds: float) -> str:
+    """Like `Thu, 24 Aug 2023 05:01:45 +0000`; fractions of a second are cut off."""
+    moment = datetime.fromtimestamp(int(seconds), UTC)
+    return (
+        f"{_DAYS[moment.weekday()]}, {moment.day:02} {_MONTHS[moment.month - 1]} {moment.year:04} "
+        f"{moment.hour:02}:{moment.minute:02}:{moment.second:02} +0000"
+    )
+
+
+def span(text: str) -> Span | None:
+    """What a date (that whole day) or a date and time (that second) covers; None if it is neither.
+
+    A time without an offset is UTC.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        start = float(int(moment.timestamp()))
+    except (ValueError, OverflowError):
+        return None
+    return Span(start, start + (DAY_S if _DATE.match(text) else 1.0))

@@ -1,0 +1,166 @@
+"""`trunkline phone`: be one of the simulator's handsets, from the command line."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlencode
+from urllib.request import Request, urlopen
+
+import typer
+
+DEFAULT_URL: Final = "http://127.0.0.1:8010"
+REQUEST_DEADLINE_S: Final = 5.0
+FOLLOW_WAIT_MS: Final = 20_000
+PAGE_MAX: Final = 1_000
+
+_Message = dict[str, Any]
+
+
+def command(
+    number: Annotated[str, typer.Argument(help="The handset, such as +15551234567.")],
+    to: Annotated[str | None, typer.Option("--to", help="Whom to send to.")] = None,
+    send: Annotated[str | None, typer.Option("--send", help="The text to send.")] = None,
+    media: Annotated[
+        list[str] | None,
+        typer.Option("--media", metavar="URL", help="The URL of a picture; may be repeated."),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Stay, and print what arrives.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    simulator: Annotated[
+        str | None,
+        typer.Option("--simulator", metavar="URL", help="The simulator; default: that of --data."),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option("--data", help="The data folder of the host whose simulator is meant.")
+    ] = Path("trunkline-data"),
+) -> None:
+    """Read what a simulated handset received, or send from it.
+
+    `trunkline phone +15551234567` prints its messages; with `--to NUMBER --send TEXT` it sends one.
+    """
+    if (send is None and not media) != (to is None):
+        raise typer.BadParameter("to send, give --to and --send together")
+    handset = _Handset(simulator or _url_of(data), number)
+    try:
+        if to is not None:
+            _send(handset, to, send or "", media or [], as_json=as_json)
+        if to is None or follow:
+            _read(handset, is_following=follow, as_json=as_json)
+    except _PhoneError as error:
+        typer.echo(f"trunkline phone: {error}", err=True)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+class _PhoneError(Exception):
+    """What to tell the person at the terminal."""
+
+
+class _Handset:
+    """The inspection API's view of one handset."""
+
+    def __init__(self, url: str, number: str) -> None:
+        self._url = url.rstrip("/")
+        if not self._url.startswith(("http://", "https://")):
+            raise typer.BadParameter(f"{url!r} is no http:// address: check --simulator")
+        self._messages = f"{self._url}/v1/handsets/{quote(number, safe='')}/messages"
+
+    def messages(self, *, after: int, wait_ms: int) -> list[_Message]:
+        query = urlencode({"after": after, "limit": PAGE_MAX, "wait_ms": wait_ms})
+        bound_s = REQUEST_DEADLINE_S + wait_ms / 1000.0
+        found = self._answer(Request(f"{self._messages}?{query}"), bound_s)  # noqa: S310 - http only
+        if not isinstance(found, list):
+            raise _PhoneError(f"{self._url} did not answer like a simulator: check --simulator")
+        return found
+
+    def send(self, to: str, text: str, media: list[str]) -> str:
+        body = json.dumps({"to": to, "body": text, "media_urls": media}).encode()
+        request = Request(self._messages, data=body, method="POST")  # noqa: S310 - http only
+        request.add_header("Content-Type", "application/json")
+        answer = self._answer(request, REQUEST_DEADLINE_S)
+        if not isinstance(answer, dict):
+            raise _PhoneError(f"{self._url} did not answer like a simulator: check --simulator")
+        return str(answer.get("message_id", ""))
+
+    def _answer(self, request: Request, bound_s: float) -> object:
+        try:
+            with urlopen(request, timeout=bound_s) as response:  # noqa: S310 - http only, see above
+                answer: object = json.loads(response.read())
+                return answer
+        except HTTPError as error:
+            raise _PhoneError(_refusal(error, self._url)) from error
+        except (URLError, OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", error)
+            raise _PhoneError(
+                f"no simulator answers at {self._url} ({reason}): start one with "
+                "`trunkline up` or `trunkline simulator`, or name it with --simulator URL"
+            ) from error
+        except ValueError as error:
+            raise _PhoneError(
+                f"{self._url} did not answer like a simulator: check --simulator"
+            ) from error
+
+
+def _url_of(data: Path) -> str:
+    from trunkline.host.layout import simulator_url_of
+
+    return simulator_url_of(data) or DEFAULT_URL
+
+
+def _refusal(error: HTTPError, url: str) -> str:
+    try:
+        told = json.loads(error.read())
+    except ValueError:
+        told = None
+    if isinstance(told, dict) and "error" in told:
+        return f"the simulator refused: {told['error']}"
+    return f"{url} answered {error.code}: check that --simulator names a simulator"
+
+
+def _send(handset: _Handset, to: str, text: str, media: list[str], *, as_json: bool) -> None:
+    message_id = handset.send(to, text, media)
+    typer.echo(json.dumps({"message_id": message_id}) if as_json else f"sent as {message_id}")
+
+
+def _read(handset: _Handset, *, is_following: bool, as_json: bool) -> None:
+    is_empty = True
+    for message in _arriving(handset, is_following=is_following):
+        is_empty = False
+        if as_json:
+            typer.echo(json.dumps(message, ensure_ascii=False))
+        else:
+            _print(message)
+    if is_empty and not as_json:
+        typer.echo("nothing received yet")
+
+
+def _arriving(handset: _Handset, *, is_following: bool) -> Iterator[_Message]:
+    """All messages, oldest first, and with `is_following` those to come, until interrupted."""
+    last = 0
+    page = handset.messages(after=last, wait_ms=0)
+    while page or is_following:
+        yield from page
+        last = page[-1]["n"] if page else last
+        page = handset.messages(after=last, wait_ms=FOLLOW_WAIT_MS if is_following else 0)
+
+
+def _print(message: _Message) -> None:
+    from datetime import UTC, datetime
+
+    from rich.console import Console
+    from rich.text import Text
+
+    when = datetime.fromtimestamp(message["at"], UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    line = Text(f"{when}  ", style="dim")
+    line.append(str(message["from"]), style="bold")
+    if message["possible_duplicate"]:
+        line.append("  (may be a repeat)", style="yellow")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(line)
+    console.print(Text(f"  {message['body']}"))
+    for url in message["media_urls"]:
+        console.print(Text(f"  {url}", style="dim"))

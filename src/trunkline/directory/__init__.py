@@ -1,0 +1,1 @@
+"""What exists and who owns it: accounts and telephone numbers."""

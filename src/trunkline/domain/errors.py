@@ -1,0 +1,125 @@
+"""Every error the API may answer or write on a message: the code, its HTTP status, and our words.
+
+The codes are those that programs written for Twilio know; the sentences are ours. `explain` fills
+a sentence in. No sentence ever repeats what a client sent, except names that are known to us.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+
+class Code(IntEnum):
+    """Codes of refused requests, named after what is wrong."""
+
+    PARAMETER_INVALID = 20001
+    AUTHENTICATION_FAILED = 20003
+    METHOD_NOT_ALLOWED = 20004
+    NOT_FOUND = 20404
+    TIMED_OUT = 20408
+    BODY_TOO_LARGE = 20413
+    MEDIA_TYPE_UNSUPPORTED = 20415
+    KEY_REUSED = 20422
+    INTERNAL = 20500
+    NOT_IMPLEMENTED = 20501
+    UNAVAILABLE = 20503
+    RECIPIENT_INVALID = 21211
+    SENDER_INVALID = 21212
+    SENDER_IS_RECIPIENT = 21266
+    URL_INVALID = 21402
+    NUMBER_INVALID = 21421
+    NUMBER_TAKEN = 21422
+    NUMBER_NONE_IN_AREA = 21452
+    BODY_MISSING = 21602
+    SENDER_MISSING = 21603
+    RECIPIENT_MISSING = 21604
+    STATUS_CALLBACK_INVALID = 21609
+    BODY_TOO_LONG = 21617
+    MEDIA_URL_INVALID = 21620
+    MEDIA_TOO_MANY = 21623
+    SENDER_NOT_OWNED = 21659
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An HTTP status and a sentence, in which `{name}` stands for a field."""
+
+    http_status: int
+    sentence: str
+
+
+FAULTS: Final[Mapping[Code, Fault]] = {
+    Code.PARAMETER_INVALID: Fault(400, "The parameter '{parameter}' is not valid: {reason}."),
+    Code.AUTHENTICATION_FAILED: Fault(
+        401, "Authentication failed: send the account SID and its auth token with HTTP Basic."
+    ),
+    Code.METHOD_NOT_ALLOWED: Fault(405, "This resource does not answer {method}; use {allowed}."),
+    Code.NOT_FOUND: Fault(404, "The requested resource {path} was not found"),
+    Code.TIMED_OUT: Fault(408, "The request body did not arrive within {seconds} seconds."),
+    Code.BODY_TOO_LARGE: Fault(413, "The request body is larger than {bytes_max} bytes."),
+    Code.MEDIA_TYPE_UNSUPPORTED: Fault(
+        415, "The request body must be application/x-www-form-urlencoded, in UTF-8."
+    ),
+    Code.KEY_REUSED: Fault(
+        422,
+        "The idempotency key already names {sid}, which was created with other parameters. "
+        "Use a new key for a new request.",
+    ),
+    Code.INTERNAL: Fault(
+        500, "An internal error occurred. Quote request {request_id} to report it."
+    ),
+    Code.NOT_IMPLEMENTED: Fault(501, "{what} is not implemented here yet; nothing was done."),
+    Code.UNAVAILABLE: Fault(503, "{reason}"),
+    Code.RECIPIENT_INVALID: Fault(
+        400, "'To' is not a phone number in E.164 form, like +15551234567."
+    ),
+    Code.SENDER_INVALID: Fault(
+        400, "'From' is not a phone number in E.164 form, like +15551234567."
+    ),
+    Code.SENDER_IS_RECIPIENT: Fault(400, "'To' and 'From' are the same number."),
+    Code.URL_INVALID: Fault(400, "'{parameter}' is not an absolute http or https URL."),
+    Code.NUMBER_INVALID: Fault(
+        400, "'PhoneNumber' is not a phone number in E.164 form, like +15551234567."
+    ),
+    Code.NUMBER_TAKEN: Fault(400, "The phone number is not available."),
+    Code.NUMBER_NONE_IN_AREA: Fault(400, "No phone number is available in that area code."),
+    Code.BODY_MISSING: Fault(400, "A message needs a 'Body' or a 'MediaUrl'."),
+    Code.SENDER_MISSING: Fault(400, "A message needs a 'From' phone number."),
+    Code.RECIPIENT_MISSING: Fault(400, "A message needs a 'To' phone number."),
+    Code.STATUS_CALLBACK_INVALID: Fault(
+        400, "'StatusCallback' is not an absolute http or https URL."
+    ),
+    Code.BODY_TOO_LONG: Fault(400, "'Body' is longer than {characters_max} characters."),
+    Code.MEDIA_URL_INVALID: Fault(400, "A 'MediaUrl' is not an absolute http or https URL."),
+    Code.MEDIA_TOO_MANY: Fault(400, "A message carries at most {items_max} 'MediaUrl'."),
+    Code.SENDER_NOT_OWNED: Fault(400, "'From' is not a phone number of this account."),
+}
+
+DELIVERY: Final[Mapping[int, str]] = {
+    30001: "The queue was full",
+    30002: "The account was suspended before the message was sent",
+    30003: "The handset could not be reached",
+    30004: "The recipient or the carrier blocked the message",
+    30005: "The recipient's number is unknown or no longer in service",
+    30006: "The recipient is a landline or its carrier cannot be reached",
+    30007: "The carrier filtered the message",
+    30008: "The carrier gave no reason",
+    30009: "A segment of the message did not arrive",
+    30010: "The message cost more than its price limit",
+    30011: "The recipient's network does not take media",
+    30012: "The validity period was too short",
+    30034: "The sender is not registered with the recipient's carriers",
+    30036: "The validity period passed before the message could be sent",
+}
+"""What a message's `error_code` means, for its `error_message`."""
+
+
+def explain(code: Code, fields: Mapping[str, str | int]) -> str:
+    """The sentence of `code` with `fields` in it. Fields are data and are never format strings."""
+    return FAULTS[code].sentence.format_map(fields)
+
+
+def explain_delivery(error_code: int | None) -> str | None:
+    """A sentence for a message's error code; none without a code, or for one unknown to us."""
+    return None if error_code is None else DELIVERY.get(error_code)

@@ -1,0 +1,184 @@
+"""What can happen to a resource, as data: the bodies of the log's events.
+
+Each is a frozen struct whose fields may only ever be appended to, with defaults, so that an old
+log is read by new code. Times are seconds since the epoch.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Anything that may stand in an event's `data`."""
+
+
+class MessageCreated(Body, frozen=True, kw_only=True):
+    """An outbound message was accepted. `fingerprint` tells a repeat of a key from another use."""
+
+    sid: str
+    sender: str
+    recipient: str
+    text: str
+    media_urls: tuple[str, ...] = ()
+    direction: str = "outbound-api"
+    status_callback: str | None = None
+    messaging_service_sid: str | None = None
+    validity_s: int = 36_000
+    num_segments: int = 1
+    fingerprint: str = ""
+
+
+class MessageReceived(Body, frozen=True, kw_only=True):
+    """An inbound message was taken from a carrier."""
+
+    sid: str
+    sender: str
+    recipient: str
+    text: str
+    media_urls: tuple[str, ...] = ()
+    num_segments: int = 1
+    carrier: str = ""
+    carrier_message_id: str = ""
+
+
+class Claimed(Body, frozen=True, kw_only=True):
+    """Attempt `attempt` belongs to the task `nonce` of the process `lease`. `is_resend` when an
+    earlier attempt is ambiguous."""
+
+    attempt: int
+    nonce: str
+    lease: str
+    carrier: str
+    is_resend: bool = False
+
+
+class HandedOver(Body, frozen=True, kw_only=True):
+    """The carrier took the message."""
+
+    attempt: int
+    carrier: str
+    carrier_message_id: str
+
+
+class Refused(Body, frozen=True, kw_only=True):
+    """The carrier, or we, said a final no. `error_code` is Twilio's."""
+
+    attempt: int
+    error_code: int
+    reason: str = ""
+
+
+class Returned(Body, frozen=True, kw_only=True):
+    """The attempt surely did not leave; the message may be claimed again. `is_resend` as before."""
+
+    attempt: int
+    reason: str = ""
+    is_resend: bool = False
+
+
+class Ambiguous(Body, frozen=True, kw_only=True):
+    """Whether the attempt reached the carrier cannot be known."""
+
+    attempt: int
+    reason: str = ""
+    is_held: bool = False
+
+
+class Receipt(Body, frozen=True, kw_only=True):
+    """A carrier's word about a message it took: `delivered`, `undelivered` or `failed`."""
+
+    status: str
+    carrier: str
+    carrier_message_id: str
+    error_code: int | None = None
+
+
+class Told(Body, frozen=True, kw_only=True):
+    """The customer's webhook was told `status`, or we gave up telling (`is_given_up`)."""
+
+    status: str
+    attempts: int
+    http_status: int | None = None
+    is_given_up: bool = False
+
+
+class NumberOwned(Body, frozen=True, kw_only=True):
+    """An account owns a telephone number, and says what to do with what arrives there."""
+
+    sid: str
+    phone_number: str
+    friendly_name: str
+    sms_url: str = ""
+    sms_method: str = "POST"
+    sms_fallback_url: str = ""
+    sms_fallback_method: str = "POST"
+    status_callback: str = ""
+    status_callback_method: str = "POST"
+    voice_url: str = ""
+    voice_method: str = "POST"
+    voice_fallback_url: str = ""
+    voice_fallback_method: str = "POST"
+
+
+class AccountOpened(Body, frozen=True, kw_only=True):
+    """An account exists, with the token it authenticates with and its webhooks are signed with."""
+
+    sid: str
+    friendly_name: str
+    auth_token: str
+
+
+class Tombstone(Body, frozen=True, kw_only=True):
+    """This register is closed: the copy in shard `for_shard` is the true one."""
+
+    for_shard: int
+
+
+class Kind(StrEnum):
+    """The kinds of resource; the third word of an event's subject."""
+
+    MESSAGE = "message"
+    INBOUND = "inbound"
+    NUMBER = "number"
+    ACCOUNT = "account"
+
+
+class Type(StrEnum):
+    """The types of event. Those of a chain are written by compare-and-set, one behind the other."""
+
+    ORIGINAL = "original"
+    TOMBSTONE = "tombstone"
+    CLAIM = "claim"
+    OUTCOME = "outcome"
+    REFUSAL = "refusal"
+    RETURN = "return"
+    AMBIGUOUS = "ambiguous"
+    RECEIPT = "receipt"
+    TOLD = "told"
+
+
+_ORIGINALS: Final[Mapping[Kind, type[Body]]] = {
+    Kind.MESSAGE: MessageCreated,
+    Kind.INBOUND: MessageReceived,
+    Kind.NUMBER: NumberOwned,
+    Kind.ACCOUNT: AccountOpened,
+}
+
+_LATER: Final[Mapping[Type, type[Body]]] = {
+    Type.TOMBSTONE: Tombstone,
+    Type.CLAIM: Claimed,
+    Type.OUTCOME: HandedOver,
+    Type.REFUSAL: Refused,
+    Type.RETURN: Returned,
+    Type.AMBIGUOUS: Ambiguous,
+    Type.RECEIPT: Receipt,
+    Type.TOLD: Told,
+}
+
+
+def body_type(kind: Kind, type_: Type) -> type[Body]:
+    """The struct that stands in the `data` of an event of this kind and type."""
+    return _ORIGINALS[kind] if type_ is Type.ORIGINAL else _LATER[type_]

@@ -1,0 +1,158 @@
+"""A message as everybody reads it: the fold of its events.
+
+`fold` is commutative, associative and idempotent, so any host may have seen the events in any
+order, any number of times. Every field is a join: the original with the lowest position, the
+furthest open status, the earliest final one, the union of the flags.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from trunkline.domain.events import (
+    Ambiguous,
+    Body,
+    Claimed,
+    HandedOver,
+    MessageCreated,
+    MessageReceived,
+    Receipt,
+    Refused,
+    Told,
+)
+from trunkline.domain.status import FINAL, Status, rank
+
+Moment = tuple[float, str]
+"""When an event happened and its id: a total order among events."""
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """A final status and what came with it; the earliest wins."""
+
+    at: float
+    event_id: str
+    status: Status
+    error_code: int | None = None
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One message, inbound or outbound. Without an `original` only later events are known yet."""
+
+    sid: str = ""
+    account: str = ""
+    original: MessageCreated | None = None
+    received: MessageReceived | None = None
+    position: int = 1_000_000
+    created_at: float = 0.0
+    updated_at: float = 0.0
+    sent_at: float | None = None
+    open_status: Status = Status.QUEUED
+    ending: Ending | None = None
+    carrier: str = ""
+    carrier_message_id: str = ""
+    attempts: int = 0
+    ambiguous: frozenset[int] = frozenset()
+    told: frozenset[Status] = frozenset()
+
+    @property
+    def status(self) -> Status:
+        """What the API answers."""
+        if self.received is not None:
+            return Status.RECEIVED
+        return self.ending.status if self.ending else self.open_status
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its original has been seen; until then it is not shown."""
+        return self.original is not None or self.received is not None
+
+
+def fold(message: Message, body: Body, *, at: float, event_id: str, position: int) -> Message:
+    """`message` with one more event in it. Bodies of other kinds leave it as it is."""
+    joined = _JOINS.get(type(body))
+    if joined is None:
+        return message
+    changes = joined(message, body, (at, event_id), position)
+    changes["updated_at"] = max(message.updated_at, at)
+    return msgspec.structs.replace(message, **changes)
+
+
+_Changes = dict[str, Any]
+
+
+def _created(message: Message, body: MessageCreated, moment: Moment, position: int) -> _Changes:
+    if message.original is not None and position >= message.position:
+        return {}  # a duplicate still counts as the latest sign of it, in whatever order they come
+    return {"original": body, "sid": body.sid, "position": position, "created_at": moment[0]}
+
+
+def _received(message: Message, body: MessageReceived, moment: Moment, position: int) -> _Changes:
+    if message.received is not None and position >= message.position:
+        return {}  # a duplicate still counts as the latest sign of it, in whatever order they come
+    return {"received": body, "sid": body.sid, "position": position, "created_at": moment[0]}
+
+
+def _claimed(message: Message, body: Claimed, moment: Moment, position: int) -> _Changes:
+    del moment, position
+    return {
+        "open_status": max(message.open_status, Status.SENDING, key=rank),
+        "attempts": max(message.attempts, body.attempt),
+    }
+
+
+def _handed_over(message: Message, body: HandedOver, moment: Moment, position: int) -> _Changes:
+    del position
+    carried = max(
+        (message.carrier, message.carrier_message_id), (body.carrier, body.carrier_message_id)
+    )
+    return {
+        "open_status": max(message.open_status, Status.SENT, key=rank),
+        "sent_at": moment[0] if message.sent_at is None else min(message.sent_at, moment[0]),
+        "attempts": max(message.attempts, body.attempt),
+        "carrier": carried[0],
+        "carrier_message_id": carried[1],
+    }
+
+
+def _refused(message: Message, body: Refused, moment: Moment, position: int) -> _Changes:
+    del position
+    return _ended(message, Ending(*moment, Status.FAILED, body.error_code))
+
+
+def _receipt(message: Message, body: Receipt, moment: Moment, position: int) -> _Changes:
+    del position
+    status = Status(body.status)
+    if status not in FINAL:
+        return {"open_status": max(message.open_status, status, key=rank)}
+    return _ended(message, Ending(*moment, status, body.error_code))
+
+
+def _ambiguous(message: Message, body: Ambiguous, moment: Moment, position: int) -> _Changes:
+    del moment, position
+    return {"ambiguous": message.ambiguous | {body.attempt}}
+
+
+def _told(message: Message, body: Told, moment: Moment, position: int) -> _Changes:
+    del moment, position
+    return {"told": message.told | {Status(body.status)}}
+
+
+def _ended(message: Message, ending: Ending) -> _Changes:
+    known = message.ending
+    earliest = (
+        ending if known is None else min(known, ending, key=lambda end: (end.at, end.event_id))
+    )
+    return {"ending": earliest}
+
+
+_JOINS: Final[Mapping[type[Body], Callable[..., _Changes]]] = {
+    MessageCreated: _created,
+    MessageReceived: _received,
+    Claimed: _claimed,
+    HandedOver: _handed_over,
+    Refused: _refused,
+    Receipt: _receipt,
+    Ambiguous: _ambiguous,
+    Told: _told,
+}

@@ -1,0 +1,1 @@
+"""One host: its configuration, its data folder, its processes, and the one place that wires them."""

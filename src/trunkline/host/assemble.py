@@ -1,0 +1,250 @@
+"""The composition root: the only place where concrete engines, carriers and services meet.
+
+`assemble` builds the services that one process runs, over a log that is already open. Which
+services share a process is a setting; nothing here knows or cares how many processes there are.
+"""
+
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import prometheus_client
+from starlette.types import ASGIApp
+
+from trunkline.api.app import create_app
+from trunkline.api.services import ApiServices
+from trunkline.directory.numbers import Numbers
+from trunkline.domain.ports import Entropy
+from trunkline.host import gauges
+from trunkline.host.config import Settings
+from trunkline.host.layout import Layout
+from trunkline.host.leases import FileLeases
+from trunkline.kernel import Clock
+from trunkline.log.append import ShardHealth
+from trunkline.log.author import Author
+from trunkline.log.interface import Log
+from trunkline.messaging import dispatch, receipts
+from trunkline.messaging.accept import Acceptor
+from trunkline.messaging.callbacks import StatusCallbacks
+from trunkline.messaging.carriers import CARRIERS
+from trunkline.messaging.carriers.simulated import SimulatedCarrier
+from trunkline.messaging.dispatch import Dispatcher, OnAmbiguous
+from trunkline.messaging.inbound import Inbound
+from trunkline.messaging.lookup import MessageLookup
+from trunkline.messaging.receipts import Receipts
+from trunkline.messaging.record import EventRecorder
+from trunkline.replica.progress import Progress
+from trunkline.replica.projector import Projector
+from trunkline.replica.queries import Replica
+from trunkline.webhooks.client import WebhookClient
+
+_WORKERS: Final = ("dispatch", "receipts", "webhooks", "inbound")
+
+CARRIER_NAME: Final = "simulated"
+
+
+class Service(Protocol):
+    """Something that runs until it is drained or cancelled."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def run(self) -> None: ...
+
+    def drain(self) -> None:
+        """Take nothing new; `run` returns when what is in hand is settled."""
+
+
+class Support(Protocol):
+    """Something that runs until it is cancelled."""
+
+    async def run(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What every service of a process is built from."""
+
+    settings: Settings
+    layout: Layout
+    cluster: str
+    log: Log
+    clock: Clock
+    entropy: Entropy
+    rng: random.Random
+    registry: prometheus_client.CollectorRegistry
+
+    @property
+    def author(self) -> Author:
+        return Author(self.settings.host.name, self.clock, self.entropy)
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """The parts of one process. `supports` are what the services lean on: they run for longer, and
+    are cancelled when the services have ended. `app` is there where the process has the API."""
+
+    services: tuple[Service, ...]
+    supports: tuple[Support, ...]
+    progress: Progress
+    app: ASGIApp | None
+
+
+@contextlib.asynccontextmanager
+async def assemble(
+    context: Context, names: Sequence[str], *, readiness: Callable[[], list[str]]
+) -> AsyncIterator[Assembly]:
+    """Build the services `names`; on leaving, everything that was opened is closed.
+
+    The projector, where it is one of them, is open and not yet running; where it is not, the parent
+    process has made sure that there is a copy to read.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        path = context.layout.replica
+        progress = Progress(context.layout.progress, shards=context.log.shards, clock=context.clock)
+        stack.callback(progress.close)
+        supports: list[Support] = []
+        if "projector" in names:
+            projector = Projector(
+                context.log, path, progress, cluster=context.cluster, clock=context.clock
+            )
+            await projector.open()
+            supports.append(projector)
+        replica = Replica(path, progress)
+        stack.callback(replica.close)
+        gauges.watch(context.registry, replica)
+        builder = _Builder(context, replica, stack)
+        services = tuple(builder.build(name) for name in _WORKERS if name in names)
+        app = builder.api(readiness) if "api" in names else None
+        yield Assembly(services, (*supports, *builder.links), progress, app)
+
+
+class _Builder:
+    """Builds services, each part once for the process."""
+
+    def __init__(
+        self, context: Context, replica: Replica, stack: contextlib.AsyncExitStack
+    ) -> None:
+        self._context = context
+        self._replica = replica
+        self._stack = stack
+        self._health = ShardHealth(context.clock)
+        self._recorder = EventRecorder(context.log, author=context.author)
+        self._carrier: SimulatedCarrier | None = None
+        self.links: list[Support] = []
+        self._client: WebhookClient | None = None
+
+    def api(self, readiness: Callable[[], list[str]]) -> ASGIApp:
+        context = self._context
+        return create_app(
+            ApiServices(
+                acceptor=self._acceptor(),
+                numbers=Numbers(context.log, self._replica, author=context.author),
+                replica=self._replica,
+                lookup=MessageLookup(context.log),
+                clock=context.clock,
+                entropy=context.entropy,
+                registry=context.registry,
+                readiness=readiness,
+            )
+        )
+
+    def build(self, name: str) -> Service:
+        match name:
+            case "dispatch":
+                return self._dispatcher()
+            case "receipts":
+                return self._receipts()
+            case "webhooks":
+                return self._webhooks()
+            case "inbound":
+                return self._inbound()
+            case _:
+                raise ValueError(f"there is no service {name!r}")
+
+    def _acceptor(self) -> Acceptor:
+        context = self._context
+        return Acceptor(context.log, self._replica, self._health, context.author)
+
+    def _dispatcher(self) -> Dispatcher:
+        context = self._context
+        leases = FileLeases(
+            context.layout.leases, host=context.settings.host.name, entropy=context.entropy
+        )
+        self._stack.callback(leases.close)
+        counter = gauges.counters(context.registry)
+        return Dispatcher(
+            log=context.log,
+            carrier=self._link(),
+            on_ambiguous=OnAmbiguous(context.settings.carrier.on_ambiguous),
+            leases=leases,
+            counters=dispatch.Counters(
+                handed_over=counter("handed_over", "Messages a carrier took."),
+                refused=counter("refused", "Messages a carrier refused for good."),
+                returned=counter("returned", "Hand-overs that surely did not leave."),
+                ambiguous=counter("ambiguous", "Hand-overs of which nobody knows the outcome."),
+                held=counter("held", "Messages held because their original is late."),
+            ),
+            author=context.author,
+        )
+
+    def _receipts(self) -> Receipts:
+        context = self._context
+        counter = gauges.counters(context.registry)
+        return Receipts(
+            log=context.log,
+            carrier=self._link(),
+            replica=self._replica,
+            recorder=self._recorder,
+            health=self._health,
+            counters=receipts.Counters(
+                receipts=counter("receipts", "Receipts written down."),
+                inbound=counter("inbound", "Inbound messages written down."),
+                unmatched=counter("unmatched", "Receipts and inbound messages nobody owns."),
+            ),
+            author=context.author,
+        )
+
+    def _webhooks(self) -> Service:
+        return StatusCallbacks(
+            log=self._context.log,
+            replica=self._replica,
+            client=self._webhook_client(),
+            recorder=self._recorder,
+            clock=self._context.clock,
+            rng=self._context.rng,
+        )
+
+    def _inbound(self) -> Service:
+        return Inbound(
+            log=self._context.log,
+            replica=self._replica,
+            client=self._webhook_client(),
+            acceptor=self._acceptor(),
+            clock=self._context.clock,
+            rng=self._context.rng,
+        )
+
+    def _link(self) -> SimulatedCarrier:
+        """The process's link to the carrier."""
+        if self._carrier is None:
+            context, settings = self._context, self._context.settings
+            self._carrier = CARRIERS[CARRIER_NAME](
+                name=CARRIER_NAME,
+                url=settings.carrier.url,
+                bind=settings.host.name,
+                window=settings.carrier.window,
+                clock=context.clock,
+                rng=context.rng,
+            )
+            self.links.append(self._carrier)
+            self._stack.push_async_callback(self._carrier.close)
+        return self._carrier
+
+    def _webhook_client(self) -> WebhookClient:
+        if self._client is None:
+            self._client = WebhookClient(clock=self._context.clock, rng=self._context.rng)
+            self._stack.push_async_callback(self._client.close)
+        return self._client

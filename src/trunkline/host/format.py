@@ -1,0 +1,125 @@
+"""`format.json`: what wrote a data folder, checked before anything opens the log in it.
+
+A store opened by an engine in another mode can be erased as orphaned, and another number of shards
+would make every fence look in the wrong place; so any difference is refused, and nothing changed.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from trunkline.domain.ports import Entropy
+from trunkline.host import durable
+from trunkline.host.layout import Layout
+from trunkline.host.refusal import FormatError
+from trunkline.log.shards import HASH_NAME, SHARDS
+from trunkline.version import __version__
+
+PRODUCT: Final = "trunkline"
+FORMAT: Final = 1
+MODE: Final = "single"
+
+_CLUSTER: Final = re.compile(r"[0-9a-f]{32}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """`cluster` names the body of data: hosts of one cluster have it in common."""
+
+    cluster: str
+    product: str = PRODUCT
+    format: int = FORMAT
+    mode: str = MODE
+    shards: int = SHARDS
+    hash: str = HASH_NAME
+    created_by: str = __version__
+
+
+def born(entropy: Entropy) -> Format:
+    """The format of a new data folder."""
+    return Format(cluster=entropy(16).hex())
+
+
+def write(layout: Layout, found: Format) -> None:
+    durable.write_file(layout.format, json.dumps(asdict(found), indent=1).encode() + b"\n")
+
+
+def read(layout: Layout) -> Format | None:
+    """The folder's format, or None if nothing has been kept in it yet.
+
+    Raises `FormatError` for a folder this program must not touch.
+    """
+    try:
+        text = layout.format.read_bytes()
+    except FileNotFoundError:
+        _require_unborn(layout)
+        return None
+    except OSError as error:
+        raise FormatError(
+            f"cannot read {layout.format} ({error.strerror})", "make it readable for this user"
+        ) from error
+    return parse(text, where=str(layout.data))
+
+
+def parse(text: bytes, *, where: str) -> Format:
+    """The content of a `format.json`, if this program can work with it."""
+    try:
+        document: Any = json.loads(text)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict) or not isinstance(document.get("product"), str):
+        raise FormatError(
+            f"format.json of {where} is damaged",
+            "restore a backup into another folder with 'trunkline restore'",
+        )
+    if document["product"] != PRODUCT:
+        raise FormatError(
+            f"{where} belongs to {document['product']!r}, not to {PRODUCT}",
+            "choose another folder with --data",
+        )
+    number = document.get("format")
+    if not isinstance(number, int) or number > FORMAT:
+        raise FormatError(
+            f"{where} has format {number!r}, written by version {document.get('created_by')}; "
+            f"this program (version {__version__}) reads format {FORMAT}",
+            "use that version or a newer one",
+        )
+    _require_same(document, where)
+    return Format(cluster=document["cluster"], created_by=str(document.get("created_by", "")))
+
+
+def _require_same(document: dict[str, Any], where: str) -> None:
+    expected = {"format": FORMAT, "mode": MODE, "shards": SHARDS, "hash": HASH_NAME}
+    for key, value in expected.items():
+        if document.get(key) != value:
+            raise FormatError(
+                f"{where} has {key} {document.get(key)!r}, and this program works with {value!r}",
+                "use the version that wrote it, or choose another folder with --data",
+            )
+    cluster = document.get("cluster")
+    if not isinstance(cluster, str) or _CLUSTER.match(cluster) is None:
+        raise FormatError(
+            f"format.json of {where} has no valid cluster id",
+            "restore a backup into another folder with 'trunkline restore'",
+        )
+
+
+def _require_unborn(layout: Layout) -> None:
+    """A birth that was cut short leaves credentials at most: the format is written last."""
+    ours = layout.passing_names() | {layout.credentials.name, layout.replica.parent.name}
+    foreign = sorted(_foreign(layout, ours))
+    if foreign:
+        raise FormatError(
+            f"the folder {layout.data} has no format.json but is not empty "
+            f"(it holds {foreign[0]!r})",
+            "choose an empty folder with --data",
+        )
+
+
+def _foreign(layout: Layout, ours: Iterable[str]) -> list[str]:
+    if not layout.data.is_dir():
+        return []
+    names = {entry.name for entry in layout.data.iterdir()}
+    return [name for name in names - set(ours) if not name.endswith(durable.NEW_SUFFIX)]

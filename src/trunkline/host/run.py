@@ -1,0 +1,166 @@
+"""A host, from its data folder to served requests and back: what the process of a host does.
+
+Order is everything here. The format is checked and the folder locked before the engine starts; the
+copy has caught up before anything is served; on the way out services drain before what they lean
+on ends, and the engine goes last.
+"""
+
+import asyncio
+import json
+import os
+import random
+import secrets
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import prometheus_client
+import structlog
+import uvloop
+
+from trunkline.host import data_folder, durable, listen, logs
+from trunkline.host import format as data_format
+from trunkline.host.assemble import Context
+from trunkline.host.birth import give_birth
+from trunkline.host.config import Settings
+from trunkline.host.data_folder import DataFolder
+from trunkline.host.engine import Door, open_door, open_engine
+from trunkline.host.entropy import BufferedEntropy
+from trunkline.host.groups import Groups
+from trunkline.host.layout import Layout
+from trunkline.host.refusal import DataFolderError, HostError
+from trunkline.host.serving import serve
+from trunkline.host.setting_kinds import SERVICES
+from trunkline.kernel import SystemClock
+from trunkline.log.author import Author
+from trunkline.log.interface import Log
+from trunkline.replica.projector import prepare
+
+log: Final = structlog.get_logger(__name__)
+
+
+def run_host(settings: Settings, *, ready_file: Path, is_locked: bool = False) -> int:
+    """Run a whole host until SIGTERM or SIGINT; the exit code. Raises `HostError`s before it serves.
+
+    `is_locked` says that the parent process holds the data folder's lock for us.
+    """
+    folder = data_folder.open_folder(
+        settings.host.data, entropy=secrets.token_bytes, is_locked=is_locked
+    )
+    try:
+        host = _Process(settings, folder.layout, ready_file)
+        return _run(settings, lambda: host.run_host(folder))
+    finally:
+        folder.release()
+
+
+def run_group(settings: Settings, names: Sequence[str], *, ready_file: Path) -> int:
+    """Run some services of a host whose parent process keeps the engine; the exit code."""
+    layout = Layout(settings.host.data)
+    return _run(settings, lambda: _Process(settings, layout, ready_file).run_group(names))
+
+
+def _run(settings: Settings, main: Callable[[], Awaitable[int]]) -> int:
+    logs.configure(
+        settings.host.log_level, host=settings.host.name, is_terminal=sys.stderr.isatty()
+    )
+    failures: list[BaseException] = []
+    exit_code = 1
+
+    async def awaited() -> int:
+        return await main()
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            exit_code = runner.run(awaited())
+    except* HostError as refusals:
+        failures += refusals.exceptions
+    if failures:
+        raise failures[0]
+    return exit_code
+
+
+class _Process:
+    """One process: its clock, its stop request, and what it tells when it is ready."""
+
+    def __init__(self, settings: Settings, layout: Layout, ready_file: Path) -> None:
+        self._settings = settings
+        self._layout = layout
+        self._ready_file = ready_file
+        self._clock = SystemClock()
+        self._entropy = BufferedEntropy()
+        self._rng = random.Random(secrets.randbits(64))  # noqa: S311 - jitter
+        self._stop = asyncio.Event()
+        self._exit_code = 0
+
+    async def run_host(self, folder: DataFolder) -> int:
+        self._listen_to_signals()
+        listener = listen.api_listener(self._settings.host.http, self._settings.http_fd)
+        async with open_engine(
+            self._settings,
+            self._layout,
+            clock=self._clock,
+            rng=self._rng,
+            on_moved=self._give_up,
+        ) as engine:
+            author = Author(self._settings.host.name, self._clock, self._entropy)
+            await give_birth(engine, folder.credentials, author=author)
+            if self._settings.host.processes and not self._settings.host.ephemeral:
+                await prepare(engine, self._layout.replica, folder.format.cluster)
+                groups = Groups(
+                    self._settings, self._layout, listener, clock=self._clock, rng=self._rng
+                )
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(groups.run(self._stop))
+                    await groups.until_ready()
+                    self._on_ready()
+            else:
+                context = self._context(engine, folder.format.cluster)
+                await serve(
+                    context, SERVICES, listener=listener, stop=self._stop, on_ready=self._on_ready
+                )
+        return self._exit_code
+
+    async def run_group(self, names: Sequence[str]) -> int:
+        self._listen_to_signals()
+        found = data_format.read(self._layout)
+        if found is None:
+            raise DataFolderError(
+                f"{self._layout.data} is not a data folder", "start the host with 'trunkline up'"
+            )
+        listener = None
+        if "api" in names:
+            listener = listen.api_listener(self._settings.host.http, self._settings.http_fd)
+        async with open_door(Door.find(self._layout), clock=self._clock) as engine:
+            context = self._context(engine, found.cluster)
+            await serve(context, names, listener=listener, stop=self._stop, on_ready=self._on_ready)
+        return self._exit_code
+
+    def _listen_to_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+
+    def _context(self, engine: Log, cluster: str) -> Context:
+        return Context(
+            settings=self._settings,
+            layout=self._layout,
+            cluster=cluster,
+            log=engine,
+            clock=self._clock,
+            entropy=self._entropy,
+            rng=self._rng,
+            registry=prometheus_client.CollectorRegistry(),
+        )
+
+    def _on_ready(self) -> None:
+        log.info("host.ready", base_url=self._settings.host.http.url)
+        facts = {"pid": os.getpid(), "base_url": self._settings.host.http.url}
+        durable.write_file(self._ready_file, json.dumps(facts).encode())
+
+    def _give_up(self) -> None:
+        """Stop, and let our parent start a new process, which finds the engine where it is now."""
+        self._exit_code = 1
+        self._stop.set()

@@ -1,0 +1,54 @@
+"""Serving the API on a listener that is already there, under the host's own signal handling."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+GRACE_S: Final = 5
+KEEP_ALIVE_S: Final = 75
+"""Longer than clients keep idle connections, so that it is they who close them."""
+
+
+class _QuietServer(uvicorn.Server):
+    """A server that leaves signals to the host."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """The service `api`: `drain` stops listening, lets requests end, and then `run` returns."""
+
+    name = "api"
+
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        self._listener = listener
+        self._server = _QuietServer(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=GRACE_S,
+            )
+        )
+
+    @property
+    def is_serving(self) -> bool:
+        return bool(self._server.started)
+
+    async def run(self) -> None:
+        await self._server.serve(sockets=[self._listener])
+
+    def drain(self) -> None:
+        self._server.should_exit = True

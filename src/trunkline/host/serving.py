@@ -1,0 +1,72 @@
+"""Running the services of one process: what they lean on first, then they, and back in reverse."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from trunkline.host.assemble import Assembly, Context, Service, assemble
+from trunkline.host.serve_http import HttpServer
+from trunkline.replica.progress import is_caught_up
+
+CATCH_UP_POLL_S: Final = 0.01
+
+
+async def serve(
+    context: Context,
+    names: Sequence[str],
+    *,
+    listener: socket.socket | None,
+    stop: asyncio.Event,
+    on_ready: Callable[[], None],
+) -> None:
+    """Run the services `names` until `stop`; then drain them within the bound, and end the rest.
+
+    `listener` is where the API is served, in a process that has it.
+    """
+    not_ready = ["replica"]
+
+    def readiness() -> list[str]:
+        return [*not_ready, *([] if context.log.is_connected else ["log"])]
+
+    async with (
+        assemble(context, names, readiness=readiness) as assembly,
+        asyncio.TaskGroup() as supports,
+    ):
+        leaning = [supports.create_task(support.run()) for support in assembly.supports]
+        await _until_caught_up(context, assembly, stop)
+        not_ready.clear()
+        await _work(context, assembly, listener, stop, on_ready)
+        for task in leaning:
+            task.cancel()
+
+
+async def _work(
+    context: Context,
+    assembly: Assembly,
+    listener: socket.socket | None,
+    stop: asyncio.Event,
+    on_ready: Callable[[], None],
+) -> None:
+    parts: list[Service] = list(assembly.services)
+    server = None
+    if assembly.app is not None and listener is not None:
+        server = HttpServer(assembly.app, listener)
+        parts.append(server)
+    async with asyncio.TaskGroup() as services:
+        working = [services.create_task(part.run()) for part in parts]
+        while server is not None and not server.is_serving and not stop.is_set():
+            await context.clock.sleep(CATCH_UP_POLL_S)
+        on_ready()
+        await stop.wait()
+        for part in parts:
+            part.drain()
+        await asyncio.wait(working, timeout=context.settings.host.drain_s)
+        for task in working:
+            task.cancel()
+
+
+async def _until_caught_up(context: Context, assembly: Assembly, stop: asyncio.Event) -> None:
+    """The copy holds all that the log held at the start: the first answers are not from the past."""
+    while not stop.is_set() and not await is_caught_up(assembly.progress, context.log):
+        await context.clock.sleep(CATCH_UP_POLL_S)

@@ -1,0 +1,1 @@
+"""The replicated log: append, fence and claim over shards, and the engines behind one interface."""

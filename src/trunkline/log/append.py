@@ -1,0 +1,219 @@
+"""Append: put a new resource into the first shard of its order that takes it.
+
+The walk goes strictly forward, once. A keyed original carries only its position: it stands behind
+every earlier shard of its order, whatever its host saw. A keyless one names the shards that did not
+give a sure answer. If no shard took it and some did not answer, those are asked again with the very
+same bytes, which a register cannot tell from a slow network: it is how a create outlives a restart
+of the engine. Counter-examples for every shortcut are in docs/design/append.md.
+"""
+
+from dataclasses import dataclass, field
+from typing import assert_never
+
+import msgspec
+
+from trunkline.domain.events import Body, Kind, Type
+from trunkline.domain.sid import digits_of
+from trunkline.kernel import Clock
+from trunkline.log.author import Author
+from trunkline.log.event import Event, UnreadableEvent, created_subject, decode, encode
+from trunkline.log.interface import (
+    Accepted,
+    Exists,
+    Log,
+    Refused,
+    Stored,
+    Undecided,
+    Unknown,
+)
+from trunkline.log.limits import (
+    ANSWER_MAX_S,
+    EJECTED_S,
+    LATE_MAX_S,
+    RETRY_PAUSE_S,
+    SETTLE_MAX_S,
+    TRY_TIMEOUT_S,
+)
+from trunkline.log.shards import order
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A resource to be created."""
+
+    kind: Kind
+    sid: str
+    account: str
+    body: Body
+    is_keyed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """It is stored and flushed; `event` is the stored original."""
+
+    event: Event
+    shard: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The key already names this original; whether it is the same request is for the caller."""
+
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class NotStored:
+    """Surely nowhere."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain:
+    """It may be stored, or was stored too late to be answered."""
+
+    reason: str
+
+
+AppendAnswer = Appended | Found | NotStored | Uncertain
+
+
+@dataclass(slots=True)
+class ShardHealth:
+    """Which shards new creates pass over for the moment, because they did not answer."""
+
+    clock: Clock
+    _until: dict[int, float] = field(default_factory=dict)
+
+    def eject(self, shard: int) -> None:
+        self._until[shard] = self.clock.monotonic() + EJECTED_S
+
+    def is_ejected(self, shard: int) -> bool:
+        until = self._until.get(shard)
+        return until is not None and self.clock.monotonic() < until
+
+
+async def append(log: Log, draft: Draft, *, author: Author, health: ShardHealth) -> AppendAnswer:
+    """Store `draft`, walking the shards of its order; see the module for the rules."""
+    clock = author.clock
+    answer_until = clock.monotonic() + ANSWER_MAX_S
+    walked = await _walk(log, draft, author=author, health=health)
+    if isinstance(walked, tuple):
+        until = min(answer_until, clock.monotonic() + SETTLE_MAX_S)
+        walked = await _settle(log, walked, clock=clock, until=until)
+    if isinstance(walked, Appended) and clock.monotonic() >= answer_until:
+        return Uncertain("stored, but too late to be answered")
+    return walked
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """What was published where, without a sure answer."""
+
+    shard: int
+    subject: str
+    event: Event
+    reason: str
+
+
+async def _walk(
+    log: Log, draft: Draft, *, author: Author, health: ShardHealth
+) -> AppendAnswer | tuple[_Try, ...]:
+    """One walk; the tries of unknown outcome if nothing better came of it."""
+    name = digits_of(draft.sid)
+    walk = order(name, log.shards)
+    healthy = [shard for shard in walk if not health.is_ejected(shard)] or walk
+    written = author.event(draft.kind, Type.ORIGINAL, draft.account, draft.sid, draft.body)
+    tries: list[_Try] = []
+    refusal = "no shard was asked"
+    for position, shard in enumerate(walk):
+        if shard not in healthy:
+            continue
+        prior = None if draft.is_keyed else tuple(each.shard for each in tries)
+        event = msgspec.structs.replace(written, position=position, prior=prior)
+        subject = created_subject(shard, draft.kind, draft.account, name)
+        answer = await log.publish(
+            shard, subject, encode(event), expected=0, timeout_s=TRY_TIMEOUT_S
+        )
+        match answer:
+            case Accepted(sequence=sequence):
+                return Appended(event, shard, sequence)
+            case Refused(reason=refusal):
+                continue
+            case Unknown(reason=reason):
+                health.eject(shard)
+            case Undecided():
+                reason = "another create of the same resource is under way"
+            case Exists():
+                found = _as_answer(await log.read_first(shard, subject, timeout_s=TRY_TIMEOUT_S))
+                if found is not None:
+                    return found
+                reason = "the register holds no answer"
+            case other:
+                assert_never(other)
+        tries.append(_Try(shard, subject, event, reason))
+    return tuple(tries) if tries else NotStored(refusal)
+
+
+async def _settle(log: Log, tries: tuple[_Try, ...], *, clock: Clock, until: float) -> AppendAnswer:
+    """Send the same bytes again, first shard first, until one is known to hold the resource."""
+    closed: set[int] = set()
+    while len(closed) < len(tries):
+        for attempt in tries:
+            if attempt.shard in closed:
+                continue
+            if clock.monotonic() >= until:
+                return Uncertain(attempt.reason)
+            settled = await _try_again(log, attempt)
+            if settled is None:
+                break  # its fate decides about those behind it
+            if not isinstance(settled, _Closed):
+                return settled
+            closed.add(attempt.shard)
+        else:
+            break
+        await clock.sleep(RETRY_PAUSE_S)
+    return Uncertain("every register it was sent to has been closed")
+
+
+class _Closed:
+    """A register that can no longer take the resource."""
+
+
+async def _try_again(log: Log, attempt: _Try) -> Appended | Found | _Closed | None:
+    """What stands in the try's register now; `None` if that is still not known."""
+    payload = encode(attempt.event)
+    answer = await log.publish(
+        attempt.shard, attempt.subject, payload, expected=0, timeout_s=TRY_TIMEOUT_S
+    )
+    if isinstance(answer, Accepted):
+        return Appended(attempt.event, attempt.shard, answer.sequence)
+    if not isinstance(answer, Exists):
+        return None
+    standing = await log.read_first(attempt.shard, attempt.subject, timeout_s=TRY_TIMEOUT_S)
+    if not isinstance(standing, Stored):
+        return None
+    if standing.payload == payload and not is_late(attempt.event, standing.at):
+        return Appended(attempt.event, attempt.shard, standing.sequence)
+    return _as_answer(standing) or _Closed()
+
+
+def is_late(event: Event, stored_at: float) -> bool:
+    """Whether a copy was stored so far from its own time that it counts as closed."""
+    return abs(stored_at - event.at) > LATE_MAX_S
+
+
+def _as_answer(standing: object) -> Found | None:
+    """The original that stands there, unless it is late, a tombstone, missing or unreadable."""
+    if not isinstance(standing, Stored):
+        return None
+    try:
+        event = decode(standing.payload)
+    except UnreadableEvent:
+        return None
+    if event.type is not Type.ORIGINAL or is_late(event, standing.at):
+        return None
+    return Found(event)

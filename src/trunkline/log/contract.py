@@ -1,0 +1,158 @@
+"""What every engine must do, as checks that a test runs on it: `for check in CHECKS: await check(log)`.
+
+Each check gets a log of its own kind in any state; it only uses names of its own.
+"""
+
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from trunkline.log.interface import Accepted, Exists, Log, Stored
+
+SHARD: Final = 3
+WAIT_S: Final = 5.0
+_names: Final = itertools.count(1)
+
+
+async def a_register_takes_one_original(log: Log) -> None:
+    subject = _subject()
+    first = await _publish(log, subject, b"one", expected=0)
+    second = await _publish(log, subject, b"two", expected=0)
+
+    assert isinstance(first, Accepted)
+    assert isinstance(second, Exists)
+    assert (await _first(log, subject)).payload == b"one"
+
+
+async def a_chain_grows_only_behind_its_newest_record(log: Log) -> None:
+    subject = _subject()
+    original = await _publish(log, subject, b"original", expected=0)
+    assert isinstance(original, Accepted)
+    claim = await _publish(log, subject, b"claim", expected=original.sequence)
+    assert isinstance(claim, Accepted)
+
+    stale = await _publish(log, subject, b"stale claim", expected=original.sequence)
+
+    assert isinstance(stale, Exists)
+    assert claim.sequence > original.sequence
+    assert (await _first(log, subject)).payload == b"original"
+    assert (await _last(log, subject)).payload == b"claim"
+
+
+async def an_empty_register_reads_as_nothing(log: Log) -> None:
+    subject = _subject()
+
+    assert await log.read_first(SHARD, subject, timeout_s=WAIT_S) is None
+    assert await log.read_last(SHARD, subject, timeout_s=WAIT_S) is None
+
+
+async def what_is_changed_may_repeat_a_subject(log: Log) -> None:
+    subject = f"ev.{SHARD}.message.changed.AC{next(_names)}"
+
+    answers = [await _publish(log, subject, b"%d" % n, expected=None) for n in range(3)]
+
+    sequences = [answer.sequence for answer in answers if isinstance(answer, Accepted)]
+    assert len(sequences) == 3
+    assert sequences == sorted(set(sequences))
+    assert await log.last_sequence(SHARD, timeout_s=WAIT_S) == sequences[-1]
+
+
+async def a_consumer_is_given_what_it_asked_for_and_no_more(log: Log) -> None:
+    kind = f"kind{next(_names)}"
+    consumer = await log.consumer(SHARD, f"service-{kind}", [f"ev.{SHARD}.{kind}.created.>"])
+    await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.a", b"a", expected=0)
+    await _publish(log, f"ev.{SHARD}.{kind}.changed.AC1", b"not asked for", expected=None)
+    await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.b", b"b", expected=0)
+
+    seen: list[bytes] = []
+    while len(seen) < 2:
+        deliveries = await consumer.fetch(10, WAIT_S)
+        assert deliveries, f"only {seen} came"
+        for delivery in deliveries:
+            seen.append(delivery.stored.payload)
+            await delivery.ack()
+
+    assert seen == [b"a", b"b"]
+    assert await consumer.fetch(10, 0.05) == []
+    await consumer.close()
+
+
+async def what_was_put_back_comes_again(log: Log) -> None:
+    kind = f"kind{next(_names)}"
+    consumer = await log.consumer(SHARD, f"service-{kind}", [f"ev.{SHARD}.{kind}.created.>"])
+    await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.a", b"a", expected=0)
+
+    (delivery,) = await consumer.fetch(10, WAIT_S)
+    await delivery.nak(0.0)
+    (again,) = await consumer.fetch(10, WAIT_S)
+
+    assert again.stored == delivery.stored
+    await again.ack()
+    await consumer.close()
+
+
+async def what_a_closed_consumer_had_in_hand_goes_to_the_next(log: Log) -> None:
+    kind = f"kind{next(_names)}"
+    filters = [f"ev.{SHARD}.{kind}.created.>"]
+    first = await log.consumer(SHARD, f"service-{kind}", filters)
+    await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.a", b"a", expected=0)
+    assert len(await first.fetch(1, WAIT_S)) == 1
+    await first.close()
+
+    second = await log.consumer(SHARD, f"service-{kind}", filters)
+    (delivery,) = await second.fetch(1, WAIT_S)
+
+    assert delivery.stored.payload == b"a"
+    await delivery.ack()
+    await second.close()
+
+
+async def a_follower_sees_everything_behind_its_place_in_order(log: Log) -> None:
+    subject = f"ev.{SHARD}.message.changed.AC{next(_names)}"
+    start = await log.last_sequence(SHARD, timeout_s=WAIT_S)
+    assert isinstance(start, int)
+    follower = await log.follower(SHARD, after=start)
+    for number in range(50):
+        await _publish(log, subject, b"%d" % number, expected=None)
+
+    seen: list[Stored] = []
+    while len(seen) < 50:
+        batch = await follower.fetch(20, WAIT_S)
+        assert batch, f"only {len(seen)} of 50 came"
+        seen.extend(batch)
+
+    assert [stored.payload for stored in seen] == [b"%d" % number for number in range(50)]
+    assert [stored.sequence for stored in seen] == list(range(start + 1, start + 51))
+    await follower.close()
+
+
+CHECKS: Final[tuple[Callable[[Log], Awaitable[None]], ...]] = (
+    a_register_takes_one_original,
+    a_chain_grows_only_behind_its_newest_record,
+    an_empty_register_reads_as_nothing,
+    what_is_changed_may_repeat_a_subject,
+    a_consumer_is_given_what_it_asked_for_and_no_more,
+    what_was_put_back_comes_again,
+    what_a_closed_consumer_had_in_hand_goes_to_the_next,
+    a_follower_sees_everything_behind_its_place_in_order,
+)
+
+
+def _subject() -> str:
+    return f"ev.{SHARD}.message.created.AC1.{next(_names):032x}"
+
+
+async def _publish(log: Log, subject: str, payload: bytes, *, expected: int | None) -> object:
+    return await log.publish(SHARD, subject, payload, expected=expected, timeout_s=WAIT_S)
+
+
+async def _first(log: Log, subject: str) -> Stored:
+    stored = await log.read_first(SHARD, subject, timeout_s=WAIT_S)
+    assert isinstance(stored, Stored)
+    return stored
+
+
+async def _last(log: Log, subject: str) -> Stored:
+    stored = await log.read_last(SHARD, subject, timeout_s=WAIT_S)
+    assert isinstance(stored, Stored)
+    return stored

@@ -1,0 +1,1 @@
+"""The engines: `jetstream` for what must last, `memory` for tests and ephemeral hosts."""

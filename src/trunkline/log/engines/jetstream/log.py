@@ -1,0 +1,161 @@
+"""The engine: twelve streams behind one connection, and a task that keeps deliveries in hand."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from trunkline.kernel import Clock
+from trunkline.log.engines.jetstream import api
+from trunkline.log.engines.jetstream.consume import (
+    ADMIN_TIMEOUT_S,
+    KEEP_IN_HAND_EVERY_S,
+    JetStreamConsumer,
+    JetStreamFollower,
+)
+from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Unanswered
+from trunkline.log.interface import (
+    LogUnavailable,
+    PublishAnswer,
+    ReadAnswer,
+    Refused,
+    Unknown,
+    Unreadable,
+)
+from trunkline.log.shards import SHARDS
+
+BYTES_MAX: Final = 8 * 1024 * 1024 * 1024
+"""All shards together; a full one refuses."""
+
+_EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
+_EMPTY_REGISTER: Final[Mapping[str, str]] = {_EXPECTED: "0"}
+
+
+@contextlib.asynccontextmanager
+async def open_jetstream(
+    url: str, token: str, *, clock: Clock, replicas: int = 1, bytes_max: int = BYTES_MAX
+) -> AsyncIterator["JetStreamLog"]:
+    """The log on the server at `url`, its streams made when missing. Raises `LogUnavailable`."""
+    requests = Requests()
+    await requests.connect(url, token)
+    log = JetStreamLog(requests, clock)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for shard in range(log.shards):
+                config = api.stream_config(
+                    shard, replicas=replicas, bytes_max=bytes_max // log.shards
+                )
+                tasks.create_task(_ensure_stream(requests, shard, config))
+        async with asyncio.TaskGroup() as tasks:
+            keeper = tasks.create_task(log.keep_in_hand())
+            try:
+                yield log
+            finally:
+                keeper.cancel()
+    finally:
+        await log.close()
+
+
+async def _ensure_stream(requests: Requests, shard: int, config: api.StreamConfig) -> None:
+    """Make the shard, or give one that stands the bound that is now in force."""
+    info = await _ask_about_stream(requests, "INFO", shard, b"")
+    if info.error is not None and info.error.err_code == api.STREAM_NOT_FOUND:
+        info = await _ask_about_stream(requests, "CREATE", shard, api.encode(config))
+    api.raise_for(info.error, f"cannot make shard {shard}")
+    if info.config is not None and info.config.max_bytes != config.max_bytes:
+        info = await _ask_about_stream(requests, "UPDATE", shard, api.encode(config))
+        api.raise_for(info.error, f"cannot bound shard {shard} to {config.max_bytes} bytes")
+
+
+async def _ask_about_stream(
+    requests: Requests, what: str, shard: int, question: bytes
+) -> api.StreamAnswer:
+    subject = f"$JS.API.STREAM.{what}.{api.stream_name(shard)}"
+    reply = await requests.request(subject, question, timeout_s=ADMIN_TIMEOUT_S)
+    if isinstance(reply, NotReceived | Unanswered):
+        raise LogUnavailable(f"shard {shard} cannot be asked: {reply.reason}")
+    return msgspec.json.decode(reply, type=api.StreamAnswer)
+
+
+class JetStreamLog:
+    """See `log/interface.py` for what each method promises."""
+
+    def __init__(self, requests: Requests, clock: Clock) -> None:
+        self._requests = requests
+        self._clock = clock
+        self._consumers: list[JetStreamConsumer] = []
+
+    @property
+    def shards(self) -> int:
+        return SHARDS
+
+    @property
+    def is_connected(self) -> bool:
+        return self._requests.is_connected
+
+    async def wait_until_connected(self, wait_s: float) -> bool:
+        return await self._requests.wait_until_connected(wait_s)
+
+    async def publish(
+        self, shard: int, subject: str, payload: bytes, *, expected: int | None, timeout_s: float
+    ) -> PublishAnswer:
+        del shard  # it is a word of the subject, by which the server finds the stream
+        headers = _EMPTY_REGISTER if expected == 0 else None
+        if expected:
+            headers = {_EXPECTED: str(expected)}
+        reply = await self._requests.request(subject, payload, headers=headers, timeout_s=timeout_s)
+        if isinstance(reply, bytes):
+            return api.publish_answer(reply)
+        if isinstance(reply, NotReceived):
+            return Refused(reply.reason)
+        return Unknown(reply.reason)
+
+    async def read_first(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
+        question = msgspec.json.encode({"seq": 1, "next_by_subj": subject})
+        return await self._read(shard, question, timeout_s)
+
+    async def read_last(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
+        question = msgspec.json.encode({"last_by_subj": subject})
+        return await self._read(shard, question, timeout_s)
+
+    async def last_sequence(self, shard: int, *, timeout_s: float) -> int | Unreadable:
+        reply = await self._requests.request(
+            f"$JS.API.STREAM.INFO.{api.stream_name(shard)}", timeout_s=timeout_s
+        )
+        if not isinstance(reply, bytes):
+            return Unreadable(reply.reason)
+        answer = msgspec.json.decode(reply, type=api.StreamAnswer)
+        if answer.state is None:
+            return Unreadable("no state" if answer.error is None else answer.error.description)
+        return answer.state.last_seq
+
+    async def consumer(self, shard: int, service: str, filters: Sequence[str]) -> JetStreamConsumer:
+        consumer = JetStreamConsumer(self._requests, shard, service, filters, self._clock)
+        await consumer.start()
+        self._consumers.append(consumer)
+        return consumer
+
+    async def follower(self, shard: int, *, after: int) -> JetStreamFollower:
+        follower = JetStreamFollower(self._requests, shard, after, self._clock)
+        await follower.start()
+        return follower
+
+    async def keep_in_hand(self) -> None:
+        """Until cancelled: keep what is being worked on from being delivered to somebody else."""
+        while True:
+            await self._clock.sleep(KEEP_IN_HAND_EVERY_S)
+            for consumer in self._consumers:
+                await consumer.keep_in_hand()
+
+    async def close(self) -> None:
+        await self._requests.close()
+
+    async def _read(self, shard: int, question: bytes, timeout_s: float) -> ReadAnswer:
+        reply = await self._requests.request(
+            f"$JS.API.STREAM.MSG.GET.{api.stream_name(shard)}", question, timeout_s=timeout_s
+        )
+        if isinstance(reply, bytes):
+            return api.read_answer(shard, reply)
+        return Unreadable(reply.reason)

@@ -1,0 +1,221 @@
+"""The log in memory: for tests and for hosts that are told to forget. One process, no flush.
+
+It keeps every promise of `log/interface.py` but durability: registers under compare-and-set,
+deliveries that stay in hand until answered, and are offered again after `WORK_MAX_S`.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from trunkline.kernel import Clock
+from trunkline.log.interface import (
+    Accepted,
+    Exists,
+    PublishAnswer,
+    ReadAnswer,
+    Refused,
+    Stored,
+    Unreadable,
+)
+from trunkline.log.limits import WORK_MAX_S
+from trunkline.log.shards import SHARDS
+
+SHARD_BYTES_MAX = 256 * 1024 * 1024
+"""A shard in memory refuses more than this, as a full stream would."""
+
+
+class MemoryLog:
+    """Shards as lists. `close` wakes everything that waits."""
+
+    def __init__(
+        self, *, clock: Clock, shards: int = SHARDS, bytes_max: int = SHARD_BYTES_MAX
+    ) -> None:
+        self._clock = clock
+        self._shards = [_Shard(number, bytes_max) for number in range(shards)]
+
+    @property
+    def shards(self) -> int:
+        return len(self._shards)
+
+    @property
+    def is_connected(self) -> bool:
+        return True
+
+    async def wait_until_connected(self, wait_s: float) -> bool:
+        del wait_s
+        return True
+
+    async def publish(
+        self, shard: int, subject: str, payload: bytes, *, expected: int | None, timeout_s: float
+    ) -> PublishAnswer:
+        del timeout_s
+        return self._shards[shard].store(subject, payload, expected, at=self._clock.wall())
+
+    async def read_first(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
+        del timeout_s
+        chain = self._shards[shard].chains.get(subject)
+        return chain[0] if chain else None
+
+    async def read_last(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
+        del timeout_s
+        chain = self._shards[shard].chains.get(subject)
+        return chain[-1] if chain else None
+
+    async def last_sequence(self, shard: int, *, timeout_s: float) -> int | Unreadable:
+        del timeout_s
+        return len(self._shards[shard].messages)
+
+    async def consumer(self, shard: int, service: str, filters: Sequence[str]) -> "MemoryConsumer":
+        state = self._shards[shard].services.setdefault(service, _Service())
+        return MemoryConsumer(self._shards[shard], state, filters, self._clock)
+
+    async def follower(self, shard: int, *, after: int) -> "MemoryFollower":
+        return MemoryFollower(self._shards[shard], after)
+
+    async def close(self) -> None:
+        for shard in self._shards:
+            shard.grown()
+
+
+@dataclass(slots=True)
+class _Service:
+    """Where one service stands in one shard: shared by its processes, as the engine's is."""
+
+    position: int = 0
+    again: deque[tuple[float, Stored]] = field(default_factory=deque)
+
+
+class _Shard:
+    """One stream: everything in order, and the chain of each subject."""
+
+    def __init__(self, number: int, bytes_max: int) -> None:
+        self.number = number
+        self.messages: list[Stored] = []
+        self.chains: dict[str, list[Stored]] = {}
+        self.services: dict[str, _Service] = {}
+        self._bytes_left = bytes_max
+        self._growth = asyncio.Event()
+
+    def store(
+        self, subject: str, payload: bytes, expected: int | None, *, at: float
+    ) -> PublishAnswer:
+        chain = self.chains.get(subject)
+        if expected is not None and expected != (chain[-1].sequence if chain else 0):
+            return Exists()
+        if len(payload) > self._bytes_left:
+            return Refused("the shard is full", is_full=True)
+        stored = Stored(self.number, subject, len(self.messages) + 1, at, payload)
+        self._bytes_left -= len(payload)
+        self.messages.append(stored)
+        if expected is not None:
+            self.chains.setdefault(subject, []).append(stored)
+        self.grown()
+        return Accepted(stored.sequence)
+
+    def grown(self) -> None:
+        self._growth.set()
+        self._growth = asyncio.Event()
+
+    async def wait_for_growth(self, wait_s: float) -> None:
+        growth = self._growth
+        try:
+            async with asyncio.timeout(wait_s):
+                await growth.wait()
+        except TimeoutError:
+            return
+
+
+class MemoryDelivery:
+    """One message in the hands of one consumer."""
+
+    __slots__ = ("_consumer", "stored")
+
+    def __init__(self, consumer: "MemoryConsumer", stored: Stored) -> None:
+        self.stored = stored
+        self._consumer = consumer
+
+    async def ack(self) -> None:
+        self._consumer.settle(self)
+
+    async def nak(self, delay_s: float) -> None:
+        self._consumer.settle(self, again_after_s=delay_s)
+
+
+class MemoryConsumer:
+    """A durable consumer's handle; `close` gives everything in hand back, as a death would."""
+
+    def __init__(
+        self, shard: _Shard, service: _Service, filters: Sequence[str], clock: Clock
+    ) -> None:
+        self._shard = shard
+        self._service = service
+        self._prefixes = tuple(pattern.removesuffix(">") for pattern in filters)
+        self._clock = clock
+        self._in_hand: dict[MemoryDelivery, float] = {}
+
+    async def fetch(self, items_max: int, wait_s: float) -> Sequence[MemoryDelivery]:
+        taken = self._take(items_max)
+        if not taken:
+            await self._shard.wait_for_growth(self._bounded(wait_s))
+            taken = self._take(items_max)
+        return taken
+
+    def settle(self, delivery: MemoryDelivery, *, again_after_s: float | None = None) -> None:
+        if self._in_hand.pop(delivery, None) is None:
+            return
+        if again_after_s is not None:
+            self._service.again.append((self._clock.monotonic() + again_after_s, delivery.stored))
+
+    async def close(self) -> None:
+        now = self._clock.monotonic()
+        self._service.again.extend((now, delivery.stored) for delivery in self._in_hand)
+        self._in_hand.clear()
+        self._shard.grown()
+
+    def _take(self, items_max: int) -> list[MemoryDelivery]:
+        now = self._clock.monotonic()
+        self._give_up_overdue(now)
+        taken: list[MemoryDelivery] = []
+        for _ in range(len(self._service.again)):
+            due, stored = self._service.again.popleft()
+            if due <= now and len(taken) < items_max:
+                taken.append(MemoryDelivery(self, stored))
+            else:
+                self._service.again.append((due, stored))
+        while len(taken) < items_max and self._service.position < len(self._shard.messages):
+            stored = self._shard.messages[self._service.position]
+            self._service.position += 1
+            if stored.subject.startswith(self._prefixes):
+                taken.append(MemoryDelivery(self, stored))
+        self._in_hand.update(dict.fromkeys(taken, now))
+        return taken
+
+    def _give_up_overdue(self, now: float) -> None:
+        overdue = [held for held, since in self._in_hand.items() if now - since >= WORK_MAX_S]
+        for delivery in overdue:
+            self.settle(delivery, again_after_s=0.0)
+
+    def _bounded(self, wait_s: float) -> float:
+        """Not past the moment at which something is due again."""
+        now = self._clock.monotonic()
+        return max(0.0, min([wait_s, *(due - now for due, _ in self._service.again)]))
+
+
+class MemoryFollower:
+    """Everything of one shard behind a sequence."""
+
+    def __init__(self, shard: _Shard, after: int) -> None:
+        self._shard = shard
+        self._position = after
+
+    async def fetch(self, items_max: int, wait_s: float) -> Sequence[Stored]:
+        if self._position >= len(self._shard.messages):
+            await self._shard.wait_for_growth(wait_s)
+        taken = self._shard.messages[self._position : self._position + items_max]
+        self._position += len(taken)
+        return taken
+
+    async def close(self) -> None:
+        return

@@ -1,0 +1,99 @@
+"""Fence: settle every shard before a copy's own, before anything is done outside because of it.
+
+A tombstone only ever lands on an empty register, so the first original of the order is never
+killed; and every shard before it is closed before it acts, so none can come before it later.
+Once given, an answer never changes.
+"""
+
+from enum import Enum, auto
+from typing import assert_never
+
+from trunkline.domain.events import Tombstone, Type
+from trunkline.domain.sid import digits_of
+from trunkline.kernel import Clock, Deadline
+from trunkline.log.append import is_late
+from trunkline.log.event import Event, created_subject, decode, encode, encode_body
+from trunkline.log.interface import (
+    Accepted,
+    Exists,
+    Log,
+    Refused,
+    Stored,
+    Undecided,
+    Unknown,
+    Unreadable,
+)
+from trunkline.log.limits import RETRY_PAUSE_S, TRY_TIMEOUT_S
+from trunkline.log.shards import order
+
+
+class Verdict(Enum):
+    """What a fence found out about a copy."""
+
+    TRUE = auto()
+    DUPLICATE = auto()
+    UNSETTLED = auto()
+    """An earlier shard could not be asked in time; nothing may be done yet."""
+
+
+async def is_true_copy(
+    log: Log, event: Event, shard: int, *, clock: Clock, deadline: Deadline
+) -> Verdict:
+    """Whether the original `event`, which stands in `shard`, is the one that counts."""
+    for earlier in earlier_shards(event, log.shards):
+        verdict = await _settle(log, event, shard, earlier, clock=clock, deadline=deadline)
+        if verdict is not Verdict.TRUE:
+            return verdict
+    return Verdict.TRUE
+
+
+def earlier_shards(event: Event, shards: int) -> tuple[int, ...]:
+    """The shards in which another copy may stand before this one."""
+    if event.prior is not None:
+        return event.prior
+    return order(digits_of(event.sid), shards)[: event.position]
+
+
+async def _settle(
+    log: Log, event: Event, shard: int, earlier: int, *, clock: Clock, deadline: Deadline
+) -> Verdict:
+    """Close `earlier` for this resource, or find the true original there."""
+    subject = created_subject(earlier, event.kind, event.account, digits_of(event.sid))
+    tombstone = encode(_tombstone(event, shard))
+    while not deadline.has_passed():
+        match await log.publish(earlier, subject, tombstone, expected=0, timeout_s=TRY_TIMEOUT_S):
+            case Accepted():
+                return Verdict.TRUE
+            case Exists():
+                verdict = _verdict(await log.read_first(earlier, subject, timeout_s=TRY_TIMEOUT_S))
+                if verdict is not Verdict.UNSETTLED:
+                    return verdict
+            case Undecided() | Refused() | Unknown():
+                pass
+            case other:
+                assert_never(other)
+        await clock.sleep(min(RETRY_PAUSE_S, deadline.remaining_s()))
+    return Verdict.UNSETTLED
+
+
+def _verdict(standing: Stored | Unreadable | None) -> Verdict:
+    """What the first record of an earlier register says about a later copy."""
+    if not isinstance(standing, Stored):
+        return Verdict.UNSETTLED  # an empty read proves nothing
+    first = decode(standing.payload)
+    if first.type is Type.TOMBSTONE or is_late(first, standing.at):
+        return Verdict.TRUE
+    return Verdict.DUPLICATE
+
+
+def _tombstone(event: Event, shard: int) -> Event:
+    return Event(
+        id=f"{event.id}:tombstone",
+        kind=event.kind,
+        type=Type.TOMBSTONE,
+        sid=event.sid,
+        account=event.account,
+        at=event.at,
+        by_host=event.by_host,
+        data=encode_body(Tombstone(for_shard=shard)),
+    )

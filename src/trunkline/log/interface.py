@@ -1,0 +1,140 @@
+"""What an engine promises: shards that are registers under compare-and-set, and durable reading.
+
+The classes of answer are those of the protocol page: a publish was `Accepted`; or its register
+already holds something (`Exists`); or another publish is under way (`Undecided`); or it was surely
+not stored (`Refused`); everything else is `Unknown`. An engine never raises for any of these.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Stored, flushed, at this sequence of its shard."""
+
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exists:
+    """The register did not hold what was expected; read before any conclusion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undecided:
+    """Another publish to the register is in flight; it may land or be lost. Not a fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Surely not stored. `is_full` when the shard has no room."""
+
+    reason: str
+    is_full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """It may have been stored."""
+
+    reason: str
+
+
+PublishAnswer = Accepted | Exists | Undecided | Refused | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message of a shard. `at` is the engine's time of storing it, in seconds since the epoch."""
+
+    shard: int
+    subject: str
+    sequence: int
+    at: float
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """The shard could not be asked."""
+
+    reason: str
+
+
+ReadAnswer = Stored | None | Unreadable
+"""`None` proves nothing about publishes that are still under way."""
+
+
+class Delivery(Protocol):
+    """One message handed to a service. It is kept in hand by the engine until answered, for at
+    most the bound on work; unanswered, it is delivered again, perhaps to another process."""
+
+    @property
+    def stored(self) -> Stored: ...
+
+    async def ack(self) -> None:
+        """Done: it is not delivered to this service again (unless this answer is lost)."""
+
+    async def nak(self, delay_s: float) -> None:
+        """Deliver it again after `delay_s`."""
+
+
+class Consumer(Protocol):
+    """The deliveries of one shard to one service; several processes may share the service's name."""
+
+    async def fetch(self, items_max: int, wait_s: float) -> Sequence[Delivery]:
+        """Up to `items_max` deliveries, as soon as there is one; empty after `wait_s` without."""
+
+    async def close(self) -> None: ...
+
+
+class Follower(Protocol):
+    """All messages of one shard, in order, from a sequence on; nothing is remembered for it."""
+
+    async def fetch(self, items_max: int, wait_s: float) -> Sequence[Stored]:
+        """Up to `items_max` messages, as soon as there is one; empty after `wait_s` without: then
+        there was none. Raises `LogUnavailable` while that cannot be known."""
+
+    async def close(self) -> None: ...
+
+
+class Log(Protocol):
+    """A fixed number of shards. Every method may be called from many tasks at once."""
+
+    @property
+    def shards(self) -> int: ...
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the engine can be asked now."""
+
+    async def wait_until_connected(self, wait_s: float) -> bool:
+        """Whether the engine can be asked, now or within `wait_s`."""
+
+    async def publish(
+        self, shard: int, subject: str, payload: bytes, *, expected: int | None, timeout_s: float
+    ) -> PublishAnswer:
+        """Store `payload` if the last sequence on `subject` is `expected` (0: none; None: any)."""
+
+    async def read_first(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
+        """The oldest message on `subject`, from the shard's leader."""
+
+    async def read_last(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
+        """The newest message on `subject`, from the shard's leader."""
+
+    async def last_sequence(self, shard: int, *, timeout_s: float) -> int | Unreadable:
+        """The sequence of the shard's newest message, 0 when it is empty."""
+
+    async def consumer(self, shard: int, service: str, filters: Sequence[str]) -> Consumer:
+        """The durable consumer `service` of `shard`, made when missing. Raises `LogUnavailable`."""
+
+    async def follower(self, shard: int, *, after: int) -> Follower:
+        """Everything behind sequence `after`. Raises `LogUnavailable`."""
+
+    async def close(self) -> None: ...
+
+
+class LogUnavailable(Exception):
+    """The engine cannot be reached, or refused an administrative request; the text says why."""

@@ -1,0 +1,31 @@
+"""The bounds of the log, all in one place; the protocol's safety argument rests on their order.
+
+TRY_TIMEOUT_S < ANSWER_MAX_S << LATE_MAX_S, and ACK_WAIT_S << WORK_MAX_S << LATE_MAX_S
+"""
+
+from typing import Final
+
+TRY_TIMEOUT_S: Final = 0.25
+"""One publish to one shard; then the next shard (measured: a frozen leader costs one or two)."""
+
+ANSWER_MAX_S: Final = 10.0
+"""A create that took longer than this is not answered 201, as its copy may soon count as late."""
+
+SETTLE_MAX_S: Final = 5.0
+"""How long a create whose every try is of unknown outcome is asked about again before it is given
+up as unknown: longer than an engine takes to restart."""
+
+LATE_MAX_S: Final = 600.0
+"""A copy stored this much away from its own `at` is late: closed, held, and never acted upon."""
+
+WORK_MAX_S: Final = 60.0
+"""A delivery is worked on for at most this long, by a clock that counts suspension."""
+
+ACK_WAIT_S: Final = 3.0
+"""The engine delivers again what was neither answered nor kept in hand for this long."""
+
+RETRY_PAUSE_S: Final = 0.05
+"""Between two tries at a register that is undecided or cannot be reached."""
+
+EJECTED_S: Final = 1.0
+"""A shard that did not answer is passed over by new creates for this long."""

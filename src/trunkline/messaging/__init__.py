@@ -1,0 +1,1 @@
+"""Messages: accepted, dispatched to carriers, receipted; and those that come in."""

@@ -1,0 +1,178 @@
+"""Accepting a message: from here on it is ours. Nothing is answered before it is flushed."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+import msgspec
+
+from trunkline.domain import segment
+from trunkline.domain.events import Kind, MessageCreated
+from trunkline.domain.message import Message, fold
+from trunkline.domain.sid import MMS, SMS, digits_of, sid_from_entropy, sid_from_key
+from trunkline.kernel import Deadline
+from trunkline.log.append import (
+    AppendAnswer,
+    Appended,
+    Draft,
+    Found,
+    NotStored,
+    ShardHealth,
+    Uncertain,
+    append,
+)
+from trunkline.log.author import Author
+from trunkline.log.event import Event
+from trunkline.log.interface import Log
+from trunkline.replica.queries import Replica
+
+OPERATION: Final = "CreateMessage"
+
+CONNECT_WAIT_S: Final = 2.0
+"""How long a create waits for an engine that is just restarting, before it is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A checked request for a message. Numbers are E.164; `validity_s` is 1 to 36000."""
+
+    account: str
+    sender: str
+    recipient: str
+    text: str
+    media_urls: tuple[str, ...] = ()
+    status_callback: str | None = None
+    messaging_service_sid: str | None = None
+    validity_s: int = 36_000
+    direction: str = "outbound-api"
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """It is on flushed storage; `message` is what to answer, also for a repeat of its key."""
+
+    message: Message
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReused:
+    """The key already names a message with other parameters."""
+
+    sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotAccepted:
+    """Surely not stored; try again after `retry_after_s`."""
+
+    reason: str
+    retry_after_s: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeUnknown:
+    """It may have been accepted. Repeating is safe only with the same key."""
+
+    reason: str
+    retry_after_s: int = 1
+
+
+AcceptAnswer = Created | KeyReused | NotAccepted | OutcomeUnknown
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptor:
+    """Turns requests into originals on flushed storage."""
+
+    log: Log
+    replica: Replica
+    health: ShardHealth
+    author: Author
+
+    async def accept(self, new: NewMessage, *, key: str | None, deadline: Deadline) -> AcceptAnswer:
+        """Store `new`, or find what `key` already names. Nothing is retried here but the walk."""
+        prefix = MMS if new.media_urls else SMS
+        fingerprint = _fingerprint(new) if key is not None else ""
+        if key is None:
+            sid = sid_from_entropy(prefix, self.author.entropy(16))
+        else:
+            sid = sid_from_key(prefix, new.account, OPERATION, key)
+            known = self._known(sid, fingerprint)
+            if known is not None:
+                return known
+        draft = Draft(
+            kind=Kind.MESSAGE,
+            sid=sid,
+            account=new.account,
+            body=_original(new, sid, fingerprint),
+            is_keyed=key is not None,
+        )
+        while await self.log.wait_until_connected(min(CONNECT_WAIT_S, deadline.remaining_s())):
+            answer = await append(self.log, draft, author=self.author, health=self.health)
+            if isinstance(answer, NotStored) and not self.log.is_connected:
+                continue  # refused because the engine just went away, and surely stored nowhere
+            return self._answer(answer, fingerprint)
+        return NotAccepted("the log cannot be reached")
+
+    def _known(self, sid: str, fingerprint: str) -> AcceptAnswer | None:
+        """The answer to a repeat of a key whose message the local copy has; also after trimming."""
+        for same_name in (SMS + digits_of(sid), MMS + digits_of(sid)):
+            message = self.replica.message(same_name)
+            if message is not None and message.original is not None:
+                return _repeat(message, message.original, fingerprint)
+        return None
+
+    def _answer(self, appended: AppendAnswer, fingerprint: str) -> AcceptAnswer:
+        match appended:
+            case Appended(event=event):
+                return Created(message_from(event))
+            case Found(event=event):
+                message = message_from(event)
+                if message.original is None:
+                    return OutcomeUnknown("the key names something that is not an outbound message")
+                return _repeat(message, message.original, fingerprint)
+            case NotStored(reason=reason):
+                return NotAccepted(reason)
+            case Uncertain(reason=reason):
+                return OutcomeUnknown(reason)
+            case other:
+                assert_never(other)
+
+
+def message_from(event: Event) -> Message:
+    """The message as it is when only its original is known."""
+    return fold(
+        Message(account=event.account),
+        event.body(),
+        at=event.at,
+        event_id=event.id,
+        position=event.position,
+    )
+
+
+def _repeat(message: Message, original: MessageCreated, fingerprint: str) -> AcceptAnswer:
+    if original.fingerprint != fingerprint:
+        return KeyReused(message.sid)
+    return Created(message, is_repeat=True)
+
+
+def _original(new: NewMessage, sid: str, fingerprint: str) -> MessageCreated:
+    return MessageCreated(
+        sid=sid,
+        sender=new.sender,
+        recipient=new.recipient,
+        text=new.text,
+        media_urls=new.media_urls,
+        direction=new.direction,
+        status_callback=new.status_callback,
+        messaging_service_sid=new.messaging_service_sid,
+        validity_s=new.validity_s,
+        num_segments=segment.count(new.text).segments,
+        fingerprint=fingerprint,
+    )
+
+
+def _fingerprint(new: NewMessage) -> str:
+    """Equal for the same request, whatever order its parameters came in."""
+    return hashlib.sha256(msgspec.json.encode(new, order="deterministic")).hexdigest()[:32]

@@ -1,0 +1,118 @@
+"""What a carrier is to us: something that takes messages, and hands back receipts and inbound ones.
+
+A hand-over has three outcomes. `Unknown` is never silently tried again: the dispatcher marks the
+attempt ambiguous and the route's policy decides. Whoever implements this must be certain before
+answering `Refused` with `is_returned`: it promises that the message surely did not leave.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from trunkline.domain.sid import ACCOUNT, MMS, SMS, is_sid
+from trunkline.kernel import Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One attempt at one message. `reference` (see `reference_of`) comes back in receipts where
+    the carrier can carry it; `is_possible_duplicate` flags a resend after an ambiguous attempt."""
+
+    reference: str
+    sender: str
+    recipient: str
+    text: str
+    media_urls: tuple[str, ...] = ()
+    is_possible_duplicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The carrier has it, under its own id."""
+
+    carrier_message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The carrier does not have it. With `is_returned` it may be tried again after `retry_after_s`
+    (throttled, or the link was down before anything was sent); otherwise the no is final and
+    `error_code` is Twilio's code for it."""
+
+    error_code: int
+    reason: str
+    is_returned: bool = False
+    retry_after_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """It may or may not have reached the carrier."""
+
+    reason: str
+
+
+Outcome = Accepted | Refused | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptItem:
+    """A carrier's receipt. `status` is one of delivered, undelivered, failed; `item_id` is for the
+    acknowledgement; `reference` is empty when the carrier did not bring it back."""
+
+    item_id: str
+    carrier_message_id: str
+    reference: str
+    status: str
+    error_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboundItem:
+    """A message from a handset. `carrier_message_id` is the same on every repeat of it."""
+
+    item_id: str
+    carrier_message_id: str
+    sender: str
+    recipient: str
+    text: str
+    media_urls: tuple[str, ...] = ()
+
+
+Item = ReceiptItem | InboundItem
+
+
+def reference_of(account: str, sid: str, attempt: int) -> str:
+    """What names an attempt to a carrier, so that its receipt names the message to us."""
+    return f"{account}:{sid}:{attempt}"
+
+
+def account_and_sid(reference: str) -> tuple[str, str] | None:
+    """Whom a reference speaks of, if it is one of ours."""
+    words = reference.split(":")
+    if len(words) == 3 and is_sid(words[0], ACCOUNT) and is_sid(words[1], SMS, MMS):
+        return words[0], words[1]
+    return None
+
+
+class Carrier(Protocol):
+    """One link to one carrier. Its window bounds what may be ambiguous when the link is lost."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def window(self) -> int:
+        """How many submissions may be under way at once."""
+
+    async def submit(self, submission: Submission, *, key: str, deadline: Deadline) -> Outcome:
+        """Hand one message over. Never raises for what a network can do; `key` names the attempt."""
+
+    async def receive(self, items_max: int, wait_s: float) -> Sequence[Item]:
+        """Receipts and inbound messages not yet acknowledged; empty after `wait_s` without one, or
+        at once with nothing if the link is down (the caller backs off)."""
+
+    async def acknowledge(self, item_ids: Sequence[str]) -> None:
+        """They are written down. Unacknowledged items are offered again, here or on another bind."""
+
+    async def close(self) -> None: ...

@@ -1,0 +1,364 @@
+"""Dispatch: fence, claim, hand over, write down what came of it; one message at a time, many at once.
+
+The chain behind a message's original is the only memory: who claimed which attempt, and how it
+ended. A worker that comes back from the dead finds there what to do, and what not to.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, assert_never
+
+import structlog
+
+from trunkline.domain.events import (
+    Ambiguous,
+    Body,
+    Claimed,
+    HandedOver,
+    Kind,
+    MessageCreated,
+    Refused,
+    Returned,
+    Type,
+)
+from trunkline.domain.ports import Counter
+from trunkline.kernel import Deadline
+from trunkline.log.append import is_late
+from trunkline.log.author import Author
+from trunkline.log.chain import AdvanceAnswer, Advanced, Overtaken, Stalled, advance
+from trunkline.log.event import Event, created_filter, decode
+from trunkline.log.fence import Verdict, is_true_copy
+from trunkline.log.interface import Delivery, Log, Stored
+from trunkline.log.limits import WORK_MAX_S
+from trunkline.log.reading import FETCH_WAIT_S, open_consumer
+from trunkline.messaging import carrier
+from trunkline.messaging.carrier import Carrier, Submission, reference_of
+from trunkline.messaging.lease import Leases
+
+log: Final = structlog.get_logger(__name__)
+
+FETCH_MAX: Final = 16
+"""Deliveries one shard may have in hand here, beyond those being worked on."""
+
+HAND_OVER_MAX_S: Final = 30.0
+"""How long a carrier's answer is waited for; after it the attempt is ambiguous."""
+
+RETRY_LATER_S: Final = 1.0
+
+
+class OnAmbiguous(StrEnum):
+    """A route's policy for an attempt of which nobody knows whether it arrived."""
+
+    HOLD = "hold"
+    RESEND = "resend"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What an operator watches."""
+
+    handed_over: Counter
+    refused: Counter
+    returned: Counter
+    ambiguous: Counter
+    held: Counter
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One delivery of one original, with what its chain looks like from here."""
+
+    delivery: Delivery
+    event: Event
+    message: MessageCreated
+    deadline: Deadline
+
+    @property
+    def shard(self) -> int:
+        return self.delivery.stored.shard
+
+    @property
+    def subject(self) -> str:
+        return self.delivery.stored.subject
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An attempt to be made behind a record of the chain. `is_resend`: an earlier one is ambiguous."""
+
+    attempt: int
+    behind: int
+    is_resend: bool
+
+
+class Dispatcher:
+    """The service `dispatch`. Any number may run, in any process of any host."""
+
+    name = "dispatch"
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        carrier: Carrier,
+        on_ambiguous: OnAmbiguous,
+        leases: Leases,
+        counters: Counters,
+        author: Author,
+    ) -> None:
+        self._log = log
+        self._carrier = carrier
+        self._on_ambiguous = on_ambiguous
+        self._leases = leases
+        self._counters = counters
+        self._author = author
+        self._clock = author.clock
+        self._slots = asyncio.Semaphore(carrier.window)
+        self._working: set[str] = set()
+        self._draining = False
+
+    async def run(self) -> None:
+        """Until drained. When cancelled, what is under way is settled by whoever gets it next."""
+        async with asyncio.TaskGroup() as tasks:
+            for shard in range(self._log.shards):
+                tasks.create_task(self._serve(shard, tasks))
+
+    def drain(self) -> None:
+        """Take nothing new; `run` returns when what is under way is settled."""
+        self._draining = True
+
+    async def _serve(self, shard: int, tasks: asyncio.TaskGroup) -> None:
+        filters = [created_filter(shard, Kind.MESSAGE)]
+        consumer = await open_consumer(self._log, shard, self.name, filters, clock=self._clock)
+        room = asyncio.Semaphore(FETCH_MAX)
+        while not self._draining:
+            for delivery in await consumer.fetch(FETCH_MAX, FETCH_WAIT_S):
+                await room.acquire()
+                tasks.create_task(self._handle(delivery, room))
+
+    async def _handle(self, delivery: Delivery, room: asyncio.Semaphore) -> None:
+        try:
+            event = decode(delivery.stored.payload)
+            if event.type is not Type.ORIGINAL:
+                await delivery.ack()
+                return
+            body = event.body()
+            if not isinstance(body, MessageCreated):
+                raise TypeError(f"{event.sid} is not an outbound message")  # noqa: TRY301 - one log line for all of them
+            deadline = Deadline.after(WORK_MAX_S, self._clock)
+            await self._dispatch(Work(delivery, event, body, deadline))
+        except Exception:
+            # One poisonous message must not stop the others; it stays un-acked and visible.
+            log.exception("dispatch.failed", subject=delivery.stored.subject)
+            await delivery.nak(RETRY_LATER_S * 30)
+        finally:
+            room.release()
+
+    async def _dispatch(self, work: Work) -> None:
+        if is_late(work.event, work.delivery.stored.at):
+            self._counters.held.inc()
+            log.error("dispatch.held_late", sid=work.event.sid)
+            await work.delivery.ack()
+            return
+        verdict = await is_true_copy(
+            self._log, work.event, work.shard, clock=self._clock, deadline=work.deadline
+        )
+        match verdict:
+            case Verdict.TRUE:
+                async with self._slots:
+                    await self._claim_and_send(work)
+            case Verdict.DUPLICATE:
+                log.info("dispatch.duplicate_dropped", sid=work.event.sid, shard=work.shard)
+                await work.delivery.ack()
+            case Verdict.UNSETTLED:
+                await work.delivery.nak(RETRY_LATER_S)
+            case other:
+                assert_never(other)
+
+    async def _claim_and_send(self, work: Work) -> None:
+        """With a slot of the window in hand, so that open claims never outnumber the windows."""
+        if self._draining:
+            await work.delivery.nak(0.0)
+            return
+        nonce = self._author.new_id()
+        self._working.add(nonce)
+        try:
+            turn: Turn | None = Turn(1, work.delivery.stored.sequence, is_resend=False)
+            while turn is not None:
+                turn = await self._take_turn(work, turn, nonce)
+        finally:
+            self._working.discard(nonce)
+
+    async def _take_turn(self, work: Work, turn: Turn, nonce: str) -> Turn | None:
+        """Claim and send; or, when the chain has gone on, the turn it asks for."""
+        claim = Claimed(
+            attempt=turn.attempt,
+            nonce=nonce,
+            lease=self._leases.own,
+            carrier=self._carrier.name,
+            is_resend=turn.is_resend,
+        )
+        match await self._advance(work, Type.CLAIM, claim, expected=turn.behind):
+            case Advanced(sequence=sequence):
+                await self._send(work, Turn(turn.attempt, sequence, is_resend=turn.is_resend))
+                return None
+            case Overtaken(newest=newest):
+                return await self._next_turn(work, newest)
+            case Stalled(reason=reason):
+                log.warning("dispatch.stalled", sid=work.event.sid, reason=reason)
+                return None
+            case other:
+                assert_never(other)
+
+    async def _next_turn(self, work: Work, newest: Stored) -> Turn | None:
+        """What the chain's newest record asks for: another attempt behind it, or nothing now."""
+        record = decode(newest.payload).body()
+        match record:
+            case MessageCreated():
+                return Turn(1, newest.sequence, is_resend=False)
+            case Returned(attempt=attempt, is_resend=is_resend):
+                return Turn(attempt + 1, newest.sequence, is_resend=is_resend)
+            case Claimed():
+                return await self._after_claim(work, newest.sequence, record)
+            case Ambiguous(attempt=attempt, is_held=is_held):
+                return await self._after_ambiguous(work, newest.sequence, attempt, is_held=is_held)
+            case _:
+                await work.delivery.ack()
+                return None
+
+    async def _after_claim(self, work: Work, sequence: int, claim: Claimed) -> Turn | None:
+        """A live worker is left alone; what a dead one, or a task of ours that is gone, has claimed
+        may have left, so it is ambiguous."""
+        if claim.lease == self._leases.own:
+            is_working = claim.nonce in self._working
+        else:
+            is_working = self._leases.is_live(claim.lease)
+        if not is_working:
+            reason = "its worker ended before it wrote down an answer"
+            mark = await self._mark_ambiguous(work, claim.attempt, sequence, reason)
+            if mark is not None:
+                return await self._after_ambiguous(work, mark, claim.attempt, is_held=self._holds)
+        await work.delivery.nak(RETRY_LATER_S)
+        return None
+
+    async def _after_ambiguous(
+        self, work: Work, sequence: int, attempt: int, *, is_held: bool
+    ) -> Turn | None:
+        if is_held:
+            await work.delivery.ack()
+            return None
+        match self._on_ambiguous:
+            case OnAmbiguous.RESEND:
+                return Turn(attempt + 1, sequence, is_resend=True)
+            case OnAmbiguous.FAIL:
+                refusal = Refused(attempt=attempt, error_code=30008, reason="ambiguous hand-over")
+                await self._finish(work, Type.REFUSAL, refusal, sequence)
+            case OnAmbiguous.HOLD:
+                held = Ambiguous(attempt=attempt, reason="held by policy", is_held=True)
+                await self._finish(work, Type.AMBIGUOUS, held, sequence)
+            case other:
+                assert_never(other)
+        return None
+
+    async def _send(self, work: Work, turn: Turn) -> None:
+        """The claim stands at `turn.behind`: hand over once, and write down what came of it."""
+        if work.deadline.has_passed() or not self._leases.is_own_valid():
+            return  # whoever gets the message next marks this claim ambiguous
+        submission = _submission(work, turn)
+        attempt = turn.attempt
+        deadline = Deadline.after(HAND_OVER_MAX_S, self._clock)
+        outcome = await self._carrier.submit(
+            submission, key=submission.reference, deadline=deadline
+        )
+        # An answer is always worth writing down: the chain refuses it if it comes too late.
+        work = replace(work, deadline=Deadline.after(WORK_MAX_S, self._clock))
+        match outcome:
+            case carrier.Accepted(carrier_message_id=carrier_message_id):
+                self._counters.handed_over.inc()
+                handed_over = HandedOver(
+                    attempt=attempt,
+                    carrier=self._carrier.name,
+                    carrier_message_id=carrier_message_id,
+                )
+                await self._finish(work, Type.OUTCOME, handed_over, turn.behind)
+            case carrier.Refused(is_returned=True, reason=reason, retry_after_s=retry_after_s):
+                self._counters.returned.inc()
+                returned = Returned(attempt=attempt, reason=reason, is_resend=turn.is_resend)
+                answer = await self._advance(work, Type.RETURN, returned, expected=turn.behind)
+                if isinstance(answer, Advanced):
+                    await work.delivery.nak(retry_after_s or RETRY_LATER_S)
+            case carrier.Refused(error_code=error_code, reason=reason):
+                self._counters.refused.inc()
+                refusal = Refused(attempt=attempt, error_code=error_code, reason=reason)
+                await self._finish(work, Type.REFUSAL, refusal, turn.behind)
+            case carrier.Unknown(reason=reason):
+                await self._unknown(work, turn, reason)
+            case other:
+                assert_never(other)
+
+    async def _unknown(self, work: Work, turn: Turn, reason: str) -> None:
+        mark = await self._mark_ambiguous(work, turn.attempt, turn.behind, reason)
+        if mark is None:
+            await work.delivery.nak(RETRY_LATER_S)
+        elif self._on_ambiguous is OnAmbiguous.RESEND:
+            await work.delivery.nak(0.0)
+        else:
+            await self._after_ambiguous(work, mark, turn.attempt, is_held=self._holds)
+
+    @property
+    def _holds(self) -> bool:
+        return self._on_ambiguous is OnAmbiguous.HOLD
+
+    async def _mark_ambiguous(
+        self, work: Work, attempt: int, expected: int, reason: str
+    ) -> int | None:
+        """The mark's sequence; None if somebody else wrote first, or nobody can say."""
+        mark = Ambiguous(attempt=attempt, reason=reason, is_held=self._holds)
+        answer = await self._advance(work, Type.AMBIGUOUS, mark, expected=expected)
+        if not isinstance(answer, Advanced):
+            return None
+        self._counters.ambiguous.inc()
+        log.warning("message.ambiguous", sid=work.event.sid, attempt=attempt, reason=reason)
+        return answer.sequence
+
+    async def _finish(self, work: Work, type_: Type, body: Body, expected: int) -> None:
+        """Write the last record; only then is the message done with."""
+        match await self._advance(work, type_, body, expected=expected):
+            case Advanced():
+                log.debug("message.settled", sid=work.event.sid, outcome=type_.value)
+                await work.delivery.ack()
+            case Overtaken(newest=newest):
+                log.warning("dispatch.overtaken", sid=work.event.sid, by=newest.sequence)
+                await work.delivery.nak(RETRY_LATER_S)
+            case Stalled(reason=reason):
+                log.warning("dispatch.stalled", sid=work.event.sid, reason=reason)
+            case other:
+                assert_never(other)
+
+    async def _advance(
+        self, work: Work, type_: Type, body: Body, *, expected: int
+    ) -> AdvanceAnswer:
+        event = work.event
+        record = self._author.event(event.kind, type_, event.account, event.sid, body)
+        return await advance(
+            self._log,
+            work.shard,
+            work.subject,
+            record,
+            expected=expected,
+            clock=self._clock,
+            deadline=work.deadline,
+        )
+
+
+def _submission(work: Work, turn: Turn) -> Submission:
+    return Submission(
+        reference=reference_of(work.event.account, work.event.sid, turn.attempt),
+        sender=work.message.sender,
+        recipient=work.message.recipient,
+        text=work.message.text,
+        media_urls=work.message.media_urls,
+        is_possible_duplicate=turn.is_resend,
+    )

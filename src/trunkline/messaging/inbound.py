@@ -1,0 +1,435 @@
+"""Inbound messages: the application is asked what to do, and its TwiML is done.
+
+The message itself is safe before anything here begins. Asking has a strict bound and a fallback
+URL, as the Twilio API has; replies are accepted under keys made of the inbound message and their
+position, so that a crash half way through, and the whole conversation again, cannot double one.
+"""
+
+import functools
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, assert_never
+from urllib.parse import urljoin, urlsplit
+
+import structlog
+
+from trunkline.domain.events import Kind, MessageReceived, Type
+from trunkline.domain.number import Number, is_e164
+from trunkline.kernel import Backoff, Clock, Deadline
+from trunkline.log.event import Event, created_filter
+from trunkline.log.fence import Verdict, is_true_copy
+from trunkline.log.interface import Delivery, Log
+from trunkline.messaging.accept import (
+    Acceptor,
+    Created,
+    KeyReused,
+    NewMessage,
+    NotAccepted,
+    OutcomeUnknown,
+)
+from trunkline.protocols.twiml.messaging import (
+    BODY_INVALID,
+    Message,
+    Redirect,
+    Reply,
+    TwimlError,
+    parse,
+)
+from trunkline.replica.queries import Replica
+from trunkline.webhooks.client import (
+    HTTP_RETRIEVAL_FAILURE,
+    WEBHOOK_DEADLINE_S,
+    Answered,
+    Method,
+    Unreachable,
+    WebhookAnswer,
+    WebhookClient,
+    WebhookRequest,
+    method_of,
+    token_of,
+)
+from trunkline.webhooks.intake import Hands, Intake, readable
+from trunkline.webhooks.receivers import Receiver, Receivers
+
+API_VERSION: Final = "2010-04-01"
+REDIRECTS_MAX: Final = 5
+TEXT_CHARACTERS_MAX: Final = 1600
+WORK_MAX_S: Final = 55.0
+"""One conversation ends before the log's bound on work (60 s), or goes back to the log."""
+FENCE_DEADLINE_S: Final = 5.0
+FENCE_RETRY_S: Final = 1.0
+ACCEPT_DEADLINE_S: Final = 5.0
+ACCEPT_BACKOFF_BASE_S: Final = 0.1
+ACCEPT_BACKOFF_CAP_S: Final = 2.0
+COPY_LAG_MAX_MS: Final = 10_000.0
+"""A copy that lags more than this may simply not know a number yet."""
+COPY_RETRY_S: Final = 2.0
+RETURN_DELAY_MIN_S: Final = 1.0
+RETURN_DELAY_MAX_S: Final = 5.0
+
+# Twilio's codes (Twilio documentation, "Error and Warning Dictionary").
+TO_INVALID: Final = 14101
+FROM_INVALID: Final = 14102
+STATUS_CALLBACK_INVALID: Final = 14105
+DOCUMENT_LIMIT_REACHED: Final = 14106
+
+_GEOGRAPHY: Final = tuple(
+    (side + part, "") for side in ("From", "To") for part in ("City", "State", "Zip", "Country")
+)
+_MEDIA_TYPES: Final = {
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "png": "image/png",
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "mp4": "video/mp4",
+    "3gp": "video/3gpp",
+    "mp3": "audio/mpeg",
+    "amr": "audio/amr",
+    "wav": "audio/wav",
+    "pdf": "application/pdf",
+    "txt": "text/plain",
+    "vcf": "text/vcard",
+}
+
+log: Final = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to ask: a document's URL and how."""
+
+    url: str
+    method: Method
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """One inbound message and whose application is asked about it."""
+
+    account: str
+    auth_token: str
+    received: MessageReceived
+    primary: Place
+    fallback: Place | None
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A reply and where it came from, against which its URLs are resolved."""
+
+    place: Place
+    reply: Reply
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return tuple(item for item in self.reply.instructions if isinstance(item, Message))
+
+    @property
+    def next_place(self) -> Place | None:
+        """Where its redirect leads, if it ends with one."""
+        last = self.reply.instructions[-1] if self.reply.instructions else None
+        if not isinstance(last, Redirect):
+            return None
+        return Place(urljoin(self.place.url, last.url), last.method)
+
+
+class Inbound:
+    """Asks applications about inbound messages, and does what they answer."""
+
+    name = "inbound"
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        replica: Replica,
+        client: WebhookClient,
+        acceptor: Acceptor,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        self._log = log
+        self._replica = replica
+        self._client = client
+        self._acceptor = acceptor
+        self._clock = clock
+        self._rng = rng
+        self._backoff = Backoff(ACCEPT_BACKOFF_BASE_S, ACCEPT_BACKOFF_CAP_S, rng)
+        self._receivers = Receivers()
+        self._intake = Intake(log, self.name, _filters, self._take, clock=clock, rng=rng)
+
+    async def run(self) -> None:
+        """Until drained."""
+        await self._intake.run()
+
+    def drain(self) -> None:
+        """Take nothing new; `run` returns when what is in hand is answered."""
+        self._intake.drain()
+
+    async def _take(self, shard: int, deliveries: Sequence[Delivery], hands: Hands) -> None:
+        for delivery in deliveries:
+            event = await readable(delivery)
+            if event is None:
+                continue
+            if event.type is Type.ORIGINAL:
+                work = functools.partial(self._handle, shard, delivery, event)
+                await hands.pass_on(delivery, work)
+            else:
+                await delivery.ack()
+
+    async def _handle(self, shard: int, delivery: Delivery, event: Event) -> None:
+        """Fence, then converse; the delivery is answered in every case."""
+        deadline = Deadline.after(FENCE_DEADLINE_S, self._clock)
+        match await is_true_copy(self._log, event, shard, clock=self._clock, deadline=deadline):
+            case Verdict.TRUE:
+                await self._handle_true(delivery, event)
+            case Verdict.DUPLICATE:
+                await delivery.ack()
+            case Verdict.UNSETTLED:
+                await delivery.nak(FENCE_RETRY_S)
+            case other:
+                assert_never(other)
+
+    async def _handle_true(self, delivery: Delivery, event: Event) -> None:
+        received = event.body()
+        if not isinstance(received, MessageReceived):
+            await delivery.ack()
+            return
+        number = self._replica.number_by_phone(received.recipient)
+        account = self._replica.account(event.account)
+        if number is None or account is None or number.account != event.account:
+            await self._answer_unowned(delivery, event)
+            return
+        conversation = conversation_of(received, number, account.auth_token)
+        if conversation is None or await self._converse_in_turn(conversation):
+            await delivery.ack()
+        else:
+            await delivery.nak(self._rng.uniform(RETURN_DELAY_MIN_S, RETURN_DELAY_MAX_S))
+
+    async def _answer_unowned(self, delivery: Delivery, event: Event) -> None:
+        """Nobody's number: done, unless the copy may not have heard of its owner yet."""
+        if self._replica.lag_ms() > COPY_LAG_MAX_MS:
+            await delivery.nak(COPY_RETRY_S)
+            return
+        log.warning("inbound.no_owner", sid=event.sid)
+        await delivery.ack()
+
+    async def _converse_in_turn(self, conversation: Conversation) -> bool:
+        with self._receivers.hold(conversation.primary.url) as receiver:
+            if receiver is None:
+                return False
+            async with receiver.tries:
+                if receiver.is_crowded:  # it fell ill while we waited
+                    return False
+                return await self._converse(conversation, receiver)
+
+    async def _converse(self, conversation: Conversation, receiver: Receiver) -> bool:
+        """Document after document. `False`: it must be had again, from the beginning."""
+        sid = conversation.received.sid
+        work = Deadline.after(WORK_MAX_S, self._clock)
+        place: Place | None = conversation.primary
+        position = 0
+        for hop in range(1 + REDIRECTS_MAX):
+            if place is None:
+                return True
+            document = await self._fetch(conversation, place, hop, receiver, work)
+            if document is None:
+                return True
+            _warn_all(sid, document.reply.warnings)
+            for message in document.messages:
+                key = f"{sid}:{position}"
+                if not await self._reply(conversation, document.place, message, key, work):
+                    return False
+                position += 1
+            place = document.next_place
+        _warn_all(sid, [TwimlError(DOCUMENT_LIMIT_REACHED, f"over {REDIRECTS_MAX} redirects")])
+        return True
+
+    async def _fetch(
+        self,
+        conversation: Conversation,
+        place: Place,
+        hop: int,
+        receiver: Receiver,
+        work: Deadline,
+    ) -> Document | None:
+        """The document, or the fallback URL's; `None` when there is neither."""
+        sid = conversation.received.sid
+        started = self._clock.monotonic()
+        request = request_for(conversation, place, hop)
+        reply = read(await self._ask(request, work))
+        took_s = self._clock.monotonic() - started
+        receiver.note(is_success=isinstance(reply, Reply), took_s=took_s)
+        if isinstance(reply, TwimlError) and conversation.fallback is not None:
+            _warn_all(sid, [reply])
+            failed, place = place, conversation.fallback
+            request = request_for(conversation, place, hop, instead_of=failed, because=reply)
+            reply = read(await self._ask(request, work))
+        if isinstance(reply, TwimlError):
+            _warn_all(sid, [reply])
+            return None
+        return Document(place, reply)
+
+    async def _ask(self, request: WebhookRequest, work: Deadline) -> WebhookAnswer:
+        """Twilio documentation, "Webhooks: Connection Overrides": 15 s in all, and by default one
+        retry, only if no connection came about."""
+        deadline = Deadline.after(min(WEBHOOK_DEADLINE_S, work.remaining_s()), self._clock)
+        answer = await self._client.send(request, deadline=deadline)
+        if isinstance(answer, Unreachable) and answer.is_unsent and not deadline.has_passed():
+            return await self._client.send(request, deadline=deadline)
+        return answer
+
+    async def _reply(
+        self, conversation: Conversation, place: Place, message: Message, key: str, work: Deadline
+    ) -> bool:
+        """Have one reply accepted; `False` if it is not known to be before `work` ends."""
+        reply = reply_of(conversation, place, message, owns=self._owns)
+        if isinstance(reply, TwimlError):
+            _warn_all(conversation.received.sid, [reply])
+            return True
+        attempt = 0
+        while not work.has_passed():
+            deadline = Deadline.after(min(ACCEPT_DEADLINE_S, work.remaining_s()), self._clock)
+            match await self._acceptor.accept(reply, key=key, deadline=deadline):
+                case Created():
+                    return True
+                case KeyReused(sid=sid):
+                    # The conversation was had before and went otherwise; what was said counts.
+                    log.info("inbound.reply_kept", sid=sid, inbound=conversation.received.sid)
+                    return True
+                case NotAccepted() | OutcomeUnknown():
+                    delay_s = self._backoff.delay_s(attempt)
+                    await self._clock.sleep(min(delay_s, work.remaining_s()))
+                    attempt += 1
+                case other:
+                    assert_never(other)
+        return False
+
+    def _owns(self, account: str, phone_number: str) -> bool:
+        number = self._replica.number_by_phone(phone_number)
+        return number is not None and number.account == account
+
+
+def conversation_of(
+    received: MessageReceived, number: Number, auth_token: str
+) -> Conversation | None:
+    """Whom to ask about `received`; `None` if its number asks nobody."""
+    settings = number.settings
+    if not settings.sms_url:
+        return None
+    fallback = Place(settings.sms_fallback_url, method_of(settings.sms_fallback_method))
+    return Conversation(
+        account=number.account,
+        auth_token=auth_token,
+        received=received,
+        primary=Place(settings.sms_url, method_of(settings.sms_method)),
+        fallback=fallback if fallback.url else None,
+    )
+
+
+def params_of(conversation: Conversation) -> tuple[tuple[str, str], ...]:
+    """The parameters of the incoming-message webhook, as the Twilio API sends them."""
+    received = conversation.received
+    media: list[tuple[str, str]] = []
+    for index, url in enumerate(received.media_urls):
+        media.append((f"MediaUrl{index}", url))
+        media.append((f"MediaContentType{index}", media_type_of(url)))
+    return (
+        ("MessageSid", received.sid),
+        ("SmsSid", received.sid),
+        ("SmsMessageSid", received.sid),
+        ("AccountSid", conversation.account),
+        ("From", received.sender),
+        ("To", received.recipient),
+        ("Body", received.text),
+        ("NumMedia", str(len(received.media_urls))),
+        ("NumSegments", str(received.num_segments)),
+        *media,
+        ("SmsStatus", "received"),
+        ("ApiVersion", API_VERSION),
+        *_GEOGRAPHY,
+    )
+
+
+def media_type_of(url: str) -> str:
+    """What the name of a file says about its content."""
+    ending = urlsplit(url).path.rpartition(".")[2].lower()
+    return _MEDIA_TYPES.get(ending, "application/octet-stream")
+
+
+def request_for(
+    conversation: Conversation,
+    place: Place,
+    hop: int,
+    *,
+    instead_of: Place | None = None,
+    because: TwimlError | None = None,
+) -> WebhookRequest:
+    """The request for the `hop`th document. The fallback is told what it stands in for."""
+    params = params_of(conversation)
+    if instead_of is not None and because is not None:
+        params = (*params, ("ErrorCode", str(because.code)), ("ErrorUrl", instead_of.url))
+    role = "document" if instead_of is None else "fallback"
+    return WebhookRequest(
+        url=place.url,
+        method=place.method,
+        params=params,
+        auth_token=conversation.auth_token,
+        token=token_of(conversation.received.sid, role, str(hop)),
+    )
+
+
+def read(answer: WebhookAnswer) -> Reply | TwimlError:
+    """What an application's answer says to do."""
+    match answer:
+        case Unreachable(reason=reason, error_code=error_code):
+            return TwimlError(error_code, reason)
+        case Answered(status=status):
+            if not answer.is_success:
+                return TwimlError(HTTP_RETRIEVAL_FAILURE, f"answered {status}")
+            return parse(answer.body, answer.content_type)
+        case other:
+            assert_never(other)
+
+
+def reply_of(
+    conversation: Conversation,
+    place: Place,
+    message: Message,
+    *,
+    owns: Callable[[str, str], bool],
+) -> NewMessage | TwimlError:
+    """The message to accept for a `<Message>`; `owns(account, number)` guards its sender."""
+    received = conversation.received
+    if len(message.text) > TEXT_CHARACTERS_MAX:
+        return TwimlError(BODY_INVALID, f"a body has at most {TEXT_CHARACTERS_MAX} characters")
+    if message.recipient is not None and not is_e164(message.recipient):
+        return TwimlError(TO_INVALID, f"cannot send to {message.recipient!r}")
+    sender = message.sender or received.recipient
+    if message.sender is not None and not owns(conversation.account, sender):
+        return TwimlError(FROM_INVALID, f"{sender!r} is not a number of this account")
+    callback = message.status_callback or message.action
+    if callback is not None:
+        callback = urljoin(place.url, callback)
+        if urlsplit(callback).scheme not in {"http", "https"}:
+            return TwimlError(STATUS_CALLBACK_INVALID, f"cannot call back {callback!r}")
+    return NewMessage(
+        account=conversation.account,
+        sender=sender,
+        recipient=message.recipient or received.sender,
+        text=message.text,
+        media_urls=tuple(urljoin(place.url, url) for url in message.media_urls),
+        status_callback=callback,
+        direction="outbound-reply",
+    )
+
+
+def _warn_all(sid: str, errors: Iterable[TwimlError]) -> None:
+    for error in errors:
+        log.warning("inbound.twiml", sid=sid, code=error.code, reason=error.reason)
+
+
+def _filters(shard: int) -> Sequence[str]:
+    return [created_filter(shard, Kind.INBOUND)]

@@ -1,0 +1,154 @@
+"""Receipts and inbound messages: taken from the carrier, written down, and only then acknowledged.
+
+Whatever is not acknowledged is offered again, here or on another host; writing it down twice is
+harmless, because an event folds into itself and an inbound message is named by its carrier's id.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+import structlog
+
+from trunkline.directory.numbers import find_number
+from trunkline.domain import segment
+from trunkline.domain.events import Kind, MessageReceived, Receipt, Type
+from trunkline.domain.ports import Counter
+from trunkline.domain.sid import SMS, sid_from_key
+from trunkline.log.append import Appended, Draft, Found, ShardHealth, append
+from trunkline.log.author import Author
+from trunkline.log.interface import Log, Unreadable
+from trunkline.log.limits import TRY_TIMEOUT_S
+from trunkline.messaging.carrier import Carrier, InboundItem, Item, ReceiptItem, account_and_sid
+from trunkline.messaging.record import EventRecorder
+from trunkline.replica.queries import Replica
+
+log: Final = structlog.get_logger(__name__)
+
+RECEIVE_MAX: Final = 200
+"""Items taken and written down at once; all of them are re-offered if this process dies."""
+
+RECEIVE_WAIT_S: Final = 0.5
+LINK_DOWN_WAIT_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What an operator watches."""
+
+    receipts: Counter
+    inbound: Counter
+    unmatched: Counter
+
+
+class Receipts:
+    """The service `receipts`. Any number may run, on any host."""
+
+    name = "receipts"
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        carrier: Carrier,
+        replica: Replica,
+        recorder: EventRecorder,
+        health: ShardHealth,
+        counters: Counters,
+        author: Author,
+    ) -> None:
+        self._log = log
+        self._carrier = carrier
+        self._replica = replica
+        self._recorder = recorder
+        self._health = health
+        self._counters = counters
+        self._author = author
+        self._clock = author.clock
+        self._draining = False
+
+    async def run(self) -> None:
+        """Until drained."""
+        while not self._draining:
+            asked_at = self._clock.monotonic()
+            items = await self._carrier.receive(RECEIVE_MAX, RECEIVE_WAIT_S)
+            is_all_kept = await self._take(items)
+            is_idle = not items and self._clock.monotonic() - asked_at < RECEIVE_WAIT_S / 2
+            if is_idle or not is_all_kept:
+                await self._clock.sleep(LINK_DOWN_WAIT_S)
+
+    def drain(self) -> None:
+        """Take nothing new; `run` returns when what is in hand is written down."""
+        self._draining = True
+
+    async def _take(self, items: Sequence[Item]) -> bool:
+        """Whether all of them are written down; those that are not will be offered again."""
+        kept: list[str] = []
+        async with asyncio.TaskGroup() as tasks:
+            for item in items:
+                tasks.create_task(self._keep(item, kept))
+        if kept:
+            await self._carrier.acknowledge(kept)
+        return len(kept) == len(items)
+
+    async def _keep(self, item: Item, kept: list[str]) -> None:
+        match item:
+            case ReceiptItem():
+                is_kept = await self._keep_receipt(item)
+            case InboundItem():
+                is_kept = await self._keep_inbound(item)
+            case other:
+                assert_never(other)
+        if is_kept:
+            kept.append(item.item_id)
+
+    async def _keep_receipt(self, item: ReceiptItem) -> bool:
+        named = account_and_sid(item.reference)
+        if named is None:
+            self._counters.unmatched.inc()
+            log.warning("receipt.unmatched", carrier_message_id=item.carrier_message_id)
+            return True
+        account, sid = named
+        receipt = Receipt(
+            status=item.status,
+            carrier=self._carrier.name,
+            carrier_message_id=item.carrier_message_id,
+            error_code=item.error_code,
+        )
+        self._counters.receipts.inc()
+        return await self._recorder.record(Kind.MESSAGE, Type.RECEIPT, account, sid, receipt)
+
+    async def _keep_inbound(self, item: InboundItem) -> bool:
+        number = self._replica.number_by_phone(item.recipient) or await find_number(
+            self._log, item.recipient, timeout_s=TRY_TIMEOUT_S
+        )
+        if isinstance(number, Unreadable):
+            return False
+        if number is None:
+            self._counters.unmatched.inc()
+            log.warning(
+                "inbound.nobody_owns_the_number", carrier_message_id=item.carrier_message_id
+            )
+            return True
+        sid = sid_from_key(SMS, "inbound", self._carrier.name, item.carrier_message_id)
+        body = MessageReceived(
+            sid=sid,
+            sender=item.sender,
+            recipient=item.recipient,
+            text=item.text,
+            media_urls=item.media_urls,
+            num_segments=segment.count(item.text).segments,
+            carrier=self._carrier.name,
+            carrier_message_id=item.carrier_message_id,
+        )
+        draft = Draft(
+            kind=Kind.INBOUND,
+            sid=sid,
+            account=number.account,
+            body=body,
+            is_keyed=True,
+        )
+        answer = await append(self._log, draft, author=self._author, health=self._health)
+        self._counters.inbound.inc()
+        return isinstance(answer, Appended | Found)

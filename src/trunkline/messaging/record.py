@@ -1,0 +1,39 @@
+"""Recording what may arrive in any order: an event goes to any shard that takes it.
+
+Two copies of one event fold into one, so a try whose answer was lost is simply made elsewhere.
+"""
+
+from trunkline.domain.events import Body, Kind, Type
+from trunkline.domain.sid import digits_of
+from trunkline.kernel import Deadline
+from trunkline.log.author import Author
+from trunkline.log.event import changed_subject, encode
+from trunkline.log.interface import Accepted, Log
+from trunkline.log.limits import RETRY_PAUSE_S, TRY_TIMEOUT_S
+from trunkline.log.shards import order
+
+RECORD_DEADLINE_S = 10.0
+
+
+class EventRecorder:
+    """Appends later events of resources."""
+
+    def __init__(self, log: Log, *, author: Author) -> None:
+        self._log = log
+        self._author = author
+
+    async def record(self, kind: Kind, type_: Type, account: str, sid: str, body: Body) -> bool:
+        """Whether the event is stored; False after the deadline, and then it may be."""
+        event = self._author.event(kind, type_, account, sid, body)
+        payload = encode(event)
+        deadline = Deadline.after(RECORD_DEADLINE_S, self._author.clock)
+        while not deadline.has_passed():
+            for shard in order(digits_of(sid), self._log.shards):
+                subject = changed_subject(shard, kind, account)
+                answer = await self._log.publish(
+                    shard, subject, payload, expected=None, timeout_s=TRY_TIMEOUT_S
+                )
+                if isinstance(answer, Accepted):
+                    return True
+            await self._author.clock.sleep(RETRY_PAUSE_S)
+        return False

@@ -1,0 +1,1 @@
+"""TwiML, read from hostile bytes into instructions. One module for each vocabulary."""

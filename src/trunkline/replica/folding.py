@@ -1,0 +1,144 @@
+"""From events to rows: the writer's side of the copy, committed batch by batch."""
+
+import sqlite3
+from collections import OrderedDict
+from typing import Final
+
+import msgspec
+
+from trunkline.domain.account import Account
+from trunkline.domain.events import AccountOpened, Body, Kind, NumberOwned, Type
+from trunkline.domain.message import Message, fold
+from trunkline.domain.number import Number
+from trunkline.domain.sid import digits_of
+from trunkline.log.append import is_late
+from trunkline.log.event import Event
+
+MESSAGES_CACHED_MAX: Final = 20_000
+"""Messages whose events still come are folded from memory; about 1 KiB each."""
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_MESSAGE: Final = msgspec.msgpack.Decoder(Message)
+
+_PUT_MESSAGE: Final = "INSERT OR REPLACE INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_NUMBER: Final = "INSERT OR IGNORE INTO number VALUES (?, ?, ?, ?, ?, ?)"
+_PUT_ACCOUNT: Final = "INSERT OR IGNORE INTO account VALUES (?, ?)"
+_PUT_CURSOR: Final = "INSERT OR REPLACE INTO cursor VALUES (?, ?)"
+
+
+class Folding:
+    """What has changed since the last commit, and the recent messages."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        self._recent: OrderedDict[str, Message] = OrderedDict()
+        self._changed: set[str] = set()
+        self._numbers: list[tuple[object, ...]] = []
+        self._accounts: list[tuple[object, ...]] = []
+        self._cursors: dict[int, int] = {}
+
+    def add(self, event: Event, body: Body, stored_at: float) -> None:
+        """Take in one event; a late original is closed and changes nothing."""
+        if event.type is Type.ORIGINAL and is_late(event, stored_at):
+            return
+        match event.kind:
+            case Kind.MESSAGE | Kind.INBOUND:
+                self._add_to_message(event, body)
+            case Kind.NUMBER:
+                self._add_number(event, body)
+            case Kind.ACCOUNT:
+                self._add_account(event, body)
+
+    def move(self, shard: int, sequence: int) -> None:
+        self._cursors[shard] = sequence
+
+    def write(self) -> None:
+        """Put rows and cursors into one open transaction; `commit` or `take_back` ends it."""
+        database = self._database
+        database.execute("BEGIN IMMEDIATE")
+        rows = [_message_row(digits, self._recent[digits]) for digits in self._changed]
+        database.executemany(_PUT_MESSAGE, rows)
+        database.executemany(_PUT_NUMBER, self._numbers)
+        database.executemany(_PUT_ACCOUNT, self._accounts)
+        database.executemany(_PUT_CURSOR, self._cursors.items())
+
+    def commit(self) -> None:
+        """Flush the transaction; may be called from another thread, and nothing else meanwhile."""
+        self._database.execute("COMMIT")
+
+    def take_back(self) -> None:
+        """Undo `write`; what has changed is still here, to be written again."""
+        if self._database.in_transaction:
+            self._database.execute("ROLLBACK")
+
+    def forget_written(self) -> None:
+        """After a commit."""
+        self._changed.clear()
+        self._numbers.clear()
+        self._accounts.clear()
+        self._cursors.clear()
+        while len(self._recent) > MESSAGES_CACHED_MAX:
+            self._recent.popitem(last=False)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _add_to_message(self, event: Event, body: Body) -> None:
+        digits = digits_of(event.sid)
+        message = self._recent.get(digits)
+        if message is None:
+            message = self._stored(digits) or Message(account=event.account)
+        self._recent[digits] = fold(
+            message, body, at=event.at, event_id=event.id, position=event.position
+        )
+        self._recent.move_to_end(digits)
+        self._changed.add(digits)
+
+    def _stored(self, digits: str) -> Message | None:
+        row = self._database.execute(
+            "SELECT state FROM message WHERE digits = ?", (digits,)
+        ).fetchone()
+        return None if row is None else _MESSAGE.decode(row[0])
+
+    def _add_number(self, event: Event, body: Body) -> None:
+        if isinstance(body, NumberOwned):
+            number = Number(
+                account=event.account, settings=body, created_at=event.at, updated_at=event.at
+            )
+            self._numbers.append(
+                (
+                    body.sid,
+                    event.account,
+                    body.phone_number,
+                    body.friendly_name,
+                    event.at,
+                    _ENCODER.encode(number),
+                )
+            )
+
+    def _add_account(self, event: Event, body: Body) -> None:
+        if isinstance(body, AccountOpened):
+            account = Account(
+                sid=body.sid,
+                friendly_name=body.friendly_name,
+                auth_token=body.auth_token,
+                created_at=event.at,
+                updated_at=event.at,
+            )
+            self._accounts.append((body.sid, _ENCODER.encode(account)))
+
+
+def _message_row(digits: str, message: Message) -> tuple[object, ...]:
+    """The columns of a message; one without its original has a creation time of zero."""
+    original = message.original or message.received
+    sender, recipient = (original.sender, original.recipient) if original else ("", "")
+    return (
+        digits,
+        message.sid,
+        message.account,
+        sender,
+        recipient,
+        message.created_at,
+        message.sent_at or message.created_at,
+        _ENCODER.encode(message),
+    )

@@ -1,0 +1,88 @@
+"""How far the copy is: two numbers a shard in a small mapped file that every process can see.
+
+For each shard the last sequence in the copy, and the wall time at which the shard was last known to
+hold nothing newer. Waiters in the projector's process are woken; others look every few milliseconds.
+"""
+
+import asyncio
+import mmap
+import struct
+from pathlib import Path
+from typing import Final
+
+from trunkline.kernel import Clock, Deadline
+from trunkline.log.interface import Log, Unreadable
+
+CATCH_UP_POLL_S: Final = 0.005
+ASK_TIMEOUT_S: Final = 2.0
+
+_ENTRY: Final = struct.Struct("=Qd")
+
+
+class Progress:
+    """The mapped file at `path`, made when missing."""
+
+    def __init__(self, path: Path, *, shards: int, clock: Clock) -> None:
+        size = _ENTRY.size * shards
+        with path.open("a+b") as file:
+            if file.seek(0, 2) != size:
+                file.truncate(0)
+                file.truncate(size)
+            self._map = mmap.mmap(file.fileno(), size)
+        self._shards = shards
+        self._clock = clock
+        self._moved = asyncio.Event()
+
+    def sequence(self, shard: int) -> int:
+        sequence: int = _ENTRY.unpack_from(self._map, shard * _ENTRY.size)[0]
+        return sequence
+
+    def lag_ms(self) -> float:
+        """How long ago the copy was last known to be complete, in milliseconds; the true lag is
+        not greater. Infinite when it never was."""
+        since = min(
+            _ENTRY.unpack_from(self._map, shard * _ENTRY.size)[1] for shard in range(self._shards)
+        )
+        return max(0.0, (self._clock.wall() - since) * 1000.0) if since else float("inf")
+
+    def record(self, shard: int, *, sequence: int, complete_at: float | None) -> None:
+        """Of the projector: `complete_at` is None while there may be more."""
+        known_at: float = _ENTRY.unpack_from(self._map, shard * _ENTRY.size)[1]
+        _ENTRY.pack_into(
+            self._map,
+            shard * _ENTRY.size,
+            sequence,
+            known_at if complete_at is None else complete_at,
+        )
+
+    def wake(self) -> None:
+        """Of the projector: what was recorded may be what somebody here waits for."""
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def wait_until_seen(self, shard: int, sequence: int, *, deadline: Deadline) -> bool:
+        """Whether the copy holds `sequence` of `shard` before the deadline."""
+        while self.sequence(shard) < sequence:
+            if deadline.has_passed():
+                return False
+            moved = self._moved
+            try:
+                async with asyncio.timeout(min(CATCH_UP_POLL_S, deadline.remaining_s())):
+                    await moved.wait()
+            except TimeoutError:
+                continue
+        return True
+
+    def close(self) -> None:
+        self._map.close()
+
+
+async def is_caught_up(progress: Progress, log: Log) -> bool:
+    """Whether the copy holds all that the log held when this was called, and can say so."""
+    if progress.lag_ms() == float("inf"):
+        return False
+    for shard in range(log.shards):
+        last = await log.last_sequence(shard, timeout_s=ASK_TIMEOUT_S)
+        if isinstance(last, Unreadable) or progress.sequence(shard) < last:
+            return False
+    return True

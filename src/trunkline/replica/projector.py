@@ -1,0 +1,202 @@
+"""The projector: follows every shard into the host's copy, in batches, cursor and rows together.
+
+If it dies between batches, the next one goes on from the cursor; if the file is gone, it starts
+from the log's beginning.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+import structlog
+
+from trunkline.kernel import Clock
+from trunkline.log.event import UnreadableEvent, decode
+from trunkline.log.interface import Log, LogUnavailable, Stored
+from trunkline.replica import schema
+from trunkline.replica.folding import Folding
+from trunkline.replica.progress import Progress
+
+_log: Final = structlog.get_logger(__name__)
+
+FETCH_MAX: Final = 500
+FETCH_WAIT_S: Final = 0.2
+"""Also how stale the lag of an idle host may look."""
+
+BATCHES_WAITING_MAX: Final = 24
+BATCHES_WRITTEN_MAX: Final = 24
+"""Batches in one transaction."""
+
+FOLDED_AT_ONCE_MAX: Final = 50
+"""Events folded before others get a turn of the loop: about a millisecond."""
+
+COMMIT_PAUSE_S: Final = 0.02
+"""Between two commits under load, so that each flush serves many events; it is paid only by what
+comes right behind a commit."""
+
+RETRY_S: Final = 0.2
+ASK_TIMEOUT_S: Final = 2.0
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one shard gave. `complete_at` is set when there was nothing behind it."""
+
+    shard: int
+    messages: tuple[Stored, ...]
+    sequence: int
+    complete_at: float | None
+
+
+class Projector:
+    """Use as a service: `open` once, then `run` until cancelled."""
+
+    name = "projector"
+
+    def __init__(
+        self, log: Log, path: Path, progress: Progress, *, cluster: str, clock: Clock
+    ) -> None:
+        self._log = log
+        self._path = path
+        self._progress = progress
+        self._cluster = cluster
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="projector")
+        self._batches: asyncio.Queue[Batch] = asyncio.Queue(maxsize=BATCHES_WAITING_MAX)
+        self._folding: Folding | None = None
+
+    async def open(self) -> None:
+        """Open the copy, made ready if it is not. Raises `LogUnavailable`."""
+        await prepare(self._log, self._path, self._cluster)
+        database = await self._in_thread(_open, self._path, self._cluster)
+        cursors = _cursors(database)
+        self._folding = Folding(database)
+        for shard in range(self._log.shards):
+            self._progress.record(shard, sequence=cursors.get(shard, 0), complete_at=0.0)
+
+    async def run(self) -> None:
+        """Until cancelled; what was fetched and not written is fetched again by the next run."""
+        folding = self._folding
+        if folding is None:
+            raise RuntimeError("the projector is opened before it runs")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for shard in range(self._log.shards):
+                    tasks.create_task(self._follow(shard))
+                tasks.create_task(self._write(folding))
+        finally:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+            folding.close()
+
+    async def _follow(self, shard: int) -> None:
+        position = self._progress.sequence(shard)
+        asked_at = self._clock.wall()
+        if await self._log.last_sequence(shard, timeout_s=ASK_TIMEOUT_S) == position:
+            await self._batches.put(Batch(shard, (), position, asked_at))
+        while True:
+            try:
+                follower = await self._log.follower(shard, after=position)
+                try:
+                    while True:
+                        asked_at = self._clock.wall()
+                        taken = await follower.fetch(FETCH_MAX, FETCH_WAIT_S)
+                        position = taken[-1].sequence if taken else position
+                        complete_at = asked_at if len(taken) < FETCH_MAX else None
+                        await self._batches.put(Batch(shard, tuple(taken), position, complete_at))
+                finally:
+                    await follower.close()
+            except LogUnavailable as error:
+                _log.info("replica.waiting_for_log", shard=shard, reason=str(error))
+                await self._clock.sleep(RETRY_S)
+
+    async def _write(self, folding: Folding) -> None:
+        while True:
+            batches = [await self._batches.get()]
+            while not self._batches.empty() and len(batches) < BATCHES_WRITTEN_MAX:
+                batches.append(self._batches.get_nowait())
+            written = [batch for batch in batches if batch.messages]
+            for batch in written:
+                await self._add(folding, batch)
+            if written:
+                await self._commit(folding)
+            for batch in batches:
+                self._progress.record(
+                    batch.shard, sequence=batch.sequence, complete_at=batch.complete_at
+                )
+            if written:
+                self._progress.wake()
+                await self._clock.sleep(COMMIT_PAUSE_S)
+
+    async def _add(self, folding: Folding, batch: Batch) -> None:
+        for number, stored in enumerate(batch.messages, start=1):
+            add(folding, stored)
+            if number % FOLDED_AT_ONCE_MAX == 0:
+                await asyncio.sleep(0)
+        folding.move(batch.shard, batch.sequence)
+
+    async def _commit(self, folding: Folding) -> None:
+        """Until it is done: a full disk is waited out, and nothing is lost by waiting.
+
+        Only the flush is left to a thread. Rows are written here, because a thread that gives up
+        and takes back the interpreter's lock for every row makes the whole process wait.
+        """
+        while True:
+            try:
+                folding.write()
+                await self._in_thread(folding.commit)
+            except sqlite3.Error as error:
+                folding.take_back()
+                _log.warning("replica.cannot_write", path=str(self._path), error=str(error))
+                await self._clock.sleep(RETRY_S)
+            else:
+                folding.forget_written()
+                return
+
+    async def _in_thread(
+        self,
+        function: Callable[Arguments, Result],
+        *arguments: Arguments.args,
+        **_: Arguments.kwargs,
+    ) -> Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, function, *arguments)
+
+
+async def prepare(log: Log, path: Path, cluster: str) -> None:
+    """Make sure that the file may be opened for reading: it is there, it is of this cluster, and it
+    is not ahead of the log, which would mean that it belongs to another past."""
+    database = schema.open_for_writing(path, cluster=cluster)
+    try:
+        cursors = _cursors(database)
+    finally:
+        database.close()
+    for shard, cursor in cursors.items():
+        last = await log.last_sequence(shard, timeout_s=ASK_TIMEOUT_S)
+        if isinstance(last, int) and last < cursor:
+            _log.warning("replica.ahead_of_log", shard=shard, cursor=cursor, last=last)
+            schema.make(path, cluster=cluster)
+            return
+
+
+def _open(path: Path, cluster: str) -> sqlite3.Connection:
+    return schema.open_for_writing(path, cluster=cluster)
+
+
+def _cursors(database: sqlite3.Connection) -> dict[int, int]:
+    return dict(database.execute("SELECT shard, sequence FROM cursor").fetchall())
+
+
+def add(folding: Folding, stored: Stored) -> None:
+    """Take in one message of the log; one that cannot be read is told of and passed over."""
+    try:
+        event = decode(stored.payload)
+        folding.add(event, event.body(), stored.at)
+    except (UnreadableEvent, ValueError, TypeError, KeyError) as error:
+        _log.error("replica.unreadable_event", subject=stored.subject, error=str(error))

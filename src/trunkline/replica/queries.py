@@ -1,0 +1,141 @@
+"""Reading the host's copy. Reads are small and run inline; they may lag, and say by how much."""
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from trunkline.domain.account import Account
+from trunkline.domain.message import Message
+from trunkline.domain.number import Number
+from trunkline.kernel import Deadline
+from trunkline.replica import schema
+from trunkline.replica.progress import Progress
+
+_MESSAGE: Final = msgspec.msgpack.Decoder(Message)
+_NUMBER: Final = msgspec.msgpack.Decoder(Number)
+_ACCOUNT: Final = msgspec.msgpack.Decoder(Account)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in a list that is ordered newest first: the last row already shown."""
+
+    created_at: float
+    sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFilter:
+    """Every given part must match. Times are seconds since the epoch, `from` inclusive and `to`
+    exclusive, and speak of the moment of sending, or of creation where nothing was sent."""
+
+    sender: str | None = None
+    recipient: str | None = None
+    sent_from: float | None = None
+    sent_to: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NumberFilter:
+    """`phone_number` matches anywhere in the number; `friendly_name` matches whole."""
+
+    phone_number: str | None = None
+    friendly_name: str | None = None
+
+
+class Replica:
+    """One process's reading handle on the copy."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self._db: Final[sqlite3.Connection] = schema.open_for_reading(path)
+        self._progress = progress
+
+    def message(self, sid: str) -> Message | None:
+        """The message, if its original has arrived here."""
+        row = self._one("SELECT state FROM message WHERE digits = ? AND created_at > 0", sid[2:])
+        message = None if row is None else _MESSAGE.decode(row[0])
+        return message if message is not None and message.sid == sid else None
+
+    def messages(
+        self, account: str, wanted: MessageFilter, *, items_max: int, behind: Place | None = None
+    ) -> list[Message]:
+        """At most `items_max` of the account's messages, newest first, behind a place."""
+        where, values = ["account = ?", "created_at > 0"], [account]
+        terms: list[tuple[str, object | None]] = [
+            ("sender = ?", wanted.sender),
+            ("recipient = ?", wanted.recipient),
+            ("sent_or_created_at >= ?", wanted.sent_from),
+            ("sent_or_created_at < ?", wanted.sent_to),
+        ]
+        return [
+            _MESSAGE.decode(row[0])
+            for row in self._page("message", where, values, terms, items_max, behind)
+        ]
+
+    def number(self, sid: str) -> Number | None:
+        row = self._one("SELECT state FROM number WHERE sid = ?", sid)
+        return None if row is None else _NUMBER.decode(row[0])
+
+    def number_by_phone(self, phone_number: str) -> Number | None:
+        row = self._one("SELECT state FROM number WHERE phone_number = ?", phone_number)
+        return None if row is None else _NUMBER.decode(row[0])
+
+    def numbers(
+        self, account: str, wanted: NumberFilter, *, items_max: int, behind: Place | None = None
+    ) -> list[Number]:
+        """At most `items_max` of the account's numbers, newest first, behind a place."""
+        where, values = ["account = ?"], [account]
+        terms: list[tuple[str, object | None]] = [
+            ("instr(phone_number, ?) > 0", wanted.phone_number),
+            ("friendly_name = ?", wanted.friendly_name),
+        ]
+        return [
+            _NUMBER.decode(row[0])
+            for row in self._page("number", where, values, terms, items_max, behind)
+        ]
+
+    def account(self, sid: str) -> Account | None:
+        row = self._one("SELECT state FROM account WHERE sid = ?", sid)
+        return None if row is None else _ACCOUNT.decode(row[0])
+
+    def lag_ms(self) -> float:
+        """How long ago this copy was last known to be complete, in milliseconds."""
+        return self._progress.lag_ms()
+
+    async def wait_until_seen(self, shard: int, sequence: int, *, deadline: Deadline) -> bool:
+        """Whether the copy holds `sequence` of `shard` before the deadline."""
+        return await self._progress.wait_until_seen(shard, sequence, deadline=deadline)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _one(self, statement: str, *values: object) -> tuple[bytes, ...] | None:
+        row: tuple[bytes, ...] | None = self._db.execute(statement, values).fetchone()
+        return row
+
+    def _page(
+        self,
+        table: str,
+        where: list[str],
+        values: list[object] | list[str],
+        terms: list[tuple[str, object | None]],
+        items_max: int,
+        behind: Place | None,
+    ) -> list[tuple[bytes]]:
+        given: list[object] = list(values)
+        for term, value in terms:
+            if value is not None:
+                where.append(term)
+                given.append(value)
+        if behind is not None:
+            where.append("(created_at, sid) < (?, ?)")
+            given += [behind.created_at, behind.sid]
+        statement = (
+            f"SELECT state FROM {table} WHERE {' AND '.join(where)} "  # noqa: S608 - fixed words only
+            "ORDER BY created_at DESC, sid DESC LIMIT ?"
+        )
+        rows: list[tuple[bytes]] = self._db.execute(statement, [*given, items_max]).fetchall()
+        return rows

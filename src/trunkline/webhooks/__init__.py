@@ -1,0 +1,1 @@
+"""Signed requests to customers' applications: fetched documents, and callbacks told in order."""

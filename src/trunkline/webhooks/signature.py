@@ -1,0 +1,66 @@
+"""The `X-Twilio-Signature` header, as receivers' libraries check it.
+
+A signature covers the URL as it is sent, so `sendable` decides what is sent, once, and both the
+request and the signature are made from its answer. A form's pairs are signed behind the URL, each
+distinct key and value once, in order; a query is part of the URL and signed as such.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+HEADER: Final = "X-Twilio-Signature"
+
+Pairs = Iterable[tuple[str, str]]
+
+# RFC 3986 §2: what may stand in a URL as it is. A `%` is left alone: the URL is the customer's.
+_UNQUOTED: Final = "%!#$&'()*+,/:;=?@[]~"
+_IS_SENDABLE: Final = re.compile(r"[!#-;=?-\[\]_a-z|~]*\Z").match
+
+
+def sendable(url: str) -> str:
+    """`url` as it goes on the wire: without fragment and user information, with a path.
+
+    Both official libraries refuse a signature over a fragment or user information.
+    Raises `ValueError` when it is not a URL of HTTP with a host.
+    """
+    parts = urlsplit(url.strip())
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"not an http or https URL with a host: {url!r}")
+    if parts.port == 0:
+        raise ValueError(f"port 0 cannot be reached: {url!r}")
+    host = parts.netloc.rpartition("@")[2]
+    if not host.isascii():
+        host = host.encode("idna").decode("ascii")
+    return urlunsplit((parts.scheme, host, _quoted(parts.path) or "/", _quoted(parts.query), ""))
+
+
+def with_query(url: str, params: Pairs) -> str:
+    """`url` with `params` behind whatever query it has."""
+    encoded = encode_form(params)
+    if not encoded:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{encoded}"
+
+
+def encode_form(params: Pairs) -> str:
+    """`params` as `application/x-www-form-urlencoded`, in UTF-8."""
+    return urlencode(tuple(params), encoding="utf-8", errors="replace")
+
+
+def sign(auth_token: str, url: str, params: Pairs = ()) -> str:
+    """The signature of a form posted to `url`, or of a GET when there are no `params`."""
+    signed = url + "".join(key + value for key, value in sorted(set(params)))
+    digest = hmac.new(
+        auth_token.encode("utf-8"), signed.encode("utf-8", "replace"), hashlib.sha1
+    ).digest()
+    return base64.b64encode(digest).decode("ascii")
+
+
+def _quoted(text: str) -> str:
+    """`text` unchanged if it can be sent, else with what cannot be sent percent-encoded."""
+    return text if _IS_SENDABLE(text) else quote(text, safe=_UNQUOTED, errors="replace")

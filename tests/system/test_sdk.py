@@ -1,0 +1,244 @@
+"""A program written with the official SDK, unchanged but for where it points."""
+
+import queue
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+from tests.system.running import Running, get_json, post_json, up, wait_until
+from twilio.base.exceptions import TwilioRestException
+from twilio.request_validator import RequestValidator
+from twilio.rest import Client
+from twilio.twiml.messaging_response import MessagingResponse
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+
+HANDSET = "+12025550123"
+ANSWER_MAX_S = 10.0
+
+
+class Application:
+    """The customer's side: a web server that checks signatures and keeps what it was told."""
+
+    def __init__(self, auth_token: str) -> None:
+        self.told: queue.Queue[dict[str, str]] = queue.Queue()
+        self._validator = RequestValidator(auth_token)
+        application = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                application.answer(self)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers["Content-Length"])).decode()
+        params = dict(parse_qsl(body, keep_blank_values=True))
+        signature = request.headers["X-Twilio-Signature"]
+        is_ours = self._validator.validate(self.url + request.path, params, signature)
+        token = request.headers["I-Twilio-Idempotency-Token"]
+        self.told.put({**params, "path": request.path, "signed": str(is_ours), "token": token})
+        document = b""
+        if request.path == "/sms":
+            reply = MessagingResponse()
+            reply.message(f"you said {params['Body']}")
+            document = str(reply).encode()
+        request.send_response(200)
+        request.send_header("Content-Type", "text/xml")
+        request.send_header("Content-Length", str(len(document)))
+        request.end_headers()
+        request.wfile.write(document)
+
+    def next(self) -> dict[str, str]:
+        return self.told.get(timeout=ANSWER_MAX_S)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=ANSWER_MAX_S)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with up(tmp_path_factory.mktemp("sdk") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def client(host: Running) -> Client:
+    client = Client(host.facts["account_sid"], host.facts["auth_token"])
+    client.api.base_url = host.facts["base_url"]
+    return client
+
+
+@pytest.fixture
+def application(host: Running) -> Iterator[Application]:
+    application = Application(host.facts["auth_token"])
+    yield application
+    application.close()
+
+
+def test_a_message_goes_its_whole_way_and_tells_every_step(
+    host: Running, client: Client, application: Application
+) -> None:
+    message = client.messages.create(
+        to=HANDSET,
+        from_=host.facts["phone_number"],
+        body="hello, handset",
+        status_callback=f"{application.url}/status",
+    )
+    assert message.status == "queued"
+    assert message.direction == "outbound-api"
+
+    told = [application.next() for _ in range(3)]
+
+    assert [each["MessageStatus"] for each in told] == ["sending", "sent", "delivered"]
+    assert {each["MessageSid"] for each in told} == {message.sid}
+    assert {each["signed"] for each in told} == {"True"}
+    assert len({each["token"] for each in told}) == 3
+    fetched = client.messages(message.sid).fetch()
+    assert fetched.status == "delivered"
+    assert fetched.date_sent is not None
+    assert fetched.body == "hello, handset"
+    (arrived,) = on_handset(host, HANDSET, "hello, handset")
+    assert arrived["from"] == host.facts["phone_number"]
+
+
+def test_a_new_message_is_found_by_its_sid_at_once(host: Running, client: Client) -> None:
+    for number in range(20):
+        message = client.messages.create(
+            to=HANDSET, from_=host.facts["phone_number"], body=f"found at once {number}"
+        )
+        assert client.messages(message.sid).fetch().sid == message.sid
+
+
+def test_an_inbound_message_is_answered_by_the_application(
+    host: Running, client: Client, application: Application
+) -> None:
+    number = client.incoming_phone_numbers.create(
+        phone_number="+12025550101", sms_url=f"{application.url}/sms"
+    )
+
+    text_from(host, HANDSET, to=number.phone_number, body="ping")
+
+    asked = application.next()
+    assert (asked["From"], asked["To"], asked["Body"]) == (HANDSET, number.phone_number, "ping")
+    assert asked["signed"] == "True"
+    assert asked["SmsStatus"] == "received"
+    wait_until(lambda: on_handset(host, HANDSET, "you said ping"), "the answer on the handset")
+    wait_until(
+        lambda: (
+            [m.direction for m in client.messages.list(from_=number.phone_number)]
+            == ["outbound-reply"]
+        ),
+        "the reply in the list",
+    )
+    inbound = client.messages(asked["MessageSid"]).fetch()
+    assert (inbound.direction, inbound.status, inbound.body) == ("inbound", "received", "ping")
+
+
+def test_messages_are_listed_newest_first_page_by_page(host: Running, client: Client) -> None:
+    recipient = "+12025550177"
+    sent = [
+        client.messages.create(to=recipient, from_=host.facts["phone_number"], body=f"page {n}").sid
+        for n in range(7)
+    ]
+    wait_until(lambda: len(client.messages.list(to=recipient)) == 7, "all of them in the list")
+
+    pages = [client.messages.page(to=recipient, page_size=3)]
+    while (following := pages[-1].next_page()) is not None:
+        pages.append(following)
+
+    assert [[message.sid for message in page] for page in pages] == [
+        sent[:3:-1],
+        sent[3:0:-1],
+        sent[:1],
+    ]
+
+
+def test_numbers_and_the_account_are_shown(host: Running, client: Client) -> None:
+    number = client.incoming_phone_numbers.create(phone_number="+12025550102")
+    wait_until(
+        lambda: (
+            host.facts["phone_number"]
+            in [each.phone_number for each in client.incoming_phone_numbers.list()]
+        ),
+        "the first number in the list",
+    )
+    assert client.incoming_phone_numbers(number.sid).fetch().phone_number == "+12025550102"
+
+    with pytest.raises(TwilioRestException) as refusal:
+        client.incoming_phone_numbers.create(phone_number="+12025550102")
+
+    assert refusal.value.code == 21422
+    account = client.api.v2010.accounts(host.facts["account_sid"]).fetch()
+    assert (account.sid, account.status) == (host.facts["account_sid"], "active")
+
+
+def test_a_repeat_of_a_key_is_the_same_message(host: Running, client: Client) -> None:
+    keyed = [
+        client.messages.create(
+            to=HANDSET,
+            from_=host.facts["phone_number"],
+            body="once",
+            status_callback="http://127.0.0.1:9/unused#ik=order-42",
+        )
+        for _ in range(3)
+    ]
+
+    assert len({message.sid for message in keyed}) == 1
+    with pytest.raises(TwilioRestException) as refusal:
+        client.messages.create(
+            to=HANDSET,
+            from_=host.facts["phone_number"],
+            body="something else",
+            status_callback="http://127.0.0.1:9/unused#ik=order-42",
+        )
+    assert refusal.value.status == 422
+    wait_until(lambda: on_handset(host, HANDSET, "once"), "it to arrive")
+    assert len(on_handset(host, HANDSET, "once")) == 1
+
+
+def test_the_banner_snippet_works_when_pasted(host: Running, tmp_path: Path) -> None:
+    from trunkline.host.banner import snippet_of
+    from trunkline.host.credentials import Credentials
+
+    credentials = Credentials(
+        host.facts["account_sid"], host.facts["auth_token"], host.facts["phone_number"]
+    )
+    pasted = snippet_of(host.facts["base_url"], credentials)
+
+    names: dict[str, Any] = {}
+    exec(compile(pasted, "pasted", "exec"), names)  # noqa: S102 - that is what a reader does with it
+
+    wait_until(lambda: on_handset(host, HANDSET), "the snippet's message")
+
+
+def test_bad_credentials_are_told_as_such(host: Running) -> None:
+    stranger = Client(host.facts["account_sid"], "0" * 32)
+    stranger.api.base_url = host.facts["base_url"]
+
+    with pytest.raises(TwilioRestException) as refusal:
+        stranger.messages("SM" + "0" * 32).fetch()
+
+    assert (refusal.value.status, refusal.value.code) == (401, 20003)
+
+
+def on_handset(host: Running, number: str, body: str | None = None) -> list[dict[str, Any]]:
+    arrived = get_json(f"{host.facts['simulator_url']}/v1/handsets/{number}/messages")
+    return [message for message in arrived if body is None or message["body"] == body]
+
+
+def text_from(host: Running, handset: str, *, to: str, body: str) -> None:
+    url = f"{host.facts['simulator_url']}/v1/handsets/{handset}/messages"
+    post_json(url, {"to": to, "body": body})

@@ -1,0 +1,553 @@
+"""Webhooks over real sockets: an application on loopback, believed by the official library."""
+
+import asyncio
+import random
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from multidict import MultiDict
+from twilio.request_validator import RequestValidator
+
+from trunkline.directory.accounts import open_account
+from trunkline.directory.numbers import Owned, own_number
+from trunkline.domain.events import AccountOpened, Kind, MessageReceived, NumberOwned, Receipt, Type
+from trunkline.domain.message import Message
+from trunkline.domain.status import Status
+from trunkline.kernel import Deadline, SystemClock
+from trunkline.log.append import Appended, Draft, ShardHealth, append
+from trunkline.log.author import Author
+from trunkline.log.engines.memory import MemoryLog
+from trunkline.messaging.accept import Acceptor, Created, NewMessage
+from trunkline.messaging.callbacks import StatusCallbacks
+from trunkline.messaging.inbound import Inbound
+from trunkline.messaging.record import EventRecorder
+from trunkline.replica.progress import Progress
+from trunkline.replica.projector import Projector
+from trunkline.replica.queries import MessageFilter, Replica
+from trunkline.webhooks.client import (
+    ANSWER_BYTES_MAX,
+    Answered,
+    Method,
+    Unreachable,
+    WebhookAnswer,
+    WebhookClient,
+    WebhookRequest,
+)
+
+pytestmark = [pytest.mark.system, pytest.mark.anyio]
+
+CLOCK = SystemClock()
+TOKEN = "t" * 32
+ACCOUNT = "AC" + "a" * 32
+OURS = "+15550001"
+THEIRS = "+15550002"
+WAIT_S = 10.0
+
+
+def dice() -> random.Random:
+    return random.Random(1)  # noqa: S311 - jitter, and the same in every run
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A request as the application saw it."""
+
+    method: str
+    path: str
+    params: MultiDict[str]
+    headers: dict[str, str]
+    is_believed: bool
+
+    @property
+    def token(self) -> str:
+        return self.headers["I-Twilio-Idempotency-Token"]
+
+
+Answer = Callable[[Heard], Awaitable[web.StreamResponse]]
+
+
+@dataclass
+class Application:
+    """A customer's application: keeps what it hears, and answers as a test says."""
+
+    url: str = ""
+    answers: dict[str, Answer] = field(default_factory=dict)
+    heard: list[Heard] = field(default_factory=list)
+    arrivals: asyncio.Queue[Heard] = field(default_factory=asyncio.Queue)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        form = MultiDict((key, str(value)) for key, value in (await request.post()).items())
+        seen = f"http://{request.host}{request.raw_path}"
+        signature = request.headers.get("X-Twilio-Signature", "")
+        heard = Heard(
+            request.method,
+            request.path,
+            form if request.method == "POST" else MultiDict(request.query),
+            dict(request.headers),
+            bool(RequestValidator(TOKEN).validate(seen, form, signature)),
+        )
+        self.heard.append(heard)
+        self.arrivals.put_nowait(heard)
+        answer = self.answers.get(request.path)
+        return web.Response(status=204) if answer is None else await answer(heard)
+
+    async def hear(self) -> Heard:
+        async with asyncio.timeout(WAIT_S):
+            return await self.arrivals.get()
+
+
+@pytest.fixture
+async def application() -> AsyncIterator[Application]:
+    made = Application()
+    server = web.Application()
+    server.router.add_route("*", "/{path:.*}", made.handle)
+    runner = web.AppRunner(server, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield made
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[WebhookClient]:
+    made = WebhookClient(clock=CLOCK, rng=dice())
+    yield made
+    await made.close()
+
+
+async def send(
+    client: WebhookClient, url: str, *, method: Method = "POST", within_s: float = WAIT_S
+) -> WebhookAnswer:
+    params = (("Body", "Grüße 😀 & + %"), ("FromCity", ""))
+    request = WebhookRequest(
+        url, method, params, TOKEN, "token-1", (("X-Trunkline-Sequence", "4"),)
+    )
+    return await client.send(request, deadline=Deadline.after(within_s, CLOCK))
+
+
+def says(status: int, text: str = "", content_type: str = "text/xml", **headers: str) -> Answer:
+    async def answer(_: Heard) -> web.StreamResponse:
+        return web.Response(status=status, text=text, content_type=content_type, headers=headers)
+
+    return answer
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["/hook", "", "/größe%2f?q=1&q=ü#rc=2", "?only=query"])
+async def test_an_application_believes_what_it_is_sent(
+    application: Application, client: WebhookClient, method: Method, path: str
+) -> None:
+    answer = await send(client, application.url + path, method=method)
+
+    assert answer == Answered(204, "", b"")
+    heard = application.heard[0]
+    assert heard.is_believed
+    assert heard.method == method
+    assert heard.params["Body"] == "Grüße 😀 & + %"
+    assert heard.params["FromCity"] == ""
+    assert heard.token == "token-1"
+    assert heard.headers["X-Trunkline-Sequence"] == "4"
+    assert heard.headers["User-Agent"].startswith("Trunkline/")
+
+
+async def test_user_information_becomes_basic_authentication_and_cookies_are_not_kept(
+    application: Application, client: WebhookClient
+) -> None:
+    application.answers["/hook"] = says(200, **{"Set-Cookie": "session=1"})
+
+    for _ in range(2):
+        await send(client, application.url.replace("//", "//user:p%40ss@") + "/hook")
+
+    first, second = application.heard
+    assert first.is_believed
+    assert first.headers["Authorization"] == "Basic dXNlcjpwQHNz"
+    assert "Cookie" not in second.headers
+
+
+async def test_a_redirect_is_followed_and_signed_for_where_it_leads(
+    application: Application, client: WebhookClient
+) -> None:
+    application.answers["/old"] = says(302, Location="/new?x=1")
+    application.answers["/moved"] = says(307, Location=f"{application.url}/new")
+
+    await send(client, application.url + "/old")
+    await send(client, application.url + "/moved")
+
+    _, shown, _, moved = application.heard
+    assert (shown.method, shown.path, dict(shown.params)) == ("GET", "/new", {"x": "1"})
+    assert (moved.method, moved.params["FromCity"]) == ("POST", "")
+    assert all(heard.is_believed for heard in application.heard)
+
+
+async def test_redirects_end(application: Application, client: WebhookClient) -> None:
+    application.answers["/loop"] = says(302, Location="/loop")
+
+    answer = await send(client, application.url + "/loop")
+
+    assert isinstance(answer, Unreachable)
+    assert answer.error_code == 11215
+    assert len(application.heard) == 11
+
+
+async def test_a_long_answer_is_cut(application: Application, client: WebhookClient) -> None:
+    application.answers["/long"] = says(200, "x" * 500_000)
+
+    answer = await send(client, application.url + "/long")
+
+    assert isinstance(answer, Answered)
+    assert len(answer.body) == ANSWER_BYTES_MAX + 1
+
+
+async def test_an_application_that_is_silent_costs_no_more_than_the_deadline(
+    application: Application, client: WebhookClient
+) -> None:
+    released = asyncio.Event()
+
+    async def answer(_: Heard) -> web.StreamResponse:
+        await released.wait()
+        return web.Response()
+
+    application.answers["/silent"] = answer
+    started = CLOCK.monotonic()
+
+    silent = await send(client, application.url + "/silent", within_s=0.2)
+
+    released.set()
+    assert isinstance(silent, Unreachable)
+    assert (silent.error_code, silent.is_unsent) == (11200, False)
+    assert CLOCK.monotonic() - started < 2.0
+
+
+async def test_what_cannot_be_connected_to_is_unsent_and_says_why(
+    application: Application, client: WebhookClient
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        closed_port = unused.getsockname()[1]
+        refused = await send(client, f"http://127.0.0.1:{closed_port}/")
+    not_tls = await send(client, application.url.replace("http:", "https:"))
+    not_a_url = await send(client, "front desk")
+
+    for answer, code in ((refused, 11205), (not_tls, 11220), (not_a_url, 11100)):
+        assert isinstance(answer, Unreachable)
+        assert (answer.error_code, answer.is_unsent) == (code, True)
+
+
+@dataclass
+class Host:
+    """A log, a copy and the parts that write: one host without its services."""
+
+    log: MemoryLog
+    replica: Replica
+    author: Author
+    client: WebhookClient
+    acceptor: Acceptor
+    recorder: EventRecorder
+
+    def callbacks(self) -> StatusCallbacks:
+        return StatusCallbacks(
+            log=self.log,
+            replica=self.replica,
+            client=self.client,
+            recorder=self.recorder,
+            clock=CLOCK,
+            rng=dice(),
+        )
+
+    def inbound(self) -> Inbound:
+        return Inbound(
+            log=self.log,
+            replica=self.replica,
+            client=self.client,
+            acceptor=self.acceptor,
+            clock=CLOCK,
+            rng=dice(),
+        )
+
+    async def catch_up(self) -> None:
+        for shard in range(self.log.shards):
+            last = await self.log.last_sequence(shard, timeout_s=1.0)
+            assert isinstance(last, int)
+            deadline = Deadline.after(WAIT_S, CLOCK)
+            assert await self.replica.wait_until_seen(shard, last, deadline=deadline)
+
+    async def own_number(self, **settings: str) -> None:
+        number = NumberOwned(
+            sid="PN" + "b" * 32, phone_number=OURS, friendly_name="front desk", **settings
+        )
+        deadline = Deadline.after(WAIT_S, CLOCK)
+        owned = await own_number(self.log, ACCOUNT, number, author=self.author, deadline=deadline)
+        assert isinstance(owned, Owned)
+        await self.catch_up()
+
+    async def create(self, status_callback: str | None) -> Message:
+        new = NewMessage(ACCOUNT, OURS, THEIRS, "hi", status_callback=status_callback)
+        created = await self.acceptor.accept(new, key=None, deadline=Deadline.after(WAIT_S, CLOCK))
+        assert isinstance(created, Created)
+        return created.message
+
+    async def receipt(self, message: Message, status: str, error_code: int | None = None) -> None:
+        body = Receipt(status=status, carrier="test", carrier_message_id="1", error_code=error_code)
+        assert await self.recorder.record(Kind.MESSAGE, Type.RECEIPT, ACCOUNT, message.sid, body)
+
+    async def receive(self, name: str, text: str) -> str:
+        sid = "SM" + name * 32
+        body = MessageReceived(sid=sid, sender=THEIRS, recipient=OURS, text=text)
+        draft = Draft(kind=Kind.INBOUND, sid=sid, account=ACCOUNT, body=body, is_keyed=True)
+        health = ShardHealth(CLOCK)
+        appended = await append(self.log, draft, author=self.author, health=health)
+        assert isinstance(appended, Appended)
+        return sid
+
+    async def replies(self) -> list[Message]:
+        """Oldest first."""
+        await self.catch_up()
+        found = self.replica.messages(ACCOUNT, MessageFilter(), items_max=50)
+        outbound = [message for message in found if message.original is not None]
+        return sorted(outbound, key=lambda message: message.created_at)
+
+
+@pytest.fixture
+async def host(tmp_path: Path, client: WebhookClient) -> AsyncIterator[Host]:
+    log = MemoryLog(clock=CLOCK)
+    author = Author(host="host-1", clock=CLOCK, entropy=secrets.token_bytes)
+    progress = Progress(tmp_path / "progress", shards=log.shards, clock=CLOCK)
+    projector = Projector(log, tmp_path / "copy.db", progress, cluster="test", clock=CLOCK)
+    await projector.open()
+    replica = Replica(tmp_path / "copy.db", progress)
+    async with asyncio.TaskGroup() as tasks:
+        projecting = tasks.create_task(projector.run())
+        opened = AccountOpened(sid=ACCOUNT, friendly_name="test", auth_token=TOKEN)
+        assert await open_account(log, opened, author=author, health=ShardHealth(CLOCK))
+        made = Host(
+            log,
+            replica,
+            author,
+            client,
+            Acceptor(log, replica, ShardHealth(CLOCK), author),
+            EventRecorder(log, author=author),
+        )
+        await made.catch_up()
+        yield made
+        projecting.cancel()
+    replica.close()
+
+
+@asynccontextmanager
+async def running(service: StatusCallbacks | Inbound) -> AsyncIterator[None]:
+    """The service for the block; then it finishes what it has in hand."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(service.run())
+        yield
+        service.drain()
+
+
+@asynccontextmanager
+async def killed(service: StatusCallbacks | Inbound) -> AsyncIterator[None]:
+    """The service for the block; then it dies with whatever it has in hand."""
+    async with asyncio.TaskGroup() as tasks:
+        doomed = tasks.create_task(service.run())
+        yield
+        doomed.cancel()
+
+
+async def test_a_status_callback_is_told_every_step_in_order_and_written_down(
+    host: Host, application: Application
+) -> None:
+    async with running(host.callbacks()):
+        message = await host.create(application.url + "/status")
+        await host.receipt(message, "undelivered", 30003)
+        heard = [await application.hear() for _ in range(3)]
+
+    assert [each.params["MessageStatus"] for each in heard] == ["sending", "sent", "undelivered"]
+    assert [each.params.get("ErrorCode") for each in heard] == [None, None, "30003"]
+    assert all(each.is_believed for each in heard)
+    assert len(application.heard) == 3
+    await host.catch_up()
+    told = host.replica.message(message.sid)
+    assert told is not None
+    assert told.told == {Status.SENDING, Status.SENT, Status.UNDELIVERED}
+
+
+async def test_a_message_without_a_callback_tells_nobody(
+    host: Host, application: Application
+) -> None:
+    async with running(host.callbacks()):
+        quiet = await host.create(None)
+        loud = await host.create(application.url + "/status")
+        await host.receipt(quiet, "delivered")
+        await host.receipt(loud, "delivered")
+        for _ in range(3):
+            assert (await application.hear()).params["MessageSid"] == loud.sid
+
+    assert len(application.heard) == 3
+
+
+async def test_an_application_that_was_down_is_told_again_with_the_same_token(
+    host: Host, application: Application
+) -> None:
+    async def fails_once(heard: Heard) -> web.StreamResponse:
+        is_first = application.heard == [heard]
+        return web.Response(status=503 if is_first else 200)
+
+    application.answers["/status"] = fails_once
+    async with running(host.callbacks()):
+        message = await host.create(application.url + "/status")
+        await host.receipt(message, "delivered")
+        heard = [await application.hear() for _ in range(4)]
+
+    assert [each.params["MessageStatus"] for each in heard] == [
+        "sending",
+        "sending",
+        "sent",
+        "delivered",
+    ]
+    assert heard[0].token == heard[1].token
+
+
+async def test_a_callback_whose_teller_died_is_told_by_the_next_one(
+    host: Host, application: Application
+) -> None:
+    released = asyncio.Event()
+
+    async def hangs_once(heard: Heard) -> web.StreamResponse:
+        if application.heard == [heard]:
+            await released.wait()
+        return web.Response()
+
+    application.answers["/status"] = hangs_once
+    message = await host.create(application.url + "/status")
+    async with killed(host.callbacks()):
+        await host.receipt(message, "delivered")
+        interrupted = await application.hear()
+    released.set()
+
+    async with running(host.callbacks()):
+        heard = [await application.hear() for _ in range(3)]
+
+    assert heard[0].token == interrupted.token
+    assert [each.params["MessageStatus"] for each in heard] == ["sending", "sent", "delivered"]
+
+
+async def test_one_application_that_hangs_does_not_hold_up_another(
+    host: Host, application: Application
+) -> None:
+    released = asyncio.Event()
+
+    async def hangs(_: Heard) -> web.StreamResponse:
+        await released.wait()
+        return web.Response()
+
+    application.answers["/hangs"] = hangs
+    async with running(host.callbacks()):
+        # Another host name is another receiver; both are this machine.
+        slow_url = application.url.replace("127.0.0.1", "localhost") + "/hangs"
+        for _ in range(40):
+            await host.receipt(await host.create(slow_url), "delivered")
+        await host.receipt(await host.create(application.url + "/quick"), "delivered")
+        heard = await application.hear()
+        while heard.path != "/quick":
+            heard = await application.hear()
+        released.set()
+
+
+async def test_an_inbound_message_is_answered_by_its_application(
+    host: Host, application: Application
+) -> None:
+    application.answers["/in/sms"] = says(
+        200,
+        "<Response><Message statusCallback='/status'>Hello 😀</Message>"
+        "<Message><Body>Look</Body><Media>pic.png</Media></Message></Response>",
+    )
+    await host.own_number(sms_url=application.url + "/in/sms")
+    async with running(host.inbound()):
+        sid = await host.receive("1", "Hi")
+        heard = await application.hear()
+
+    assert heard.is_believed
+    assert (heard.params["MessageSid"], heard.params["Body"]) == (sid, "Hi")
+    hello, look = (message.original for message in await host.replies())
+    assert hello is not None
+    assert look is not None
+    assert (hello.text, hello.sender, hello.recipient) == ("Hello 😀", OURS, THEIRS)
+    assert hello.direction == "outbound-reply"
+    assert hello.status_callback == application.url + "/status"
+    assert look.media_urls == (application.url + "/in/pic.png",)
+
+
+async def test_the_fallback_is_asked_when_the_first_url_fails(
+    host: Host, application: Application
+) -> None:
+    application.answers["/broken"] = says(500)
+    application.answers["/spare"] = says(200, "From the spare", "text/plain")
+    await host.own_number(
+        sms_url=application.url + "/broken",
+        sms_fallback_url=application.url + "/spare",
+        sms_fallback_method="GET",
+    )
+    async with running(host.inbound()):
+        await host.receive("1", "Hi")
+        await application.hear()
+        spare = await application.hear()
+
+    assert (spare.method, spare.params["ErrorCode"]) == ("GET", "11200")
+    assert spare.params["ErrorUrl"] == application.url + "/broken"
+    assert spare.is_believed
+    assert [message.original and message.original.text for message in await host.replies()] == [
+        "From the spare"
+    ]
+
+
+async def test_a_redirect_in_a_document_leads_to_the_next_and_a_circle_ends(
+    host: Host, application: Application
+) -> None:
+    application.answers["/round"] = says(
+        200, "<Response><Message>again</Message><Redirect>/round</Redirect></Response>"
+    )
+    await host.own_number(sms_url=application.url + "/round")
+    async with running(host.inbound()):
+        await host.receive("1", "Hi")
+        for _ in range(6):
+            await application.hear()
+
+    assert len(application.heard) == 6
+    assert len(await host.replies()) == 6
+
+
+async def test_a_conversation_whose_host_died_half_way_is_had_again_and_doubles_nothing(
+    host: Host, application: Application
+) -> None:
+    released = asyncio.Event()
+
+    async def second_document(heard: Heard) -> web.StreamResponse:
+        if len([each for each in application.heard if each.path == heard.path]) == 1:
+            await released.wait()
+        return web.Response(text="two", content_type="text/plain")
+
+    application.answers["/one"] = says(
+        200, "<Response><Message>one</Message><Redirect>/two</Redirect></Response>"
+    )
+    application.answers["/two"] = second_document
+    await host.own_number(sms_url=application.url + "/one")
+    async with killed(host.inbound()):
+        await host.receive("1", "Hi")
+        while (await application.hear()).path != "/two":
+            pass
+    released.set()
+
+    async with running(host.inbound()):
+        while (await application.hear()).path != "/two":
+            pass
+
+    assert [each.path for each in application.heard] == ["/one", "/two"] * 2
+    assert application.heard[0].token == application.heard[2].token
+    texts = [message.original and message.original.text for message in await host.replies()]
+    assert texts == ["one", "two"]

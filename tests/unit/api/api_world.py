@@ -1,0 +1,271 @@
+"""A host's API without the host: a real read copy, and small true implementations of the ports."""
+
+import itertools
+from base64 import b64encode
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
+from starlette.types import Message as AsgiMessage
+
+from trunkline.api.app import create_app
+from trunkline.api.services import ApiServices
+from trunkline.directory.numbers import OwnAnswer, Owned, Taken
+from trunkline.domain import sid
+from trunkline.domain.events import AccountOpened, Body, Kind, MessageCreated, NumberOwned, Type
+from trunkline.domain.message import Message, fold
+from trunkline.domain.number import Number
+from trunkline.kernel import Deadline, FakeClock
+from trunkline.log.event import Event, encode_body
+from trunkline.log.interface import Unreadable
+from trunkline.messaging.accept import AcceptAnswer, Created, KeyReused, NewMessage
+from trunkline.replica import schema
+from trunkline.replica.folding import Folding
+from trunkline.replica.progress import Progress
+from trunkline.replica.queries import Replica
+
+ACCOUNT = "AC" + "a" * 32
+OTHER_ACCOUNT = "AC" + "b" * 32
+TOKEN = "a-made-up-token"
+OTHER_TOKEN = "another-made-up-token"
+OUR_NUMBER = "+15125550100"
+THEIR_NUMBER = "+15125550199"
+HANDSET = "+15125550123"
+MESSAGES = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+NUMBERS = f"/2010-04-01/Accounts/{ACCOUNT}/IncomingPhoneNumbers.json"
+
+
+@dataclass
+class Answered:
+    """What a client got."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def code(self) -> int:
+        return int(self.json["code"])
+
+
+class Copy:
+    """The host's read copy, with the writing side in the test's hands."""
+
+    def __init__(self, path: Path, clock: FakeClock) -> None:
+        self._clock = clock
+        self._ids = itertools.count()
+        self._folding = Folding(schema.open_for_writing(path, cluster="test"))
+        self._progress = Progress(path.with_suffix(".progress"), shards=1, clock=clock)
+        self.replica = Replica(path, self._progress)
+
+    def put(self, kind: Kind, type_: Type, account: str, of: str, body: Body) -> None:
+        """One event of resource `of`, visible after `catch_up`."""
+        now = self._clock.wall()
+        event = Event(
+            id=f"event-{next(self._ids)}",
+            kind=kind,
+            type=type_,
+            sid=of,
+            account=account,
+            at=now,
+            by_host="host-1",
+            data=encode_body(body),
+        )
+        self._folding.add(event, body, now)
+
+    def catch_up(self) -> None:
+        """Show everything put so far."""
+        self._folding.write()
+        self._folding.commit()
+        self._folding.forget_written()
+        self._progress.record(0, sequence=1, complete_at=self._clock.wall())
+
+    def close(self) -> None:
+        self.replica.close()
+        self._progress.close()
+        self._folding.close()
+
+
+@dataclass
+class Acceptor:
+    """Keeps what it accepted; `says` is what it answers instead, where a test needs that."""
+
+    copy: Copy
+    clock: FakeClock
+    says: AcceptAnswer | None = None
+    accepted: list[tuple[NewMessage, str | None]] = field(default_factory=list)
+    by_key: dict[tuple[str, str], tuple[NewMessage, Message]] = field(default_factory=dict)
+
+    async def accept(self, new: NewMessage, *, key: str | None, deadline: Deadline) -> AcceptAnswer:
+        assert not deadline.has_passed()
+        if self.says is not None:
+            return self.says
+        earlier = self.by_key.get((new.account, key)) if key is not None else None
+        if earlier is not None:
+            is_same = earlier[0] == new
+            return Created(earlier[1], True) if is_same else KeyReused(earlier[1].sid)
+        self.accepted.append((new, key))
+        message = self._stored(new)
+        if key is not None:
+            self.by_key[new.account, key] = (new, message)
+        return Created(message)
+
+    def _stored(self, new: NewMessage) -> Message:
+        prefix = sid.MMS if new.media_urls else sid.SMS
+        name = f"{prefix}{len(self.accepted):032x}"
+        body = MessageCreated(
+            sid=name,
+            sender=new.sender,
+            recipient=new.recipient,
+            text=new.text,
+            media_urls=new.media_urls,
+            status_callback=new.status_callback,
+        )
+        self.copy.put(Kind.MESSAGE, Type.ORIGINAL, new.account, name, body)
+        at = self.clock.wall()
+        return fold(Message(account=new.account), body, at=at, event_id="e", position=0)
+
+
+@dataclass
+class Numbers:
+    """First come, first served."""
+
+    clock: FakeClock
+    says: OwnAnswer | None = None
+    owned: dict[str, Number] = field(default_factory=dict)
+
+    async def own(self, account: str, settings: NumberOwned, *, deadline: Deadline) -> OwnAnswer:
+        assert not deadline.has_passed()
+        if self.says is not None:
+            return self.says
+        earlier = self.owned.get(settings.phone_number)
+        if earlier is not None:
+            return Owned(earlier, True) if earlier.sid == settings.sid else Taken()
+        now = self.clock.wall()
+        number = Number(account=account, settings=settings, created_at=now, updated_at=now)
+        self.owned[settings.phone_number] = number
+        return Owned(number)
+
+
+@dataclass
+class Lookup:
+    """What the log would say about a SID."""
+
+    knows: dict[str, Message] = field(default_factory=dict)
+    is_electing: bool = False
+    asked: int = 0
+
+    async def message(
+        self, account: str, sid: str, *, deadline: Deadline
+    ) -> Message | Unreadable | None:
+        assert not deadline.has_passed()
+        self.asked += 1
+        found = self.knows.get(sid)
+        assert found is None or found.account == account
+        return Unreadable("electing") if found is None and self.is_electing else found
+
+
+class World:
+    """An application over all of the above, and a client of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock = FakeClock()
+        self.copy = Copy(path, self.clock)
+        self.acceptor = Acceptor(self.copy, self.clock)
+        self.numbers = Numbers(self.clock)
+        self.lookup = Lookup()
+        self.missing: list[str] = []
+        self.registry = CollectorRegistry()
+        entropy = itertools.count(1)
+        services = ApiServices(
+            acceptor=self.acceptor,
+            numbers=self.numbers,
+            replica=self.copy.replica,
+            lookup=self.lookup,
+            clock=self.clock,
+            entropy=lambda size: next(entropy).to_bytes(size, "big"),
+            registry=self.registry,
+            readiness=lambda: self.missing,
+        )
+        self.app: ASGIApp = create_app(services)
+        self.open_account(ACCOUNT, TOKEN)
+        self.open_account(OTHER_ACCOUNT, OTHER_TOKEN)
+        self.give_number(ACCOUNT, OUR_NUMBER)
+        self.give_number(OTHER_ACCOUNT, THEIR_NUMBER)
+        self.copy.catch_up()
+
+    def open_account(self, account: str, token: str) -> None:
+        body = AccountOpened(sid=account, friendly_name="An account", auth_token=token)
+        self.copy.put(Kind.ACCOUNT, Type.ORIGINAL, account, account, body)
+
+    def give_number(self, account: str, phone_number: str) -> str:
+        name = sid.sid_from_key(sid.PHONE_NUMBER, account, phone_number)
+        body = NumberOwned(sid=name, phone_number=phone_number, friendly_name="Front desk")
+        self.copy.put(Kind.NUMBER, Type.ORIGINAL, account, name, body)
+        return name
+
+    async def send(self, **parameters: Any) -> Answered:
+        """Create a message from our number to the handset, unless told otherwise."""
+        form = {"To": HANDSET, "From": OUR_NUMBER, "Body": "Hello"} | parameters
+        given = {name: value for name, value in form.items() if value is not None}
+        return await self.post(MESSAGES, given)
+
+    async def post(
+        self, path: str, form: dict[str, Any] | bytes, headers: dict[str, str] | None = None
+    ) -> Answered:
+        body = form if isinstance(form, bytes) else urlencode(form, doseq=True).encode()
+        return await self.call("POST", path, body=body, headers=headers)
+
+    async def get(self, path_and_query: str) -> Answered:
+        return await self.call("GET", path_and_query)
+
+    async def call(
+        self,
+        method: str,
+        path_and_query: str,
+        *,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        user: str | None = ACCOUNT,
+        token: str = TOKEN,
+    ) -> Answered:
+        """One request through the application's ASGI interface, body in two pieces."""
+        path, _, query = path_and_query.partition("?")
+        sent = {"host": "127.0.0.1:8000"}
+        if body:
+            sent["content-type"] = "application/x-www-form-urlencoded"
+        if user is not None:
+            sent["authorization"] = "Basic " + b64encode(f"{user}:{token}".encode()).decode()
+        sent |= headers or {}
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "query_string": query.encode(),
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
+        }
+        middle = len(body) // 2
+        incoming: list[AsgiMessage] = [
+            {"type": "http.request", "body": body[:middle], "more_body": True},
+            {"type": "http.request", "body": body[middle:], "more_body": False},
+        ]
+        outgoing: list[AsgiMessage] = []
+
+        async def receive() -> AsgiMessage:
+            return incoming.pop(0) if incoming else {"type": "http.disconnect"}
+
+        async def send(message: AsgiMessage) -> None:
+            outgoing.append(message)
+
+        await self.app(scope, receive, send)
+        start, end = outgoing
+        answered = {name.decode(): value.decode() for name, value in start["headers"]}
+        return Answered(start["status"], answered, end["body"])

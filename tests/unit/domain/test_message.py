@@ -1,0 +1,202 @@
+"""The fold: one record from a message's events, whoever saw them, in whatever order, how often."""
+
+from functools import reduce
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trunkline.domain.events import (
+    Ambiguous,
+    Body,
+    Claimed,
+    HandedOver,
+    MessageCreated,
+    MessageReceived,
+    Receipt,
+    Refused,
+    Returned,
+    Told,
+    Tombstone,
+)
+from trunkline.domain.message import Message, fold
+from trunkline.domain.status import FINAL, Status, rank
+
+SID = "SM" + "1" * 32
+ACCOUNT = "AC" + "2" * 32
+
+
+class Happened(NamedTuple):
+    """One event, as the fold is given it."""
+
+    body: Body
+    at: float
+    event_id: str
+    position: int = 0
+
+
+def folded(*history: Happened) -> Message:
+    return reduce(_with, history, Message(account=ACCOUNT))
+
+
+def _with(message: Message, event: Happened) -> Message:
+    return fold(message, event.body, at=event.at, event_id=event.event_id, position=event.position)
+
+
+def created(text: str = "hello") -> MessageCreated:
+    return MessageCreated(sid=SID, sender="+15550001", recipient="+15550002", text=text)
+
+
+def receipt(status: str, error_code: int | None = None) -> Receipt:
+    return Receipt(
+        status=status, carrier="acme", carrier_message_id="acme-1", error_code=error_code
+    )
+
+
+# One original in each of three shards, as a diverted create may leave them: the register of a
+# position holds one original, so what differs between copies goes with the position.
+ORIGINALS = [
+    Happened(created(f"copy {position}"), 100.0 + 7.0 * position, f"original-{position}", position)
+    for position in range(3)
+]
+
+_ATTEMPTS = st.integers(1, 3)
+_LATER: st.SearchStrategy[Body] = st.one_of(
+    st.builds(
+        Claimed, attempt=_ATTEMPTS, nonce=st.just("n"), lease=st.just("l"), carrier=st.just("acme")
+    ),
+    st.builds(
+        HandedOver,
+        attempt=_ATTEMPTS,
+        carrier=st.just("acme"),
+        carrier_message_id=st.sampled_from(["acme-1", "acme-2"]),
+    ),
+    st.builds(Refused, attempt=_ATTEMPTS, error_code=st.sampled_from([30003, 30008])),
+    st.builds(Returned, attempt=_ATTEMPTS),
+    st.builds(Ambiguous, attempt=_ATTEMPTS, is_held=st.booleans()),
+    st.builds(
+        receipt,
+        st.sampled_from(["sent", "delivered", "undelivered", "failed"]),
+        st.sampled_from([None, 30003, 30005]),
+    ),
+    st.builds(Told, status=st.sampled_from(["sending", "sent", "delivered"]), attempts=st.just(1)),
+    st.builds(Tombstone, for_shard=st.just(3)),
+)
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Happened]:
+    """Events of one message. Hosts' clocks differ, so times may tie and contradict the order."""
+    bodies = draw(st.lists(_LATER, max_size=8))
+    times = draw(st.lists(st.integers(90, 120), min_size=len(bodies), max_size=len(bodies)))
+    later = [
+        Happened(body, float(at), f"event-{number}")
+        for number, (body, at) in enumerate(zip(bodies, times, strict=True))
+    ]
+    return [*draw(st.lists(st.sampled_from(ORIGINALS), unique=True)), *later]
+
+
+@st.composite
+def histories_seen_twice(draw: st.DrawFn) -> tuple[list[Happened], list[Happened]]:
+    """One history as two hosts may see it: in other orders, each event once or more."""
+    history = draw(histories())
+    repeats = draw(st.lists(st.sampled_from(history), max_size=6)) if history else []
+    return history, draw(st.permutations([*history, *repeats]))
+
+
+@given(histories_seen_twice())
+def test_hosts_that_saw_events_in_any_order_and_any_number_of_times_agree(
+    seen: tuple[list[Happened], list[Happened]],
+) -> None:
+    one, other = seen
+
+    assert folded(*one) == folded(*other)
+
+
+@given(histories())
+def test_a_status_never_goes_back_and_a_final_one_stays_final(history: list[Happened]) -> None:
+    message = Message(account=ACCOUNT)
+    for event in history:
+        earlier, message = message, _with(message, event)
+
+        if earlier.status in FINAL:
+            assert message.status in FINAL
+        else:
+            assert message.status in FINAL or rank(message.status) >= rank(earlier.status)
+        assert message.told >= earlier.told
+        assert message.ambiguous >= earlier.ambiguous
+        assert message.attempts >= earlier.attempts
+
+
+def test_an_accepted_message_is_queued() -> None:
+    message = folded(ORIGINALS[0])
+
+    assert (message.sid, message.status, message.is_known) == (SID, Status.QUEUED, True)
+    assert (message.created_at, message.updated_at, message.sent_at) == (100.0, 100.0, None)
+
+
+def test_a_message_goes_through_its_life() -> None:
+    claim = Claimed(attempt=1, nonce="n", lease="l", carrier="acme")
+    outcome = HandedOver(attempt=1, carrier="acme", carrier_message_id="acme-1")
+    life = [
+        ORIGINALS[0],
+        Happened(claim, 101.0, "b"),
+        Happened(outcome, 102.0, "c"),
+        Happened(receipt("delivered"), 103.0, "d"),
+    ]
+
+    statuses = [folded(*life[: count + 1]).status for count in range(len(life))]
+
+    assert statuses == [Status.QUEUED, Status.SENDING, Status.SENT, Status.DELIVERED]
+    message = folded(*life)
+    assert (message.sent_at, message.updated_at) == (102.0, 103.0)
+    assert (message.carrier, message.carrier_message_id) == ("acme", "acme-1")
+
+
+def test_the_copy_earliest_in_the_order_is_the_one_that_is_kept() -> None:
+    message = folded(ORIGINALS[2], ORIGINALS[0], ORIGINALS[1])
+
+    assert message.original == created("copy 0")
+    assert (message.position, message.created_at) == (0, 100.0)
+
+
+def test_the_earliest_of_two_endings_wins() -> None:
+    message = folded(
+        ORIGINALS[0],
+        Happened(receipt("undelivered", 30003), 105.0, "late"),
+        Happened(receipt("delivered"), 104.0, "early"),
+    )
+
+    assert message.status is Status.DELIVERED
+
+
+def test_a_receipt_may_overtake_the_answer_it_belongs_to() -> None:
+    outcome = HandedOver(attempt=1, carrier="acme", carrier_message_id="acme-1")
+
+    message = folded(
+        Happened(receipt("delivered"), 104.0, "receipt"),
+        ORIGINALS[0],
+        Happened(outcome, 105.0, "outcome"),
+    )
+
+    assert (message.status, message.sent_at) == (Status.DELIVERED, 105.0)
+
+
+def test_later_events_without_an_original_are_kept_and_not_shown() -> None:
+    message = folded(Happened(receipt("delivered"), 104.0, "receipt"))
+
+    assert not message.is_known
+
+
+def test_an_inbound_message_is_received() -> None:
+    body = MessageReceived(sid=SID, sender="+15550002", recipient="+15550001", text="hi")
+
+    message = folded(Happened(body, 100.0, "a"))
+
+    assert (message.status, message.is_known, message.sid) == (Status.RECEIVED, True, SID)
+
+
+def test_a_status_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ValueError, match="vanished"):
+        folded(Happened(receipt("vanished"), 100.0, "a"))

@@ -1,0 +1,184 @@
+"""Settings: what wins over what, what is refused, and that the vocabulary is written down."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from trunkline.host import config
+from trunkline.host.config import (
+    SETTINGS,
+    CarrierSettings,
+    HostSettings,
+    LogSettings,
+    Setting,
+)
+from trunkline.host.refusal import ConfigError
+from trunkline.host.setting_kinds import GIB, MIB, written
+
+DOCS = Path(__file__).parents[3] / "docs" / "reference" / "configuration.md"
+
+
+def file_with(folder: Path, text: str) -> Path:
+    path = folder / "trunkline.toml"
+    path.write_text(text)
+    return path
+
+
+def test_without_any_input_the_defaults_are_in_force() -> None:
+    settings = config.load(None, {}, {})
+
+    assert str(settings.host.http) == "127.0.0.1:8009"
+    assert settings.host.data == Path.cwd() / "trunkline-data"
+    assert settings.log.bytes_max == 8 * GIB
+    assert settings.carrier.on_ambiguous == "hold"
+    assert set(settings.origins.values()) == {"default"}
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    file = file_with(tmp_path, '[host]\nhttp = "127.0.0.1:1"\nname = "a"\n[carrier]\nwindow = 3\n')
+    environ = {"TRUNKLINE_HOST_HTTP": "127.0.0.1:2", "TRUNKLINE_HOST_NAME": "b", "HOME": "/"}
+
+    settings = config.load(file, {"host.http": "127.0.0.1:3"}, environ)
+
+    assert settings.host.http.port == 3
+    assert settings.host.name == "b"
+    assert settings.carrier.window == 3
+    assert settings.origins["host.http"] == "flag --http"
+    assert settings.origins["host.name"] == "environment TRUNKLINE_HOST_NAME"
+    assert settings.origins["carrier.window"] == f"file {file}"
+
+
+def test_the_environment_can_name_the_file(tmp_path: Path) -> None:
+    file = file_with(tmp_path, "[carrier]\nwindow = 7\n")
+
+    assert config.load(None, {}, {"TRUNKLINE_CONFIG": str(file)}).carrier.window == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ('[host]\nhtpp = "127.0.0.1:1"\n', "host.http"),
+        ("[carier]\nwindow = 1\n", "carrier"),
+        ("window = 1\n", "carrier.window"),
+    ],
+)
+def test_a_misspelt_key_is_refused_and_the_nearest_named(
+    tmp_path: Path, text: str, meant: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"did you mean '{meant}'"):
+        config.load(file_with(tmp_path, text), {}, {})
+
+
+def test_a_misspelt_variable_is_refused_and_the_nearest_named() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'TRUNKLINE_HOST_HTTP'"):
+        config.load(None, {}, {"TRUNKLINE_HOST_HTPP": "x"})
+
+
+def test_a_key_where_a_section_belongs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"write \[host\]"):
+        config.load(file_with(tmp_path, "host = 1\n"), {}, {})
+
+
+def test_a_file_that_is_not_toml_or_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not TOML"):
+        config.load(file_with(tmp_path, "[host\n"), {}, {})
+    with pytest.raises(ConfigError, match="cannot read"):
+        config.load(tmp_path / "absent.toml", {}, {})
+
+
+@pytest.mark.parametrize(
+    ("key", "written"),
+    [
+        ("host.http", "8009"),
+        ("host.http", "::1:8009"),
+        ("host.http", "127.0.0.1:65536"),
+        ("host.name", "Host 1"),
+        ("host.name", "../x"),
+        ("host.drain_s", True),
+        ("host.drain_s", "nan"),
+        ("host.drain_s", 0),
+        ("host.ephemeral", "yes"),
+        ("host.log_level", "loud"),
+        ("host.processes", [["api"]]),
+        ("host.processes", [["api", "dispatch", "receipts", "webhooks", "inbound"]]),
+        ("carrier.window", 0),
+        ("carrier.window", 1.5),
+        ("carrier.url", "ftp://x"),
+        ("carrier.on_ambiguous", "retry"),
+        ("log.bytes_max", "8GB"),
+        ("log.bytes_max", "1MiB"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_with_what_can(key: str, written: object) -> None:
+    with pytest.raises(ConfigError, match=f"{key} cannot be .*: give "):
+        config.load(None, {key: written}, {})
+
+
+def test_values_are_read_alike_from_text_and_from_the_file(tmp_path: Path) -> None:
+    file = file_with(
+        tmp_path,
+        '[host]\nephemeral = true\ndrain_s = 2\n[log]\nbytes_max = "512MiB"\n'
+        '[carrier]\nurl = "http://127.0.0.1:9/"\n',
+    )
+    environ = {
+        "TRUNKLINE_HOST_EPHEMERAL": "true",
+        "TRUNKLINE_HOST_DRAIN_S": "2.0",
+        "TRUNKLINE_LOG_BYTES_MAX": str(512 * MIB),
+        "TRUNKLINE_CARRIER_URL": "http://127.0.0.1:9",
+    }
+
+    from_file, from_environment = config.load(file, {}, {}), config.load(None, {}, environ)
+
+    assert from_file.host == from_environment.host
+    assert from_file.log == from_environment.log
+    assert from_file.carrier == from_environment.carrier
+
+
+def test_processes_can_be_given_in_the_environment() -> None:
+    environ = {"TRUNKLINE_HOST_PROCESSES": "api;api;projector,dispatch,receipts,webhooks,inbound"}
+
+    groups = config.load(None, {}, environ).host.processes
+
+    assert groups[:2] == (("api",), ("api",))
+    assert len(groups) == 3
+
+
+def test_memory_cannot_be_shared_by_several_processes() -> None:
+    environ = {"TRUNKLINE_HOST_PROCESSES": "api;projector,dispatch,receipts,webhooks,inbound"}
+
+    with pytest.raises(ConfigError, match="leave one of the two out"):
+        config.load(None, {"host.ephemeral": True}, environ)
+
+
+def test_settings_reach_a_child_process_unchanged() -> None:
+    settings = config.load(
+        None,
+        {"host.processes": [["api"], ["projector", "dispatch", "receipts", "webhooks", "inbound"]]},
+        {"TRUNKLINE_LOG_MONITOR_HTTP": "127.0.0.1:1", "TRUNKLINE_HOST_NATS_SERVER": "/bin/true"},
+    )
+
+    assert config.from_json(config.to_json(settings)) == settings
+
+
+def test_the_table_and_the_types_name_the_same_settings() -> None:
+    sections = {"host": HostSettings, "carrier": CarrierSettings, "log": LogSettings}
+    fields = {
+        f"{section}.{field.name}"
+        for section, cls in sections.items()
+        for field in dataclasses.fields(cls)
+    }
+
+    assert fields == {row.key for row in SETTINGS}
+
+
+@pytest.mark.parametrize("row", SETTINGS, ids=lambda row: row.key)
+def test_every_setting_is_in_the_reference(row: Setting) -> None:
+    lines = [line for line in DOCS.read_text().splitlines() if line.startswith(f"| `{row.key}` |")]
+
+    assert len(lines) == 1
+    default = row.default if isinstance(row.default, str) else written(row.default)
+    shown = "true" if default is True else "false" if default is False else str(default)
+    assert f"`{shown}`" in lines[0] or (shown == "" and '`""`' in lines[0])
+    assert row.variable in lines[0]
+    assert row.description in lines[0]

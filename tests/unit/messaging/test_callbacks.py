@@ -1,0 +1,109 @@
+"""Status callbacks: which steps are told, and with what."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trunkline.domain.events import MessageCreated
+from trunkline.domain.message import Ending, Message
+from trunkline.domain.status import FINAL, Status, rank
+from trunkline.messaging.callbacks import has_callback, plan_of, untold
+
+SID = "SM" + "1" * 32
+ACCOUNT = "AC" + "2" * 32
+URL = "https://app.example/status"
+
+
+def message(
+    *, callback: str | None = URL, open_status: Status = Status.QUEUED, ending: Ending | None = None
+) -> Message:
+    return Message(
+        sid=SID,
+        account=ACCOUNT,
+        original=MessageCreated(
+            sid=SID, sender="+15550001", recipient="+15550002", text="hi", status_callback=callback
+        ),
+        open_status=open_status,
+        ending=ending,
+    )
+
+
+def test_the_initial_status_is_never_told() -> None:
+    plan = plan_of(message(), "token", told=frozenset())
+
+    assert plan is not None
+    assert plan.steps == ()
+
+
+def test_a_receipt_that_overtook_its_answer_still_tells_every_step_in_order() -> None:
+    ending = Ending(1.0, "e", Status.DELIVERED)
+
+    plan = plan_of(message(ending=ending), "token", told=frozenset())
+
+    assert plan is not None
+    assert [step.name for step in plan.steps] == ["sending", "sent", "delivered"]
+    assert (plan.url, plan.method, plan.auth_token) == (URL, "POST", "token")
+
+
+def test_a_callback_says_which_message_is_where() -> None:
+    ending = Ending(1.0, "e", Status.UNDELIVERED, 30003)
+
+    plan = plan_of(message(ending=ending), "token", told=frozenset({Status.SENDING}))
+
+    assert plan is not None
+    sent, undelivered = plan.steps
+    assert dict(sent.params) == {
+        "MessageSid": SID,
+        "SmsSid": SID,
+        "MessageStatus": "sent",
+        "SmsStatus": "sent",
+        "AccountSid": ACCOUNT,
+        "From": "+15550001",
+        "To": "+15550002",
+        "ApiVersion": "2010-04-01",
+    }
+    assert dict(undelivered.params)["ErrorCode"] == "30003"
+    assert sent.headers == (("X-Trunkline-Sequence", str(rank(Status.SENT))),)
+
+
+def test_the_same_step_carries_the_same_token_on_every_host_and_others_another() -> None:
+    ending = Ending(1.0, "e", Status.DELIVERED)
+
+    first = plan_of(message(ending=ending), "token", told=frozenset())
+    again = plan_of(message(ending=ending), "token", told=frozenset({Status.SENDING}))
+
+    assert first is not None
+    assert again is not None
+    assert [step.token for step in first.steps][1:] == [step.token for step in again.steps]
+    assert len({step.token for step in first.steps}) == 3
+
+
+def test_a_message_that_failed_after_it_was_sent_is_told_to_have_failed() -> None:
+    assert untold(Status.FAILED, frozenset({Status.SENDING, Status.SENT})) == (Status.FAILED,)
+
+
+def test_a_message_without_a_callback_has_no_plan() -> None:
+    assert not has_callback(message(callback=None))
+    assert plan_of(message(callback=None), "token", told=frozenset()) is None
+
+
+OUTBOUND = [status for status in Status if "receiv" not in status.value]
+
+
+@given(st.sampled_from(OUTBOUND), st.frozensets(st.sampled_from(OUTBOUND)))
+def test_telling_never_goes_back_and_never_behind_an_end(
+    status: Status, told: frozenset[Status]
+) -> None:
+    way = untold(status, told)
+
+    ranks = [rank(step) for step in way]
+    assert ranks == sorted(ranks)
+    assert not told & set(way)
+    if told & FINAL:
+        assert way == ()
+    elif status in FINAL:
+        assert way[-1] is status
+
+
+@given(st.sampled_from(OUTBOUND), st.frozensets(st.sampled_from(OUTBOUND)))
+def test_once_told_there_is_nothing_left_to_tell(status: Status, told: frozenset[Status]) -> None:
+    assert untold(status, told | set(untold(status, told))) == ()
