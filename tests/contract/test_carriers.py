@@ -70,7 +70,7 @@ async def simulated(data: Path) -> AsyncIterator[SimulatedHarness]:
     settings = Settings("127.0.0.1", 0, data, reoffer_s=REOFFER_S)
 
     async def run_simulator() -> None:
-        rng = random.Random(1)  # noqa: S311 - dice, not secrets
+        rng = random.Random(1)
         await serve(settings, clock=clock, rng=rng, stop=stop, on_ready=ready.set_result)
         stopped.set()
 
@@ -93,7 +93,7 @@ def link(url: str) -> SimulatedCarrier:
         bind="test",
         window=10,
         clock=SystemClock(),
-        rng=random.Random(1),  # noqa: S311 - dice, not secrets
+        rng=random.Random(1),
     )
 
 

@@ -1,6 +1,7 @@
 """Both engines do what `log/interface.py` promises."""
 
 import contextlib
+import random
 import secrets
 import socket
 import subprocess
@@ -35,7 +36,9 @@ async def test_memory_engine(check: Check) -> None:
 @pytest.mark.system
 async def test_jetstream_engine(check: Check, jetstream: tuple[str, str]) -> None:
     url, token = jetstream
-    async with open_jetstream(url, token, clock=SystemClock(), bytes_max=1 << 30) as log:
+    async with open_jetstream(
+        url, token, clock=SystemClock(), rng=random.Random(1), bytes_max=1 << 30
+    ) as log:
         await check(log)
 
 

@@ -120,7 +120,7 @@ async def running(
     child = EngineChild(
         plan(folder),
         clock=SystemClock(),
-        backoff=Backoff(0.05, 0.05, random.Random(1)),  # noqa: S311 - jitter
+        backoff=Backoff(0.05, 0.05, random.Random(1)),
         notify=news,
         portable=portable,
     )
@@ -201,7 +201,7 @@ async def test_an_engine_that_cannot_start_is_reported_with_its_last_words(tmp_p
     broken = EngineChild(
         EnginePlan("host-1", program, tmp_path / "log", tmp_path, GIB),
         clock=SystemClock(),
-        backoff=Backoff(0.05, 0.05, random.Random(1)),  # noqa: S311 - jitter
+        backoff=Backoff(0.05, 0.05, random.Random(1)),
         notify=News(),
     )
 
@@ -214,7 +214,7 @@ def child(folder: Path, script: str, news: News) -> Child:
     return Child(
         ChildPlan("child", (sys.executable, "-c", script, str(ready)), ready),
         clock=SystemClock(),
-        backoff=Backoff(0.01, 0.01, random.Random(1)),  # noqa: S311 - jitter
+        backoff=Backoff(0.01, 0.01, random.Random(1)),
         notify=news,
     )
 

@@ -51,7 +51,7 @@ WAIT_S = 10.0
 
 
 def dice() -> random.Random:
-    return random.Random(1)  # noqa: S311 - jitter, and the same in every run
+    return random.Random(1)
 
 
 @dataclass(frozen=True)

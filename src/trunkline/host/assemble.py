@@ -180,6 +180,7 @@ class _Builder:
             carrier=self._link(),
             on_ambiguous=OnAmbiguous(context.settings.carrier.on_ambiguous),
             leases=leases,
+            recorder=self._recorder,
             counters=dispatch.Counters(
                 handed_over=counter("handed_over", "Messages a carrier took."),
                 refused=counter("refused", "Messages a carrier refused for good."),

@@ -84,17 +84,17 @@ async def open_engine(
             await child.ready.wait()
             door = Door(child.url, child.token, child.store_bytes)
             door.leave(layout)
-            async with open_door(door, clock=clock) as engine:
+            async with open_door(door, clock=clock, rng=rng) as engine:
                 yield engine
         finally:
             child.stop()
 
 
 @contextlib.asynccontextmanager
-async def open_door(door: Door, *, clock: Clock) -> AsyncIterator[Log]:
+async def open_door(door: Door, *, clock: Clock, rng: random.Random) -> AsyncIterator[Log]:
     """The log of an engine that another process of this host watches over."""
     async with open_jetstream(
-        door.url, door.token, clock=clock, bytes_max=door.bytes_max
+        door.url, door.token, clock=clock, rng=rng, bytes_max=door.bytes_max
     ) as engine:
         yield engine
 

@@ -133,7 +133,7 @@ class _Process:
         listener = None
         if "api" in names:
             listener = listen.api_listener(self._settings.host.http, self._settings.http_fd)
-        async with open_door(Door.find(self._layout), clock=self._clock) as engine:
+        async with open_door(Door.find(self._layout), clock=self._clock, rng=self._rng) as engine:
             context = self._context(engine, found.cluster)
             await serve(context, names, listener=listener, stop=self._stop, on_ready=self._on_ready)
         return self._exit_code

@@ -29,12 +29,13 @@ from trunkline.log.author import Author
 from trunkline.log.chain import AdvanceAnswer, Advanced, Overtaken, Stalled, advance
 from trunkline.log.event import Event, created_filter, decode
 from trunkline.log.fence import Verdict, is_true_copy
-from trunkline.log.interface import Delivery, Log, Stored
+from trunkline.log.interface import Consumer, Delivery, Log, Stored
 from trunkline.log.limits import WORK_MAX_S
 from trunkline.log.reading import FETCH_WAIT_S, open_consumer
 from trunkline.messaging import carrier
 from trunkline.messaging.carrier import Carrier, Submission, reference_of
 from trunkline.messaging.lease import Leases
+from trunkline.messaging.record import EventRecorder
 
 log: Final = structlog.get_logger(__name__)
 
@@ -45,6 +46,11 @@ HAND_OVER_MAX_S: Final = 30.0
 """How long a carrier's answer is waited for; after it the attempt is ambiguous."""
 
 RETRY_LATER_S: Final = 1.0
+POISON_RETRY_S: Final = 30.0
+
+VALIDITY_EXPIRED: Final = 30036
+AMBIGUOUS_HAND_OVER: Final = 30008
+"""Twilio's codes for what a message ends with here."""
 
 
 class OnAmbiguous(StrEnum):
@@ -105,6 +111,7 @@ class Dispatcher:
         carrier: Carrier,
         on_ambiguous: OnAmbiguous,
         leases: Leases,
+        recorder: EventRecorder,
         counters: Counters,
         author: Author,
     ) -> None:
@@ -112,6 +119,7 @@ class Dispatcher:
         self._carrier = carrier
         self._on_ambiguous = on_ambiguous
         self._leases = leases
+        self._recorder = recorder
         self._counters = counters
         self._author = author
         self._clock = author.clock
@@ -121,17 +129,21 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Until drained. When cancelled, what is under way is settled by whoever gets it next."""
+        consumers: list[Consumer] = []
         async with asyncio.TaskGroup() as tasks:
             for shard in range(self._log.shards):
-                tasks.create_task(self._serve(shard, tasks))
+                tasks.create_task(self._serve(shard, tasks, consumers))
+        for consumer in consumers:
+            await consumer.close()
 
     def drain(self) -> None:
         """Take nothing new; `run` returns when what is under way is settled."""
         self._draining = True
 
-    async def _serve(self, shard: int, tasks: asyncio.TaskGroup) -> None:
+    async def _serve(self, shard: int, tasks: asyncio.TaskGroup, consumers: list[Consumer]) -> None:
         filters = [created_filter(shard, Kind.MESSAGE)]
         consumer = await open_consumer(self._log, shard, self.name, filters, clock=self._clock)
+        consumers.append(consumer)
         room = asyncio.Semaphore(FETCH_MAX)
         while not self._draining:
             for delivery in await consumer.fetch(FETCH_MAX, FETCH_WAIT_S):
@@ -152,7 +164,7 @@ class Dispatcher:
         except Exception:
             # One poisonous message must not stop the others; it stays un-acked and visible.
             log.exception("dispatch.failed", subject=delivery.stored.subject)
-            await delivery.nak(RETRY_LATER_S * 30)
+            await delivery.nak(POISON_RETRY_S)
         finally:
             room.release()
 
@@ -193,14 +205,11 @@ class Dispatcher:
 
     async def _take_turn(self, work: Work, turn: Turn, nonce: str) -> Turn | None:
         """Claim and send; or, when the chain has gone on, the turn it asks for."""
-        claim = Claimed(
-            attempt=turn.attempt,
-            nonce=nonce,
-            lease=self._leases.own,
-            carrier=self._carrier.name,
-            is_resend=turn.is_resend,
-        )
-        match await self._advance(work, Type.CLAIM, claim, expected=turn.behind):
+        type_, record = self._next_record(work, turn, nonce)
+        match await self._advance(work, type_, record, expected=turn.behind):
+            case Advanced() if type_ is Type.REFUSAL:
+                await work.delivery.ack()
+                return None
             case Advanced(sequence=sequence):
                 await self._send(work, Turn(turn.attempt, sequence, is_resend=turn.is_resend))
                 return None
@@ -211,6 +220,23 @@ class Dispatcher:
                 return None
             case other:
                 assert_never(other)
+
+    def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body]:
+        """A claim; or a refusal, where nobody wants the message any more."""
+        age_s = self._clock.wall() - work.event.at
+        if age_s > work.message.validity_s:
+            self._counters.refused.inc()
+            reason = f"not handed over in its validity period of {work.message.validity_s} s"
+            return Type.REFUSAL, Refused(
+                attempt=turn.attempt - 1, error_code=VALIDITY_EXPIRED, reason=reason
+            )
+        return Type.CLAIM, Claimed(
+            attempt=turn.attempt,
+            nonce=nonce,
+            lease=self._leases.own,
+            carrier=self._carrier.name,
+            is_resend=turn.is_resend,
+        )
 
     async def _next_turn(self, work: Work, newest: Stored) -> Turn | None:
         """What the chain's newest record asks for: another attempt behind it, or nothing now."""
@@ -253,7 +279,9 @@ class Dispatcher:
             case OnAmbiguous.RESEND:
                 return Turn(attempt + 1, sequence, is_resend=True)
             case OnAmbiguous.FAIL:
-                refusal = Refused(attempt=attempt, error_code=30008, reason="ambiguous hand-over")
+                refusal = Refused(
+                    attempt=attempt, error_code=AMBIGUOUS_HAND_OVER, reason="ambiguous hand-over"
+                )
                 await self._finish(work, Type.REFUSAL, refusal, sequence)
             case OnAmbiguous.HOLD:
                 held = Ambiguous(attempt=attempt, reason="held by policy", is_held=True)
@@ -264,8 +292,11 @@ class Dispatcher:
 
     async def _send(self, work: Work, turn: Turn) -> None:
         """The claim stands at `turn.behind`: hand over once, and write down what came of it."""
-        if work.deadline.has_passed() or not self._leases.is_own_valid():
+        if not self._leases.is_own_valid():
             return  # whoever gets the message next marks this claim ambiguous
+        if work.deadline.has_passed():
+            await self._return(work, turn, "the time for work was over", retry_after_s=0.0)
+            return
         submission = _submission(work, turn)
         attempt = turn.attempt
         deadline = Deadline.after(HAND_OVER_MAX_S, self._clock)
@@ -282,21 +313,26 @@ class Dispatcher:
                     carrier=self._carrier.name,
                     carrier_message_id=carrier_message_id,
                 )
-                await self._finish(work, Type.OUTCOME, handed_over, turn.behind)
+                await self._finish(work, Type.OUTCOME, handed_over, turn.behind, is_answer=True)
             case carrier.Refused(is_returned=True, reason=reason, retry_after_s=retry_after_s):
-                self._counters.returned.inc()
-                returned = Returned(attempt=attempt, reason=reason, is_resend=turn.is_resend)
-                answer = await self._advance(work, Type.RETURN, returned, expected=turn.behind)
-                if isinstance(answer, Advanced):
-                    await work.delivery.nak(retry_after_s or RETRY_LATER_S)
+                await self._return(work, turn, reason, retry_after_s=retry_after_s)
             case carrier.Refused(error_code=error_code, reason=reason):
                 self._counters.refused.inc()
                 refusal = Refused(attempt=attempt, error_code=error_code, reason=reason)
-                await self._finish(work, Type.REFUSAL, refusal, turn.behind)
+                await self._finish(work, Type.REFUSAL, refusal, turn.behind, is_answer=True)
             case carrier.Unknown(reason=reason):
                 await self._unknown(work, turn, reason)
             case other:
                 assert_never(other)
+
+    async def _return(self, work: Work, turn: Turn, reason: str, *, retry_after_s: float) -> None:
+        """The attempt surely did not leave: write that down, and try again later."""
+        self._counters.returned.inc()
+        work = replace(work, deadline=Deadline.after(WORK_MAX_S, self._clock))
+        returned = Returned(attempt=turn.attempt, reason=reason, is_resend=turn.is_resend)
+        answer = await self._advance(work, Type.RETURN, returned, expected=turn.behind)
+        if isinstance(answer, Advanced):
+            await work.delivery.nak(retry_after_s or RETRY_LATER_S)
 
     async def _unknown(self, work: Work, turn: Turn, reason: str) -> None:
         mark = await self._mark_ambiguous(work, turn.attempt, turn.behind, reason)
@@ -323,14 +359,21 @@ class Dispatcher:
         log.warning("message.ambiguous", sid=work.event.sid, attempt=attempt, reason=reason)
         return answer.sequence
 
-    async def _finish(self, work: Work, type_: Type, body: Body, expected: int) -> None:
-        """Write the last record; only then is the message done with."""
+    async def _finish(
+        self, work: Work, type_: Type, body: Body, expected: int, *, is_answer: bool = False
+    ) -> None:
+        """Write the last record; only then is the message done with. `is_answer`: a carrier's."""
         match await self._advance(work, type_, body, expected=expected):
             case Advanced():
                 log.debug("message.settled", sid=work.event.sid, outcome=type_.value)
                 await work.delivery.ack()
             case Overtaken(newest=newest):
                 log.warning("dispatch.overtaken", sid=work.event.sid, by=newest.sequence)
+                if is_answer:
+                    # Somebody marked the attempt ambiguous meanwhile. What the carrier said still
+                    # counts: folded into the record, it may release a message that is held.
+                    event = work.event
+                    await self._recorder.record(event.kind, type_, event.account, event.sid, body)
                 await work.delivery.nak(RETRY_LATER_S)
             case Stalled(reason=reason):
                 log.warning("dispatch.stalled", sid=work.event.sid, reason=reason)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 
 
 def dice() -> random.Random:
-    return random.Random(7)  # noqa: S311 - jitter, and the same in every run
+    return random.Random(7)
 
 
 class LongestWait(random.Random):

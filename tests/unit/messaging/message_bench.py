@@ -22,6 +22,7 @@ from trunkline.log.author import Author
 from trunkline.log.event import Event, decode
 from trunkline.messaging import carrier, dispatch
 from trunkline.messaging.carrier import Item, Outcome, Submission
+from trunkline.messaging.record import EventRecorder
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
@@ -159,6 +160,7 @@ class Bench:
             carrier=carrier or self.carrier,
             on_ambiguous=on_ambiguous,
             leases=leases or ScriptedLeases(host),
+            recorder=EventRecorder(self.log, author=self.author(host)),
             counters=self.counters,
             author=self.author(host),
         )

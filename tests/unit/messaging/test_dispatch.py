@@ -275,9 +275,26 @@ async def test_a_worker_that_was_frozen_past_its_time_sends_nothing(bench: Bench
         await bench.pass_time(0.0)
         assert task.done()
 
-    assert await types(bench) == [Type.ORIGINAL, Type.CLAIM]
+    assert await types(bench) == [Type.ORIGINAL, Type.CLAIM, Type.RETURN]
     assert bench.carrier.submitted == []
     assert bench.acked == []
+
+
+async def test_a_message_that_waited_longer_than_it_is_valid_fails_and_is_not_sent(
+    bench: Bench,
+) -> None:
+    created = await bench.put(NAME)
+    await bench.pass_time(36_001.0)
+
+    async with bench.running(bench.dispatcher("one")):
+        await bench.pass_time(1.0)
+
+    assert bench.carrier.submitted == []
+    assert bench.acked == [created.event.id]
+    message = await bench.message(NAME)
+    assert message.status is Status.FAILED
+    assert message.ending is not None
+    assert message.ending.error_code == 30036
 
 
 async def test_a_worker_that_thaws_after_it_was_given_up_is_not_sent_behind_its_back(
@@ -300,6 +317,10 @@ async def test_a_worker_that_thaws_after_it_was_given_up_is_not_sent_behind_its_
 
     assert (frozen.attempts, other.attempts) == ([(1, False)], [])
     assert (await types(bench))[-1] is Type.AMBIGUOUS
+    message = await bench.message(NAME)
+    assert (message.status, message.ambiguous) == (Status.SENT, frozenset({1})), (
+        "the answer still counts"
+    )
 
 
 async def test_a_host_killed_during_a_hand_over_leaves_a_message_that_is_flagged(

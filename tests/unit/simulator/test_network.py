@@ -19,9 +19,7 @@ WALL = 1_700_000_000.0
 class Bench:
     """A network whose disk is at once, with virtual time."""
 
-    network: Network = field(
-        default_factory=lambda: Network(rng=random.Random(1))  # noqa: S311 - dice
-    )
+    network: Network = field(default_factory=lambda: Network(rng=random.Random(1)))
     now: float = 0.0
     written: list[AnyEntry] = field(default_factory=list)
     answers: list[Answer | None] = field(default_factory=list)

@@ -48,7 +48,7 @@ class Service:
             lambda shard: [changed_filter(shard, Kind.MESSAGE)],
             self.take,
             clock=clock,
-            rng=random.Random(1),  # noqa: S311 - jitter
+            rng=random.Random(1),
         )
 
     async def take(self, shard: int, deliveries: Sequence[Delivery], hands: Hands) -> None:

@@ -31,6 +31,8 @@ WRONG_LAST_SEQUENCE: Final = 10071
 WRONG_LAST_SEQUENCE_PENDING: Final = 10164
 SEQUENCE_IN_FLIGHT: Final = 10158
 MESSAGE_TOO_LARGE: Final = 10054
+STORE_FAILED: Final = 10077
+FULL: Final = "maximum bytes exceeded"
 NO_MESSAGE: Final = 10037
 STREAM_NOT_FOUND: Final = 10059
 
@@ -165,8 +167,12 @@ def pull_request(items_max: int, expires_s: float) -> bytes:
     return b'{"batch":%d,"expires":%d}' % (items_max, _nanoseconds(expires_s))
 
 
-def publish_answer(reply: bytes) -> PublishAnswer:
-    """The class of an answer; anything not on the short list of sure ones is `Unknown`."""
+def publish_answer(reply: bytes, *, is_alone: bool) -> PublishAnswer:
+    """The class of an answer; anything not on the short list of sure ones is `Unknown`.
+
+    `is_alone`: without replication, a server that says it is full has surely not stored. With it, a
+    leader may say so whose own store failed after the entry was committed.
+    """
     try:
         ack = _PUB_ACK.decode(reply)
     except msgspec.MsgspecError as error:
@@ -182,6 +188,8 @@ def publish_answer(reply: bytes) -> PublishAnswer:
         return Undecided()
     if code == MESSAGE_TOO_LARGE:
         return Refused(ack.error.description)
+    if code == STORE_FAILED and is_alone and FULL in ack.error.description:
+        return Refused(ack.error.description, is_full=True)
     return Unknown(f"{code} {ack.error.description}")
 
 

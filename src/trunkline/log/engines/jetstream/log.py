@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import random
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
 
@@ -35,12 +36,18 @@ _EMPTY_REGISTER: Final[Mapping[str, str]] = {_EXPECTED: "0"}
 
 @contextlib.asynccontextmanager
 async def open_jetstream(
-    url: str, token: str, *, clock: Clock, replicas: int = 1, bytes_max: int = BYTES_MAX
+    url: str,
+    token: str,
+    *,
+    clock: Clock,
+    rng: random.Random,
+    replicas: int = 1,
+    bytes_max: int = BYTES_MAX,
 ) -> AsyncIterator["JetStreamLog"]:
     """The log on the server at `url`, its streams made when missing. Raises `LogUnavailable`."""
-    requests = Requests()
+    requests = Requests(clock=clock, rng=rng)
     await requests.connect(url, token)
-    log = JetStreamLog(requests, clock)
+    log = JetStreamLog(requests, clock, is_alone=replicas == 1)
     try:
         async with asyncio.TaskGroup() as tasks:
             for shard in range(log.shards):
@@ -82,7 +89,8 @@ async def _ask_about_stream(
 class JetStreamLog:
     """See `log/interface.py` for what each method promises."""
 
-    def __init__(self, requests: Requests, clock: Clock) -> None:
+    def __init__(self, requests: Requests, clock: Clock, *, is_alone: bool) -> None:
+        self._is_alone = is_alone
         self._requests = requests
         self._clock = clock
         self._consumers: list[JetStreamConsumer] = []
@@ -107,7 +115,7 @@ class JetStreamLog:
             headers = {_EXPECTED: str(expected)}
         reply = await self._requests.request(subject, payload, headers=headers, timeout_s=timeout_s)
         if isinstance(reply, bytes):
-            return api.publish_answer(reply)
+            return api.publish_answer(reply, is_alone=self._is_alone)
         if isinstance(reply, NotReceived):
             return Refused(reply.reason)
         return Unknown(reply.reason)

@@ -7,6 +7,7 @@ the server said at once that nobody listens, or there was no connection to send 
 import asyncio
 import contextlib
 import itertools
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from trunkline.kernel import Clock, Deadline, Failed, Pool, PoolLimits
 from trunkline.log.interface import LogUnavailable
 
 log: Final = structlog.get_logger(__name__)
@@ -25,6 +27,9 @@ CONNECT_TIMEOUT_S: Final = 2.0
 PING_INTERVAL_S: Final = 1
 PINGS_OUTSTANDING_MAX: Final = 2
 RECONNECT_WAIT_S: Final = 0.05
+REQUEST_MAX_S: Final = 10.0
+"""The longest any request may ask to wait; publishes ask for far less."""
+
 PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
@@ -48,8 +53,17 @@ Reply = bytes | NotReceived | Unanswered
 class Requests:
     """The process's connection. `on_reconnected` callbacks run after each reconnection."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Clock, rng: random.Random) -> None:
         self._client: Client = Client()
+        # One server for now, tried once: what a shard did not answer is for the append to decide.
+        self._pool = Pool(
+            "log",
+            [self._client],
+            limits=PoolLimits(try_timeout_s=REQUEST_MAX_S, tries_max=1),
+            clock=clock,
+            rng=rng,
+        )
+        self._clock = clock
         self._pending: dict[str, asyncio.Future[Reply]] = {}
         self._numbers = itertools.count(1)
         self._inbox = ""
@@ -113,21 +127,25 @@ class Requests:
         """Send and wait. Never raises for what a server or a network can do."""
         if not self._client.is_connected:
             return NotReceived("not connected to the log server")
-        number = str(next(self._numbers))
-        loop = asyncio.get_running_loop()
-        reply: asyncio.Future[Reply] = loop.create_future()
-        self._pending[number] = reply
-        alarm = loop.call_later(timeout_s, _time_out, reply, timeout_s)
-        try:
-            await self._client.publish(
-                subject, payload, reply=f"{self._inbox}.{number}", headers=headers or None
-            )
-            return await reply
-        except (OSError, nats.errors.Error) as error:
-            return Unanswered(f"{type(error).__name__}: {error}")
-        finally:
-            alarm.cancel()
-            del self._pending[number]
+
+        async def act(client: Client, bound_s: float) -> Reply:
+            del bound_s  # the pool keeps to it
+            number = str(next(self._numbers))
+            reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+            self._pending[number] = reply
+            try:
+                await client.publish(
+                    subject, payload, reply=f"{self._inbox}.{number}", headers=headers or None
+                )
+                return await reply
+            except nats.errors.Error as error:
+                raise OSError(f"{type(error).__name__}: {error}") from error
+            finally:
+                del self._pending[number]
+
+        deadline = Deadline.after(timeout_s, self._clock)
+        answer = await self._pool.call(act, deadline=deadline, is_repeatable=False)
+        return Unanswered(answer.reason) if isinstance(answer, Failed) else answer
 
     async def send(self, subject: str, payload: bytes, *, reply: str = "") -> None:
         """Send without an answer. What cannot be sent now is dropped: callers only send what the
@@ -188,8 +206,3 @@ class Subscription:
     async def close(self) -> None:
         with contextlib.suppress(OSError, nats.errors.Error):
             await self._subscription.unsubscribe()
-
-
-def _time_out(reply: "asyncio.Future[Reply]", timeout_s: float) -> None:
-    if not reply.done():
-        reply.set_result(Unanswered(f"no answer in {timeout_s:.3g} s"))
