@@ -36,6 +36,9 @@ UNWELL_RETRY_MAX_S: Final = 10.0
 TOLD_REMEMBERED_MAX: Final = 65_536
 """Messages whose told steps are remembered until the copy is sure to show them."""
 
+SILENT_REMEMBERED_MAX: Final = 32_768
+"""About 6 MiB, of messages without a callback."""
+
 _CHANGES_NO_STATUS: Final = frozenset({Type.ORIGINAL, Type.TOLD, Type.TOMBSTONE, Type.RETURN})
 
 log: Final = structlog.get_logger(__name__)
@@ -66,6 +69,7 @@ class StatusCallbacks:
         self._replica = replica
         self._clock = clock
         self._rng = rng
+        self._silent = Silent()
         planner = MessagePlanner(replica, recorder)
         self._deliverer = CallbackDeliverer(planner, client=client, clock=clock, rng=rng)
         self._intake = Intake(log, self.name, _filters, self._take, clock=clock, rng=rng)
@@ -77,6 +81,7 @@ class StatusCallbacks:
     def drain(self) -> None:
         """Take nothing new; `run` returns when what is in hand is answered."""
         self._intake.drain()
+        self._deliverer.drain()
 
     async def _take(self, shard: int, deliveries: Sequence[Delivery], hands: Hands) -> None:
         """Answer what tells nothing at once; one wait for the copy serves the whole batch."""
@@ -85,7 +90,9 @@ class StatusCallbacks:
             event = await readable(delivery)
             if event is None:
                 continue
-            if event.type in _CHANGES_NO_STATUS:
+            if event.type is Type.ORIGINAL:
+                self._silent.note(event)
+            if event.type in _CHANGES_NO_STATUS or event.sid in self._silent:
                 await delivery.ack()
             else:
                 changing.append((delivery, event))
@@ -129,6 +136,24 @@ class StatusCallbacks:
                 await delivery.nak(self._rng.uniform(UNWELL_RETRY_MIN_S, UNWELL_RETRY_MAX_S))
             case other:
                 assert_never(other)
+
+
+class Silent:
+    """Messages that tell nobody, as their originals said: their later events need no look at the
+    copy. Forgetting one costs that look, and nothing else."""
+
+    def __init__(self) -> None:
+        self._sids: OrderedDict[str, None] = OrderedDict()
+
+    def note(self, original: Event) -> None:
+        body = original.body()
+        if isinstance(body, MessageCreated) and not body.status_callback:
+            self._sids[original.sid] = None
+            if len(self._sids) > SILENT_REMEMBERED_MAX:
+                self._sids.popitem(last=False)
+
+    def __contains__(self, sid: str) -> bool:
+        return sid in self._sids
 
 
 class MessagePlanner:

@@ -36,6 +36,8 @@ RETRY_WINDOW_S: Final = 15 * 60.0
 """How long one step is tried before it is given up, counted in each process that tries."""
 HOLD_MAX_S: Final = 40.0
 """A delivery goes back before the log's bound on work (60 s), a last try of 15 s included."""
+PAUSE_MAX_S: Final = 0.5
+"""How soon a waiting notification notices that it should end."""
 TRIES_MAX: Final = 512
 """Requests under way at once, to all receivers together."""
 TROUBLES_REMEMBERED_MAX: Final = 65_536
@@ -107,6 +109,11 @@ class CallbackDeliverer:
         self._tries = asyncio.Semaphore(TRIES_MAX)
         self._turns: dict[str, _Turn] = {}
         self._troubles: OrderedDict[str, _Trouble] = OrderedDict()
+        self._draining = False
+
+    def drain(self) -> None:
+        """Try nothing again: what an application did not take yet goes back to the log."""
+        self._draining = True
 
     async def notify(self, sid: str) -> Notified:
         """Tell what there is to tell about `sid`. Safe to call again at any time."""
@@ -150,7 +157,15 @@ class CallbackDeliverer:
             delay_s = self._backoff.delay_s(trouble.attempts - 1)
             if receiver.is_crowded or delay_s >= hold.remaining_s():
                 return None
-            await self._clock.sleep(delay_s)
+            await self._pause(delay_s)
+            if self._draining:
+                return None
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not much longer once there is a wish to end."""
+        pause = Deadline.after(seconds, self._clock)
+        while not pause.has_passed() and not self._draining:
+            await self._clock.sleep(min(PAUSE_MAX_S, pause.remaining_s()))
 
     async def _try(
         self, plan: Plan, step: Step, receiver: Receiver, hold: Deadline

@@ -220,3 +220,19 @@ async def test_a_receiver_that_is_down_holds_few_deliveries_and_the_rest_go_back
         await clock.advance(60)
 
     assert outcomes.count(Notified.SETTLED) == UNWELL_IN_HAND_MAX
+
+
+async def test_a_stop_does_not_wait_for_an_application_that_is_down() -> None:
+    book, clock = Book(SM1=["sending"]), FakeClock()
+    application = Application(lambda _: 503)
+    telling = deliverer(book, application, clock)
+
+    async with asyncio.TaskGroup() as tasks:
+        notifying = tasks.create_task(telling.notify("SM1"))
+        await clock.advance(0.0)
+        telling.drain()
+        await clock.advance(1.0)
+        assert notifying.done()
+
+    assert notifying.result() is Notified.LATER
+    assert book.open == {"SM1": ["sending"]}
