@@ -30,12 +30,12 @@ from trunkline.host.engine import Door, open_door, open_engine
 from trunkline.host.entropy import BufferedEntropy
 from trunkline.host.groups import Groups
 from trunkline.host.layout import Layout
-from trunkline.host.refusal import DataFolderError, HostError
+from trunkline.host.refusal import DataFolderError, EngineError, HostError
 from trunkline.host.serving import serve
 from trunkline.host.setting_kinds import SERVICES
 from trunkline.kernel import SystemClock
 from trunkline.log.author import Author
-from trunkline.log.interface import Log
+from trunkline.log.interface import Log, LogUnavailable
 from trunkline.replica.projector import prepare
 
 log: Final = structlog.get_logger(__name__)
@@ -77,6 +77,9 @@ def _run(settings: Settings, main: Callable[[], Awaitable[int]]) -> int:
             exit_code = runner.run(awaited())
     except* HostError as refusals:
         failures += refusals.exceptions
+    except* LogUnavailable as unavailable:
+        reason = str(unavailable.exceptions[0])
+        failures.append(EngineError(reason, "see run/nats.log in the data folder"))
     if failures:
         raise failures[0]
     return exit_code

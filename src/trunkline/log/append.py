@@ -125,10 +125,11 @@ async def _walk(
     """One walk; the tries of unknown outcome if nothing better came of it."""
     name = digits_of(draft.sid)
     walk = order(name, log.shards)
-    healthy = [shard for shard in walk if not health.is_ejected(shard)] or walk
+    roomy = [shard for shard in walk if not log.is_nearly_full(shard)]
+    healthy = [shard for shard in roomy if not health.is_ejected(shard)] or roomy
     written = author.event(draft.kind, Type.ORIGINAL, draft.account, draft.sid, draft.body)
     tries: list[_Try] = []
-    refusal = "no shard was asked"
+    refusal = "the log is nearly full"
     for position, shard in enumerate(walk):
         if shard not in healthy:
             continue

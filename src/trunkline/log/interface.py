@@ -97,6 +97,10 @@ class Follower(Protocol):
         """Up to `items_max` messages, as soon as there is one; empty after `wait_s` without: then
         there was none. Raises `LogUnavailable` while that cannot be known."""
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether there was nothing behind what the last fetch gave."""
+
     async def close(self) -> None: ...
 
 
@@ -112,6 +116,9 @@ class Log(Protocol):
 
     async def wait_until_connected(self, wait_s: float) -> bool:
         """Whether the engine can be asked, now or within `wait_s`."""
+
+    def is_nearly_full(self, shard: int) -> bool:
+        """Whether the shard keeps its last room for what belongs to resources it already has."""
 
     async def publish(
         self, shard: int, subject: str, payload: bytes, *, expected: int | None, timeout_s: float

@@ -24,6 +24,10 @@ WORK_MAX_S: Final = 60.0
 ACK_WAIT_S: Final = 3.0
 """The engine delivers again what was neither answered nor kept in hand for this long."""
 
+CREATES_SHARE: Final = 0.8
+"""A shard fuller than this takes no new resources, so that tombstones, claims and outcomes of those
+it has always find room."""
+
 RETRY_PAUSE_S: Final = 0.05
 """Between two tries at a register that is undecided or cannot be reached."""
 

@@ -108,12 +108,16 @@ class Acceptor:
             body=_original(new, sid, fingerprint),
             is_keyed=key is not None,
         )
+        answer: AppendAnswer = NotStored("the log cannot be reached")
         while await self.log.wait_until_connected(min(CONNECT_WAIT_S, deadline.remaining_s())):
             answer = await append(self.log, draft, author=self.author, health=self.health)
-            if isinstance(answer, NotStored) and not self.log.is_connected:
-                continue  # refused because the engine just went away, and surely stored nowhere
-            return self._answer(answer, fingerprint)
-        return NotAccepted("the log cannot be reached")
+            if not isinstance(answer, NotStored) or self.log.is_connected:
+                break
+            # Refused because the engine just went away: this request is surely stored nowhere.
+        if isinstance(answer, NotStored) and key is not None:
+            # It speaks of this request. An earlier one under the same key may have been stored.
+            return OutcomeUnknown(answer.reason)
+        return self._answer(answer, fingerprint)
 
     def _known(self, sid: str, fingerprint: str) -> AcceptAnswer | None:
         """The answer to a repeat of a key whose message the local copy has; also after trimming."""

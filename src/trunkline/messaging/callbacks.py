@@ -17,6 +17,7 @@ from trunkline.domain.events import Body, Kind, MessageCreated, Told, Type
 from trunkline.domain.message import Message
 from trunkline.domain.status import FINAL, Status, rank, steps
 from trunkline.kernel import Clock, Deadline
+from trunkline.log.append import is_late
 from trunkline.log.event import Event, changed_filter, created_filter
 from trunkline.log.interface import Delivery, Log
 from trunkline.replica.queries import Replica
@@ -90,7 +91,7 @@ class StatusCallbacks:
             event = await readable(delivery)
             if event is None:
                 continue
-            if event.type is Type.ORIGINAL:
+            if event.type is Type.ORIGINAL and not is_late(event, delivery.stored.at):
                 self._silent.note(event)
             if event.type in _CHANGES_NO_STATUS or event.sid in self._silent:
                 await delivery.ack()
@@ -144,10 +145,17 @@ class Silent:
 
     def __init__(self) -> None:
         self._sids: OrderedDict[str, None] = OrderedDict()
+        self._telling: OrderedDict[str, None] = OrderedDict()
 
     def note(self, original: Event) -> None:
         body = original.body()
-        if isinstance(body, MessageCreated) and not body.status_callback:
+        if isinstance(body, MessageCreated) and body.status_callback:
+            # Of two copies of one message it is not known yet which is the true one.
+            self._sids.pop(original.sid, None)
+            self._telling[original.sid] = None
+            if len(self._telling) > SILENT_REMEMBERED_MAX:
+                self._telling.popitem(last=False)
+        elif original.sid not in self._telling:
             self._sids[original.sid] = None
             if len(self._sids) > SILENT_REMEMBERED_MAX:
                 self._sids.popitem(last=False)

@@ -105,6 +105,10 @@ class Carrier(Protocol):
     def window(self) -> int:
         """How many submissions may be under way at once."""
 
+    def ready_in_s(self) -> float:
+        """Seconds until it is worth trying to hand something over; 0 when it is now. Asked before
+        a claim is written, because a claim that cannot be followed by a try is wasted."""
+
     async def submit(self, submission: Submission, *, key: str, deadline: Deadline) -> Outcome:
         """Hand one message over. Never raises for what a network can do; `key` names the attempt."""
 

@@ -5,6 +5,7 @@ ended. A worker that comes back from the dead finds there what to do, and what n
 """
 
 import asyncio
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, assert_never
@@ -46,7 +47,18 @@ HAND_OVER_MAX_S: Final = 30.0
 """How long a carrier's answer is waited for; after it the attempt is ambiguous."""
 
 RETRY_LATER_S: Final = 1.0
+RETRY_LATER_MAX_S: Final = 60.0
+UNSETTLED_RETRY_S: Final = 2.0
 POISON_RETRY_S: Final = 30.0
+
+FENCE_MAX_S: Final = 1.0
+CLAIM_MAX_S: Final = 1.0
+"""How long one message may wait for a shard that does not answer, with room or a slot in hand."""
+
+RESENT_MAX: Final = 5
+"""Ambiguous attempts at one message, after which it is held whatever the route says."""
+
+UNSENT_REMEMBERED_MAX: Final = 10_000
 
 VALIDITY_EXPIRED: Final = 30036
 AMBIGUOUS_HAND_OVER: Final = 30008
@@ -99,6 +111,10 @@ class Turn:
     is_resend: bool
 
 
+class LeaseLost(Exception):
+    """This process may not act any more; a new one, with a lease of its own, may."""
+
+
 class Dispatcher:
     """The service `dispatch`. Any number may run, in any process of any host."""
 
@@ -125,6 +141,8 @@ class Dispatcher:
         self._clock = author.clock
         self._slots = asyncio.Semaphore(carrier.window)
         self._working: set[str] = set()
+        self._unsent: OrderedDict[str, None] = OrderedDict()
+        self._is_lease_lost = False
         self._draining = False
 
     async def run(self) -> None:
@@ -135,6 +153,8 @@ class Dispatcher:
                 tasks.create_task(self._serve(shard, tasks, consumers))
         for consumer in consumers:
             await consumer.close()
+        if self._is_lease_lost:
+            raise LeaseLost(f"the lease {self._leases.own} is not ours any more")
 
     def drain(self) -> None:
         """Take nothing new; `run` returns when what is under way is settled."""
@@ -146,6 +166,10 @@ class Dispatcher:
         consumers.append(consumer)
         room = asyncio.Semaphore(FETCH_MAX)
         while not self._draining:
+            down_for_s = self._carrier.ready_in_s()
+            if down_for_s > 0.0:
+                await self._clock.sleep(min(down_for_s, FETCH_WAIT_S))
+                continue
             for delivery in await consumer.fetch(FETCH_MAX, FETCH_WAIT_S):
                 await room.acquire()
                 tasks.create_task(self._handle(delivery, room))
@@ -174,8 +198,11 @@ class Dispatcher:
             log.error("dispatch.held_late", sid=work.event.sid)
             await work.delivery.ack()
             return
+        # While a shard elects, what is fenced behind it goes back and waits outside: the room in
+        # hand is for messages that can move.
+        fenced_by = Deadline.after(FENCE_MAX_S, self._clock)
         verdict = await is_true_copy(
-            self._log, work.event, work.shard, clock=self._clock, deadline=work.deadline
+            self._log, work.event, work.shard, clock=self._clock, deadline=fenced_by
         )
         match verdict:
             case Verdict.TRUE:
@@ -185,14 +212,20 @@ class Dispatcher:
                 log.info("dispatch.duplicate_dropped", sid=work.event.sid, shard=work.shard)
                 await work.delivery.ack()
             case Verdict.UNSETTLED:
-                await work.delivery.nak(RETRY_LATER_S)
+                await work.delivery.nak(UNSETTLED_RETRY_S)
             case other:
                 assert_never(other)
 
     async def _claim_and_send(self, work: Work) -> None:
         """With a slot of the window in hand, so that open claims never outnumber the windows."""
+        if not self._leases.is_own_valid():
+            self._lose_lease()
         if self._draining:
             await work.delivery.nak(0.0)
+            return
+        down_for_s = self._carrier.ready_in_s()
+        if down_for_s > 0.0:
+            await work.delivery.nak(down_for_s)
             return
         nonce = self._author.new_id()
         self._working.add(nonce)
@@ -206,7 +239,9 @@ class Dispatcher:
     async def _take_turn(self, work: Work, turn: Turn, nonce: str) -> Turn | None:
         """Claim and send; or, when the chain has gone on, the turn it asks for."""
         type_, record = self._next_record(work, turn, nonce)
-        match await self._advance(work, type_, record, expected=turn.behind):
+        claimed_by = Deadline.after(CLAIM_MAX_S, self._clock)
+        claiming = replace(work, deadline=min(work.deadline, claimed_by, key=lambda by: by.at))
+        match await self._advance(claiming, type_, record, expected=turn.behind):
             case Advanced() if type_ is Type.REFUSAL:
                 await work.delivery.ack()
                 return None
@@ -216,20 +251,35 @@ class Dispatcher:
             case Overtaken(newest=newest):
                 return await self._next_turn(work, newest)
             case Stalled(reason=reason):
+                # It may stand or not. Its slot is for a message that can move; whoever has this
+                # one next in this process knows that nothing was sent under the nonce.
                 log.warning("dispatch.stalled", sid=work.event.sid, reason=reason)
+                self._remember_unsent(nonce)
+                await work.delivery.nak(RETRY_LATER_S)
                 return None
             case other:
                 assert_never(other)
+
+    def _remember_unsent(self, nonce: str) -> None:
+        self._unsent[nonce] = None
+        if len(self._unsent) > UNSENT_REMEMBERED_MAX:
+            self._unsent.popitem(last=False)
+
+    def _lose_lease(self) -> None:
+        """Nothing more may be done under a lease that others see as dead."""
+        if not self._draining:
+            log.error("dispatch.lease_lost", lease=self._leases.own)
+        self._is_lease_lost = True
+        self._draining = True
 
     def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body]:
         """A claim; or a refusal, where nobody wants the message any more."""
         age_s = self._clock.wall() - work.event.at
         if age_s > work.message.validity_s:
             self._counters.refused.inc()
-            reason = f"not handed over in its validity period of {work.message.validity_s} s"
-            return Type.REFUSAL, Refused(
-                attempt=turn.attempt - 1, error_code=VALIDITY_EXPIRED, reason=reason
-            )
+            reason = f"its validity period of {work.message.validity_s} s is over"
+            code = AMBIGUOUS_HAND_OVER if turn.is_resend else VALIDITY_EXPIRED
+            return Type.REFUSAL, Refused(attempt=turn.attempt - 1, error_code=code, reason=reason)
         return Type.CLAIM, Claimed(
             attempt=turn.attempt,
             nonce=nonce,
@@ -258,6 +308,12 @@ class Dispatcher:
         """A live worker is left alone; what a dead one, or a task of ours that is gone, has claimed
         may have left, so it is ambiguous."""
         if claim.lease == self._leases.own:
+            if claim.nonce in self._unsent:
+                # Our own claim, which we could not be sure of: it stands, so go on with it.
+                del self._unsent[claim.nonce]
+                turn = Turn(claim.attempt, sequence, is_resend=claim.is_resend)
+                await self._send_as(work, turn, claim.nonce)
+                return None
             is_working = claim.nonce in self._working
         else:
             is_working = self._leases.is_live(claim.lease)
@@ -275,7 +331,10 @@ class Dispatcher:
         if is_held:
             await work.delivery.ack()
             return None
-        match self._on_ambiguous:
+        policy = self._on_ambiguous
+        if policy is OnAmbiguous.RESEND and attempt >= RESENT_MAX:
+            policy = OnAmbiguous.HOLD
+        match policy:
             case OnAmbiguous.RESEND:
                 return Turn(attempt + 1, sequence, is_resend=True)
             case OnAmbiguous.FAIL:
@@ -290,9 +349,18 @@ class Dispatcher:
                 assert_never(other)
         return None
 
+    async def _send_as(self, work: Work, turn: Turn, nonce: str) -> None:
+        """Send under a claim of an earlier task of this process."""
+        self._working.add(nonce)
+        try:
+            await self._send(work, turn)
+        finally:
+            self._working.discard(nonce)
+
     async def _send(self, work: Work, turn: Turn) -> None:
         """The claim stands at `turn.behind`: hand over once, and write down what came of it."""
         if not self._leases.is_own_valid():
+            self._lose_lease()
             return  # whoever gets the message next marks this claim ambiguous
         if work.deadline.has_passed():
             await self._return(work, turn, "the time for work was over", retry_after_s=0.0)
@@ -330,16 +398,15 @@ class Dispatcher:
         self._counters.returned.inc()
         work = replace(work, deadline=Deadline.after(WORK_MAX_S, self._clock))
         returned = Returned(attempt=turn.attempt, reason=reason, is_resend=turn.is_resend)
-        answer = await self._advance(work, Type.RETURN, returned, expected=turn.behind)
-        if isinstance(answer, Advanced):
-            await work.delivery.nak(retry_after_s or RETRY_LATER_S)
+        await self._advance(work, Type.RETURN, returned, expected=turn.behind)
+        await work.delivery.nak(growing_s(retry_after_s or RETRY_LATER_S, turn.attempt))
 
     async def _unknown(self, work: Work, turn: Turn, reason: str) -> None:
         mark = await self._mark_ambiguous(work, turn.attempt, turn.behind, reason)
         if mark is None:
             await work.delivery.nak(RETRY_LATER_S)
-        elif self._on_ambiguous is OnAmbiguous.RESEND:
-            await work.delivery.nak(0.0)
+        elif self._on_ambiguous is OnAmbiguous.RESEND and turn.attempt < RESENT_MAX:
+            await work.delivery.nak(growing_s(RETRY_LATER_S, turn.attempt) - RETRY_LATER_S)
         else:
             await self._after_ambiguous(work, mark, turn.attempt, is_held=self._holds)
 
@@ -394,6 +461,11 @@ class Dispatcher:
             clock=self._clock,
             deadline=work.deadline,
         )
+
+
+def growing_s(base_s: float, attempt: int) -> float:
+    """The wait after the n-th attempt that came to nothing: doubled each time, up to a minute."""
+    return float(min(RETRY_LATER_MAX_S, base_s * 2.0 ** min(attempt - 1, 16)))
 
 
 def _submission(work: Work, turn: Turn) -> Submission:

@@ -14,12 +14,14 @@ from urllib.parse import urljoin, urlsplit
 
 import structlog
 
+from trunkline.directory.numbers import find_number
 from trunkline.domain.events import Kind, MessageReceived, Type
 from trunkline.domain.number import Number, is_e164
 from trunkline.kernel import Backoff, Clock, Deadline
 from trunkline.log.event import Event, created_filter
 from trunkline.log.fence import Verdict, is_true_copy
-from trunkline.log.interface import Delivery, Log
+from trunkline.log.interface import Delivery, Log, Unreadable
+from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.messaging.accept import (
     Acceptor,
     Created,
@@ -62,8 +64,6 @@ FENCE_RETRY_S: Final = 1.0
 ACCEPT_DEADLINE_S: Final = 5.0
 ACCEPT_BACKOFF_BASE_S: Final = 0.1
 ACCEPT_BACKOFF_CAP_S: Final = 2.0
-COPY_LAG_MAX_MS: Final = 10_000.0
-"""A copy that lags more than this may simply not know a number yet."""
 COPY_RETRY_S: Final = 2.0
 RETURN_DELAY_MIN_S: Final = 1.0
 RETURN_DELAY_MAX_S: Final = 5.0
@@ -197,24 +197,23 @@ class Inbound:
         if not isinstance(received, MessageReceived):
             await delivery.ack()
             return
-        number = self._replica.number_by_phone(received.recipient)
+        number = self._replica.number_by_phone(received.recipient) or await find_number(
+            self._log, received.recipient, timeout_s=TRY_TIMEOUT_S
+        )
         account = self._replica.account(event.account)
-        if number is None or account is None or number.account != event.account:
-            await self._answer_unowned(delivery, event)
+        if account is None or isinstance(number, Unreadable):
+            # The copy does not show the account yet, or the log cannot be asked.
+            await delivery.nak(COPY_RETRY_S)
+            return
+        if number is None or number.account != event.account:
+            log.warning("inbound.no_owner", sid=event.sid)
+            await delivery.ack()
             return
         conversation = conversation_of(received, number, account.auth_token)
         if conversation is None or await self._converse_in_turn(conversation):
             await delivery.ack()
         else:
             await delivery.nak(self._rng.uniform(RETURN_DELAY_MIN_S, RETURN_DELAY_MAX_S))
-
-    async def _answer_unowned(self, delivery: Delivery, event: Event) -> None:
-        """Nobody's number: done, unless the copy may not have heard of its owner yet."""
-        if self._replica.lag_ms() > COPY_LAG_MAX_MS:
-            await delivery.nak(COPY_RETRY_S)
-            return
-        log.warning("inbound.no_owner", sid=event.sid)
-        await delivery.ack()
 
     async def _converse_in_turn(self, conversation: Conversation) -> bool:
         with self._receivers.hold(conversation.primary.url) as receiver:

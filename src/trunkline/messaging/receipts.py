@@ -93,13 +93,18 @@ class Receipts:
         return len(kept) == len(items)
 
     async def _keep(self, item: Item, kept: list[str]) -> None:
-        match item:
-            case ReceiptItem():
-                is_kept = await self._keep_receipt(item)
-            case InboundItem():
-                is_kept = await self._keep_inbound(item)
-            case other:
-                assert_never(other)
+        try:
+            match item:
+                case ReceiptItem():
+                    is_kept = await self._keep_receipt(item)
+                case InboundItem():
+                    is_kept = await self._keep_inbound(item)
+                case other:
+                    assert_never(other)
+        except Exception:
+            # One item that breaks us stays with the carrier, and is offered again; the others go on.
+            log.exception("receipts.failed", item=item.item_id)
+            return
         if is_kept:
             kept.append(item.item_id)
 

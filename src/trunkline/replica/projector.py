@@ -108,7 +108,7 @@ class Projector:
                         asked_at = self._clock.wall()
                         taken = await follower.fetch(FETCH_MAX, FETCH_WAIT_S)
                         position = taken[-1].sequence if taken else position
-                        complete_at = asked_at if len(taken) < FETCH_MAX else None
+                        complete_at = asked_at if follower.is_at_end else None
                         await self._batches.put(Batch(shard, tuple(taken), position, complete_at))
                 finally:
                     await follower.close()
@@ -136,7 +136,8 @@ class Projector:
 
     async def _add(self, folding: Folding, batch: Batch) -> None:
         for number, stored in enumerate(batch.messages, start=1):
-            add(folding, stored)
+            while not add(folding, stored):
+                await self._clock.sleep(RETRY_S)
             if number % FOLDED_AT_ONCE_MAX == 0:
                 await asyncio.sleep(0)
         folding.move(batch.shard, batch.sequence)
@@ -193,10 +194,15 @@ def _cursors(database: sqlite3.Connection) -> dict[int, int]:
     return dict(database.execute("SELECT shard, sequence FROM cursor").fetchall())
 
 
-def add(folding: Folding, stored: Stored) -> None:
-    """Take in one message of the log; one that cannot be read is told of and passed over."""
+def add(folding: Folding, stored: Stored) -> bool:
+    """Take in one message of the log; one that cannot be read is told of and passed over. False
+    when the copy itself cannot be read just now."""
     try:
         event = decode(stored.payload)
         folding.add(event, event.body(), stored.at)
     except (UnreadableEvent, ValueError, TypeError, KeyError) as error:
         _log.error("replica.unreadable_event", subject=stored.subject, error=str(error))
+    except sqlite3.Error as error:
+        _log.warning("replica.cannot_read", error=str(error))
+        return False
+    return True

@@ -53,8 +53,11 @@ def open_for_writing(path: Path, *, cluster: str) -> sqlite3.Connection:
         try:
             if _is_usable(database, cluster):
                 return database
-        except sqlite3.DatabaseError:
-            pass
+        except sqlite3.DatabaseError as error:
+            # Only a file that is no copy is replaced; one that cannot be opened just now is not.
+            if not _is_damage(error):
+                database.close()
+                raise
         database.close()
     make(path, cluster=cluster)
     return _open(path)
@@ -98,6 +101,12 @@ def _open(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError:
         return database
     return database
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    # SQLITE_ERROR: a table that every copy has is not there.
+    return code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
 
 
 def _is_usable(database: sqlite3.Connection, cluster: str) -> bool:

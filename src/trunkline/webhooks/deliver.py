@@ -32,7 +32,7 @@ from trunkline.webhooks.receivers import Receiver, Receivers
 
 RETRY_BASE_S: Final = 0.5
 RETRY_CAP_S: Final = 30.0
-RETRY_WINDOW_S: Final = 15 * 60.0
+RETRY_WINDOW_S: Final = 4 * 3600.0
 """How long one step is tried before it is given up, counted in each process that tries."""
 HOLD_MAX_S: Final = 40.0
 """A delivery goes back before the log's bound on work (60 s), a last try of 15 s included."""

@@ -123,10 +123,31 @@ class Intake:
             while not self._draining:
                 deliveries = await consumer.fetch(BATCH_MAX, FETCH_WAIT_S)
                 if deliveries:
-                    await self._take(shard, deliveries, hands)
+                    await self._take_guarded(shard, deliveries, hands)
             await hands.rest()
         finally:
             await consumer.close()
+
+    async def _take_guarded(self, shard: int, deliveries: Sequence[Delivery], hands: Hands) -> None:
+        """A batch that cannot be taken is taken one by one, so that one event stops only itself."""
+        try:
+            await self._take(shard, deliveries, hands)
+            return
+        except Exception:
+            # Whichever event it was, the others must not wait for it.
+            log.exception("intake.batch_failed", service=self._service, shard=shard)
+        for delivery in deliveries:
+            try:
+                await self._take(shard, [delivery], hands)
+            except Exception:
+                # The edge that decides: it goes back, and is visible each time.
+                log.exception(
+                    "intake.work_failed",
+                    service=self._service,
+                    subject=delivery.stored.subject,
+                    sequence=delivery.stored.sequence,
+                )
+                await delivery.nak(POISON_RETRY_S)
 
 
 async def readable(delivery: Delivery) -> Event | None:

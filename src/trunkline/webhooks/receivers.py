@@ -12,6 +12,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 TRIES_PER_RECEIVER_MAX: Final = 32
+WELL_IN_HAND_MAX: Final = 128
+"""Half the hands of one shard: a receiver that is well but slow leaves the others their half."""
+
 UNWELL_IN_HAND_MAX: Final = 8
 SLOW_ANSWER_S: Final = 5.0
 """A receiver that takes longer than this for an answer is treated like one that fails."""
@@ -29,8 +32,8 @@ class Receiver:
 
     @property
     def is_crowded(self) -> bool:
-        """Whether more is in hand for it than an unwell receiver may have."""
-        return not self.is_well and self.in_hand > UNWELL_IN_HAND_MAX
+        """Whether more is in hand for it than it may have."""
+        return self.in_hand > (WELL_IN_HAND_MAX if self.is_well else UNWELL_IN_HAND_MAX)
 
     def note(self, *, is_success: bool, took_s: float) -> None:
         """A try ended."""

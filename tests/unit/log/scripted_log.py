@@ -92,6 +92,9 @@ class ScriptedLog:
         self._under_way: list[tuple[Publish, Fate]] = []
         self._consumers: list[Consumer] = []
 
+    def is_nearly_full(self, shard: int) -> bool:
+        return self._inner.is_nearly_full(shard)
+
     def will(self, shard: int, *fates: Fate) -> None:
         """The next publishes to `shard` meet these."""
         self._next.setdefault(shard, deque()).extend(fates)
@@ -257,6 +260,10 @@ class _Follower:
     def __init__(self, log: ScriptedLog, inner: Follower) -> None:
         self._log = log
         self._inner = inner
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._inner.is_at_end
 
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[Stored]:
         if not self._log.is_connected:

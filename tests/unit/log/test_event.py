@@ -19,7 +19,7 @@ from trunkline.log.event import (
 from trunkline.log.shards import SHARDS, home, order
 
 SID = "SM" + "1" * 32
-ORDER_OF_ZEROS = (5, 11, 0, 3, 1, 4, 8, 7, 9, 2, 10, 6)
+ORDER_OF_ZEROS = (1, 9, 4, 0, 5, 8, 6, 10, 3, 2, 7, 11)
 BODY = MessageCreated(sid=SID, sender="+15550001", recipient="+15550002", text="hi")
 
 

@@ -77,6 +77,10 @@ class ScriptedCarrier:
         self.offered: list[Item] = []
         self.acknowledged: list[str] = []
         self.asked = 0
+        self.down_for_s = 0.0
+
+    def ready_in_s(self) -> float:
+        return self.down_for_s
 
     async def submit(self, submission: Submission, *, key: str, deadline: Deadline) -> Outcome:
         assert key == submission.reference

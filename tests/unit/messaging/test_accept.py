@@ -161,7 +161,14 @@ async def test_keys_of_two_accounts_have_nothing_to_do_with_each_other(host: Hos
 async def test_a_message_that_no_shard_takes_is_not_accepted(bench: Bench, host: Host) -> None:
     bench.log.always(Fate.REFUSED)
 
-    assert isinstance(await host.accept(HELLO, key="order 7"), NotAccepted)
+    assert isinstance(await host.accept(HELLO), NotAccepted)
+
+
+async def test_a_repeat_is_never_told_that_nothing_will_be_sent(bench: Bench, host: Host) -> None:
+    # An earlier request under the same key may have been stored by a shard that refuses now.
+    bench.log.always(Fate.REFUSED)
+
+    assert isinstance(await host.accept(HELLO, key="order 7"), OutcomeUnknown)
 
 
 async def test_a_message_is_not_accepted_while_the_log_cannot_be_reached(

@@ -19,7 +19,7 @@ from trunkline.log.interface import (
     Stored,
     Unreadable,
 )
-from trunkline.log.limits import WORK_MAX_S
+from trunkline.log.limits import CREATES_SHARE, WORK_MAX_S
 from trunkline.log.shards import SHARDS
 
 SHARD_BYTES_MAX = 256 * 1024 * 1024
@@ -46,6 +46,9 @@ class MemoryLog:
     async def wait_until_connected(self, wait_s: float) -> bool:
         del wait_s
         return True
+
+    def is_nearly_full(self, shard: int) -> bool:
+        return self._shards[shard].is_nearly_full
 
     async def publish(
         self, shard: int, subject: str, payload: bytes, *, expected: int | None, timeout_s: float
@@ -96,7 +99,12 @@ class _Shard:
         self.chains: dict[str, list[Stored]] = {}
         self.services: dict[str, _Service] = {}
         self._bytes_left = bytes_max
+        self._bytes_kept_back = int(bytes_max * (1.0 - CREATES_SHARE))
         self._growth = asyncio.Event()
+
+    @property
+    def is_nearly_full(self) -> bool:
+        return self._bytes_left <= self._bytes_kept_back
 
     def store(
         self, subject: str, payload: bytes, expected: int | None, *, at: float
@@ -216,6 +224,10 @@ class MemoryFollower:
         taken = self._shard.messages[self._position : self._position + items_max]
         self._position += len(taken)
         return taken
+
+    @property
+    def is_at_end(self) -> bool:
+        return self._position >= len(self._shard.messages)
 
     async def close(self) -> None:
         return

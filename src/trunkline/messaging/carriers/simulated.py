@@ -135,6 +135,9 @@ class SimulatedCarrier:
         finally:
             self._ended.set()
 
+    def ready_in_s(self) -> float:
+        return self._link.down_for_s()
+
     async def submit(self, submission: Submission, *, key: str, deadline: Deadline) -> Outcome:
         del key  # carriers cannot recognise a repeat, and the simulator is as bad as they are
         if (reason := self._cannot_send(submission.reference, deadline)) is not None:
@@ -274,7 +277,7 @@ class SimulatedCarrier:
             async with self._request(url, parameters, body, bound_s) as response:
                 self._link.worked(self._name)
                 payload = await response.read()
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, wire.WireError) as error:
             self._note(error)
             raise OSError(_told(error)) from error
         if response.status != 200:

@@ -20,8 +20,9 @@ from trunkline.log.interface import (
 )
 from trunkline.log.limits import ACK_WAIT_S
 
-ACK_PENDING_MAX: Final = 2_000
-"""Deliveries of one shard that one service may have in hand, over all its processes."""
+ACK_PENDING_MAX: Final = 20_000
+"""Deliveries of one shard that one service may have in hand or have put back for later, over all
+its processes: those that wait for a receiver that is down count, and must not stop the others."""
 
 WAITING_MAX: Final = 64
 FOLLOWER_IDLE_S: Final = 30.0
@@ -66,6 +67,7 @@ class MessageAnswer(msgspec.Struct, frozen=True):
 
 
 class StreamState(msgspec.Struct, frozen=True):
+    first_seq: int = 0
     last_seq: int = 0
     bytes: int = 0
 

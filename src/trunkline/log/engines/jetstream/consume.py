@@ -7,22 +7,30 @@ on work; after that, or when this process dies, the server delivers it again.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 import msgspec
-from nats.aio.msg import Msg
 
 from trunkline.kernel import Clock
 from trunkline.log.engines.jetstream import api
-from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Subscription, Unanswered
+from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Unanswered
 from trunkline.log.interface import LogUnavailable, Stored
 from trunkline.log.limits import ACK_WAIT_S, WORK_MAX_S
+from trunkline.protocols import nats
 
 PULL_EXPIRES_S: Final = 20.0
 """How long a pull request stays open at the server; then the next one is sent."""
 
 ADMIN_TIMEOUT_S: Final = 5.0
 KEEP_IN_HAND_EVERY_S: Final = ACK_WAIT_S / 3
+
+IDLE_HEARTBEAT: Final = 100
+GONE: Final = frozenset({409, 503})
+"""Statuses that end a request because there is nobody to serve it."""
+
+REFUSED: Final = "Exceeded"
+"""How the description of a 409 begins that only says no to this one request."""
 
 _ACK: Final = b"+ACK"
 _IN_PROGRESS: Final = b"+WPI"
@@ -41,7 +49,7 @@ class Puller(Generic[Item]):
         clock: Clock,
         *,
         repair: Callable[[], Awaitable[str]],
-        wrap: Callable[[Msg], Item],
+        wrap: Callable[[nats.Message], Item],
     ) -> None:
         self._requests = requests
         self._shard = shard
@@ -50,22 +58,25 @@ class Puller(Generic[Item]):
         self._wrap = wrap
         self._name = ""
         self._inbox = requests.new_inbox()
-        self._subscription: Subscription | None = None
+        self._sid: int | None = None
         self._arrived: deque[Item] = deque()
         self._arrival = asyncio.Event()
         self._open_until = 0.0
         self._wanted = 0
+        self._is_gone = False
 
     async def start(self) -> None:
         self._name = await self._repair()
-        self._subscription = await self._requests.subscribe(self._inbox, self._on_message)
-        self._requests.when_reconnected(self.interrupt)
+        self._listen()
+        self._requests.connection.when_back(self.interrupt)
 
     async def take(self, items_max: int, wait_s: float) -> list[Item]:
-        """At most `items_max` messages, as soon as there is one."""
+        """At most `items_max` messages, as soon as there is one. Raises `LogUnavailable` when the
+        consumer is gone from the server and cannot be made again."""
+        if self._is_gone:
+            await self.reset()
         if not self._arrived:
-            await self._ask(items_max)
-        if not self._arrived:
+            self._ask(items_max)
             self._arrival.clear()
             try:
                 async with asyncio.timeout(wait_s):
@@ -80,47 +91,47 @@ class Puller(Generic[Item]):
         self._arrival.set()
 
     async def reset(self) -> None:
-        """Drop what has arrived and make the consumer anew."""
-        self._arrived.clear()
-        self._wanted = 0
+        """Make the consumer anew, with an inbox of its own: what the old one still sends must not
+        be taken for the new one's. What has arrived stays: it is in hand, or passed over as seen."""
+        self._stop_listening()
         self._name = await self._repair()
+        self._inbox = self._requests.new_inbox()
+        self._listen()
+        self._wanted = 0
+        self._is_gone = False
 
-    async def close(self) -> None:
-        self._requests.forget(self.interrupt)
-        if self._subscription is not None:
-            await self._subscription.close()
+    def close(self) -> None:
+        self._requests.connection.forget(self.interrupt)
+        self._stop_listening()
 
-    async def _ask(self, items_max: int) -> None:
+    def _listen(self) -> None:
+        self._sid = self._requests.connection.subscribe(self._inbox, self._on_message)
+
+    def _stop_listening(self) -> None:
+        if self._sid is not None:
+            self._requests.connection.unsubscribe(self._sid)
+            self._sid = None
+
+    def _ask(self, items_max: int) -> None:
         now = self._clock.monotonic()
         if self._wanted > 0 and now < self._open_until:
             return
         self._wanted = items_max
         self._open_until = now + PULL_EXPIRES_S
-        await self._requests.send(
+        self._requests.send(
             f"$JS.API.CONSUMER.MSG.NEXT.{api.stream_name(self._shard)}.{self._name}",
             api.pull_request(items_max, PULL_EXPIRES_S),
             reply=self._inbox,
         )
 
-    async def _on_message(self, message: Msg) -> None:
-        status = message.headers.get("Status") if message.headers else None
-        if status is None:
+    def _on_message(self, message: nats.Message) -> None:
+        if message.status == 0:
             self._wanted -= 1
             self._arrived.append(self._wrap(message))
-            self._arrival.set()
-        elif status in ("404", "408", "409", "503"):
+        elif message.status != IDLE_HEARTBEAT:
+            # The request is over: it expired, was too much, or its consumer or server is gone.
             self._wanted = 0
-            if status in ("409", "503") and "Exceeded" not in message.headers.get(
-                "Description", ""
-            ):
-                await self._try_repair()
-
-    async def _try_repair(self) -> None:
-        """The consumer is gone, or its server is: make it again; a later take asks again."""
-        try:
-            self._name = await self._repair()
-        except LogUnavailable:
-            await self._clock.sleep(KEEP_IN_HAND_EVERY_S)
+            self._is_gone = message.status in GONE and not message.description.startswith(REFUSED)
         self._arrival.set()
 
 
@@ -129,24 +140,24 @@ class JetStreamDelivery:
 
     __slots__ = ("_consumer", "_reply", "since", "stored")
 
-    def __init__(self, consumer: "JetStreamConsumer", message: Msg, since: float) -> None:
+    def __init__(self, consumer: "JetStreamConsumer", message: nats.Message, since: float) -> None:
         self.stored = stored_from(consumer.shard, message)
         self.since = since
         self._reply = message.reply
         self._consumer = consumer
 
     async def ack(self) -> None:
-        await self._answer(_ACK)
+        self._answer(_ACK)
 
     async def nak(self, delay_s: float) -> None:
-        await self._answer(b'-NAK {"delay": %d}' % int(delay_s * 1e9))
+        self._answer(b'-NAK {"delay": %d}' % int(delay_s * 1e9))
 
-    async def keep(self) -> None:
-        await self._consumer.requests.send(self._reply, _IN_PROGRESS)
+    def keep(self) -> None:
+        self._consumer.requests.send(self._reply, _IN_PROGRESS)
 
-    async def _answer(self, answer: bytes) -> None:
+    def _answer(self, answer: bytes) -> None:
         self._consumer.in_hand.pop(self, None)
-        await self._consumer.requests.send(self._reply, answer)
+        self._consumer.requests.send(self._reply, answer)
 
 
 class JetStreamConsumer:
@@ -158,6 +169,7 @@ class JetStreamConsumer:
         self.requests = requests
         self.shard = shard
         self.in_hand: dict[JetStreamDelivery, None] = {}
+        self.is_closed = False
         self._service = service
         self._filters = list(filters)
         self._clock = clock
@@ -169,7 +181,7 @@ class JetStreamConsumer:
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[JetStreamDelivery]:
         return await self._puller.take(items_max, wait_s)
 
-    async def keep_in_hand(self) -> None:
+    def keep_in_hand(self) -> None:
         """Tell the server that what is still worked on is; let go what is past the bound on work."""
         now = self._clock.monotonic()
         for delivery in tuple(self.in_hand):
@@ -177,14 +189,15 @@ class JetStreamConsumer:
             if age_s >= WORK_MAX_S:
                 self.in_hand.pop(delivery, None)
             elif age_s >= KEEP_IN_HAND_EVERY_S:
-                await delivery.keep()
+                delivery.keep()
 
     async def close(self) -> None:
-        await self._puller.close()
+        self.is_closed = True
+        self._puller.close()
         for delivery in tuple(self.in_hand):
             await delivery.nak(0.0)
 
-    def _receive(self, message: Msg) -> JetStreamDelivery:
+    def _receive(self, message: nats.Message) -> JetStreamDelivery:
         """In hand from its arrival on, also while it waits to be taken."""
         delivery = JetStreamDelivery(self, message, self._clock.monotonic())
         self.in_hand[delivery] = None
@@ -198,52 +211,76 @@ class JetStreamConsumer:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """A message, and how many the shard held behind it when the server handed it out."""
+
+    stored: Stored
+    behind: int
+
+
 class JetStreamFollower:
-    """Everything of one shard behind a sequence; a lost place is taken up where it was."""
+    """Everything of one shard behind a sequence; a lost place is taken up where it was.
+
+    The server keeps nothing for a follower and asks for no acknowledgement, so what is lost with a
+    connection is lost: a gap in the sequence is the only sign, and is answered by starting again.
+    """
 
     def __init__(self, requests: Requests, shard: int, after: int, clock: Clock) -> None:
+        self.is_at_end = False
         self._requests = requests
         self._shard = shard
         self._last = after
-        self._incarnation = 0
         self._stale = False
-        self._prefix = requests.new_inbox().rpartition(".")[2]
         self._puller = Puller(
-            requests,
-            shard,
-            clock,
-            repair=self._create,
-            wrap=lambda arrived: stored_from(shard, arrived),
+            requests, shard, clock, repair=self._create, wrap=lambda came: _followed(shard, came)
         )
 
     async def start(self) -> None:
         await self._puller.start()
-        self._requests.when_reconnected(self._mark_stale)
+        self._requests.connection.when_back(self._mark_stale)
 
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[Stored]:
         if self._stale:
             await self._puller.reset()
             self._stale = False
         taken: list[Stored] = []
-        for stored in await self._puller.take(items_max, wait_s):
-            if stored.sequence > self._last:
-                self._last = stored.sequence
-                taken.append(stored)
-        if not taken and not self._requests.is_connected:
-            raise LogUnavailable("not connected to the log server")
+        for followed in await self._puller.take(items_max, wait_s):
+            stored = followed.stored
+            if stored.sequence <= self._last:
+                continue  # the old place and the new one overlap
+            if stored.sequence != self._last + 1 and not await self._is_purged_up_to(stored):
+                self._stale = True
+                break
+            self._last = stored.sequence
+            taken.append(stored)
+            self.is_at_end = followed.behind == 0
+        if not taken:
+            if not self._requests.connection.is_connected:
+                raise LogUnavailable("not connected to the log server")
+            self.is_at_end = not self._stale
         return taken
 
     async def close(self) -> None:
-        self._requests.forget(self._mark_stale)
-        await self._puller.close()
+        self._requests.connection.forget(self._mark_stale)
+        self._puller.close()
 
     def _mark_stale(self) -> None:
         """A server that restarted has forgotten this follower."""
         self._stale = True
 
+    async def _is_purged_up_to(self, stored: Stored) -> bool:
+        """Whether the sequences between are gone from the shard, and not just from our sight."""
+        reply = await self._requests.request(
+            f"$JS.API.STREAM.INFO.{api.stream_name(self._shard)}", timeout_s=ADMIN_TIMEOUT_S
+        )
+        if not isinstance(reply, bytes):
+            raise LogUnavailable(f"shard {self._shard} cannot be asked: {reply.reason}")
+        state = msgspec.json.decode(reply, type=api.StreamAnswer).state
+        return state is not None and state.first_seq >= stored.sequence
+
     async def _create(self) -> str:
-        self._incarnation += 1
-        name = f"follow-{self._prefix}-{self._incarnation}"
+        name = self._requests.new_name()
         return await create_consumer(
             self._requests,
             f"$JS.API.CONSUMER.CREATE.{api.stream_name(self._shard)}.{name}",
@@ -261,10 +298,16 @@ async def create_consumer(requests: Requests, subject: str, config: bytes) -> st
     return answer.name
 
 
-def stored_from(shard: int, message: Msg) -> Stored:
+def stored_from(shard: int, message: nats.Message) -> Stored:
     """Sequence and time stand in the reply subject (NATS ADR-15: nine words, or twelve with the
     domain and account in front)."""
     words = message.reply.split(".")
     first = 4 if len(words) == 9 else 6
     sequence, at_ns = int(words[first + 1]), int(words[first + 3])
-    return Stored(shard, message.subject, sequence, at_ns / 1e9, message.data)
+    return Stored(shard, message.subject, sequence, at_ns / 1e9, message.payload)
+
+
+def _followed(shard: int, message: nats.Message) -> _Followed:
+    words = message.reply.split(".")
+    behind = int(words[8] if len(words) == 9 else words[10])
+    return _Followed(stored_from(shard, message), behind)

@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import msgspec
 
 from trunkline.kernel import Clock
 from trunkline.log.engines.jetstream import api
+from trunkline.log.engines.jetstream.connection import Connection
 from trunkline.log.engines.jetstream.consume import (
     ADMIN_TIMEOUT_S,
     KEEP_IN_HAND_EVERY_S,
@@ -25,13 +26,18 @@ from trunkline.log.interface import (
     Unknown,
     Unreadable,
 )
+from trunkline.log.limits import CREATES_SHARE
 from trunkline.log.shards import SHARDS
+from trunkline.protocols import nats
+
+ROOM_EVERY_S: Final = 2.0
+"""How often the fill of the shards is looked at; at full speed one gains a megabyte meanwhile."""
 
 BYTES_MAX: Final = 8 * 1024 * 1024 * 1024
 """All shards together; a full one refuses."""
 
 _EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
-_EMPTY_REGISTER: Final[Mapping[str, str]] = {_EXPECTED: "0"}
+_EMPTY_REGISTER: Final = nats.headers(_EXPECTED, "0")
 
 
 @contextlib.asynccontextmanager
@@ -45,24 +51,35 @@ async def open_jetstream(
     bytes_max: int = BYTES_MAX,
 ) -> AsyncIterator["JetStreamLog"]:
     """The log on the server at `url`, its streams made when missing. Raises `LogUnavailable`."""
-    requests = Requests(clock=clock, rng=rng)
-    await requests.connect(url, token)
-    log = JetStreamLog(requests, clock, is_alone=replicas == 1)
+    connection = Connection(url, token, clock=clock)
+    await connection.open()
     try:
         async with asyncio.TaskGroup() as tasks:
-            for shard in range(log.shards):
-                config = api.stream_config(
-                    shard, replicas=replicas, bytes_max=bytes_max // log.shards
-                )
-                tasks.create_task(_ensure_stream(requests, shard, config))
-        async with asyncio.TaskGroup() as tasks:
-            keeper = tasks.create_task(log.keep_in_hand())
+            keeping_up = tasks.create_task(connection.run())
+            requests = Requests(
+                connection, prefix=f"{rng.getrandbits(64):016x}", clock=clock, rng=rng
+            )
+            await _ensure_streams(requests, replicas=replicas, bytes_max=bytes_max)
+            log = JetStreamLog(
+                requests, clock, is_alone=replicas == 1, shard_bytes_max=bytes_max // SHARDS
+            )
+            keeping = tasks.create_task(log.keep_in_hand())
+            watching = tasks.create_task(log.watch_room())
             try:
                 yield log
             finally:
-                keeper.cancel()
+                keeping.cancel()
+                watching.cancel()
+                keeping_up.cancel()
     finally:
-        await log.close()
+        connection.close()
+
+
+async def _ensure_streams(requests: Requests, *, replicas: int, bytes_max: int) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for shard in range(SHARDS):
+            config = api.stream_config(shard, replicas=replicas, bytes_max=bytes_max // SHARDS)
+            tasks.create_task(_ensure_stream(requests, shard, config))
 
 
 async def _ensure_stream(requests: Requests, shard: int, config: api.StreamConfig) -> None:
@@ -89,8 +106,12 @@ async def _ask_about_stream(
 class JetStreamLog:
     """See `log/interface.py` for what each method promises."""
 
-    def __init__(self, requests: Requests, clock: Clock, *, is_alone: bool) -> None:
+    def __init__(
+        self, requests: Requests, clock: Clock, *, is_alone: bool, shard_bytes_max: int
+    ) -> None:
         self._is_alone = is_alone
+        self._shard_bytes_max = shard_bytes_max
+        self._is_nearly_full = [False] * SHARDS
         self._requests = requests
         self._clock = clock
         self._consumers: list[JetStreamConsumer] = []
@@ -101,19 +122,21 @@ class JetStreamLog:
 
     @property
     def is_connected(self) -> bool:
-        return self._requests.is_connected
+        return self._requests.connection.is_connected
 
     async def wait_until_connected(self, wait_s: float) -> bool:
-        return await self._requests.wait_until_connected(wait_s)
+        return await self._requests.connection.wait_until_connected(wait_s)
 
     async def publish(
         self, shard: int, subject: str, payload: bytes, *, expected: int | None, timeout_s: float
     ) -> PublishAnswer:
         del shard  # it is a word of the subject, by which the server finds the stream
-        headers = _EMPTY_REGISTER if expected == 0 else None
-        if expected:
-            headers = {_EXPECTED: str(expected)}
-        reply = await self._requests.request(subject, payload, headers=headers, timeout_s=timeout_s)
+        block = b""
+        if expected is not None:
+            block = nats.headers(_EXPECTED, str(expected)) if expected else _EMPTY_REGISTER
+        reply = await self._requests.request(
+            subject, payload, header_block=block, timeout_s=timeout_s
+        )
         if isinstance(reply, bytes):
             return api.publish_answer(reply, is_alone=self._is_alone)
         if isinstance(reply, NotReceived):
@@ -154,11 +177,33 @@ class JetStreamLog:
         """Until cancelled: keep what is being worked on from being delivered to somebody else."""
         while True:
             await self._clock.sleep(KEEP_IN_HAND_EVERY_S)
+            self._consumers = [each for each in self._consumers if not each.is_closed]
             for consumer in self._consumers:
-                await consumer.keep_in_hand()
+                consumer.keep_in_hand()
+
+    async def watch_room(self) -> None:
+        """Until cancelled: see how full each shard is."""
+        while True:
+            for shard in range(self.shards):
+                used = await self._bytes_used(shard)
+                if used is not None:
+                    self._is_nearly_full[shard] = used >= self._shard_bytes_max * CREATES_SHARE
+            await self._clock.sleep(ROOM_EVERY_S)
+
+    def is_nearly_full(self, shard: int) -> bool:
+        return self._is_nearly_full[shard]
+
+    async def _bytes_used(self, shard: int) -> int | None:
+        reply = await self._requests.request(
+            f"$JS.API.STREAM.INFO.{api.stream_name(shard)}", timeout_s=ADMIN_TIMEOUT_S
+        )
+        if not isinstance(reply, bytes):
+            return None
+        state = msgspec.json.decode(reply, type=api.StreamAnswer).state
+        return None if state is None else state.bytes
 
     async def close(self) -> None:
-        await self._requests.close()
+        self._requests.connection.close()
 
     async def _read(self, shard: int, question: bytes, timeout_s: float) -> ReadAnswer:
         reply = await self._requests.request(

@@ -1,0 +1,255 @@
+"""One connection to one log server: kept up by `run`, written to once a turn of the loop.
+
+Everything said in the same turn leaves in one write, which is most of what makes a small message
+cheap. Callbacks are plain functions: what a message means is decided at once, without a task.
+"""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Callable
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+import structlog
+
+from trunkline.kernel import Clock
+from trunkline.log.interface import LogUnavailable
+from trunkline.protocols import nats
+
+log: Final = structlog.get_logger(__name__)
+
+CONNECT_TIMEOUT_S: Final = 2.0
+PING_INTERVAL_S: Final = 1.0
+PINGS_OUTSTANDING_MAX: Final = 2
+"""A server that is silent for longer than these pings is taken for gone."""
+
+RECONNECT_WAIT_S: Final = 0.02
+PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
+"""What may wait for a server that reads slowly; then nothing more is taken."""
+
+MessageSink = Callable[[nats.Message], None]
+
+
+class Connection:
+    """Use `open`, then `run` in a task group; `close` ends both."""
+
+    def __init__(self, url: str, token: str, *, clock: Clock) -> None:
+        address = urlsplit(url)
+        self._host, self._port = address.hostname or "127.0.0.1", address.port or 4222
+        self._token = token
+        self._clock = clock
+        self._link: _Link | None = None
+        self._sids = itertools.count(1)
+        self._sinks: dict[int, tuple[str, MessageSink]] = {}
+        self._connected = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._closing = False
+        self._when_lost: list[Callable[[], None]] = []
+        self._when_back: list[Callable[[], None]] = []
+
+    @property
+    def is_connected(self) -> bool:
+        return self._connected.is_set()
+
+    async def wait_until_connected(self, wait_s: float) -> bool:
+        if self._connected.is_set():
+            return True
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._connected.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def open(self) -> None:
+        """Connect for the first time. Raises `LogUnavailable`."""
+        try:
+            await self._connect()
+        except (OSError, TimeoutError) as error:
+            raise LogUnavailable(
+                f"the log server at {self._host}:{self._port} did not answer: {error}"
+            ) from error
+
+    async def run(self) -> None:
+        """Until closed: ask the server whether it is there, and connect again when it is not."""
+        while not self._closing:
+            await self._watch()
+            if self._closing:
+                return
+            with contextlib.suppress(OSError, TimeoutError):
+                await self._connect()
+                log.info("log.reconnected")
+                for listener in tuple(self._when_back):
+                    listener()
+                continue
+            await self._clock.sleep(RECONNECT_WAIT_S)
+
+    def close(self) -> None:
+        self._closing = True
+        if self._link is not None:
+            self._link.abandon()
+        self._lost.set()
+
+    def write(self, data: bytes) -> bool:
+        """Whether it will be sent if the connection holds; False if surely nothing was."""
+        return self._link is not None and self._connected.is_set() and self._link.write(data)
+
+    @property
+    def payload_bytes_max(self) -> int:
+        """What the server takes as headers and payload of one message; it hangs up on more."""
+        return self._link.payload_bytes_max if self._link is not None else 0
+
+    def subscribe(self, subject: str, sink: MessageSink) -> int:
+        """Hand every message on `subject` to `sink`, over reconnections too."""
+        sid = next(self._sids)
+        self._sinks[sid] = (subject, sink)
+        self.write(nats.subscribe(subject, sid))
+        return sid
+
+    def unsubscribe(self, sid: int) -> None:
+        if self._sinks.pop(sid, None) is not None:
+            self.write(nats.unsubscribe(sid))
+
+    def when_lost(self, listener: Callable[[], None]) -> None:
+        self._when_lost.append(listener)
+
+    def when_back(self, listener: Callable[[], None]) -> None:
+        self._when_back.append(listener)
+
+    def forget(self, listener: Callable[[], None]) -> None:
+        with contextlib.suppress(ValueError):
+            self._when_back.remove(listener)
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        link = _Link(self._on_message, self._on_lost)
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await loop.create_connection(lambda: link, self._host, self._port)
+            await link.greet(self._token)
+        self._link = link
+        self._lost.clear()
+        self._connected.set()
+        for sid, (subject, _) in self._sinks.items():
+            link.write(nats.subscribe(subject, sid))
+
+    async def _watch(self) -> None:
+        """Return when the connection is lost, or the server has been silent for too long."""
+        while not self._lost.is_set():
+            try:
+                async with asyncio.timeout(PING_INTERVAL_S):
+                    await self._lost.wait()
+            except TimeoutError:
+                if self._link is not None and not self._link.ping():
+                    log.warning("log.server_silent")
+                    self._link.abandon()
+
+    def _on_message(self, message: nats.Message) -> None:
+        known = self._sinks.get(message.sid)
+        if known is not None:
+            known[1](message)
+
+    def _on_lost(self, link: "_Link") -> None:
+        if link is not self._link:
+            return
+        self._connected.clear()
+        self._lost.set()
+        for listener in tuple(self._when_lost):
+            listener()
+
+
+class _Link(asyncio.Protocol):
+    """One TCP connection, from its greeting to its end."""
+
+    def __init__(self, sink: MessageSink, on_lost: Callable[["_Link"], None]) -> None:
+        self._sink = sink
+        self._on_lost = on_lost
+        self._parser = nats.Parser()
+        self._transport: asyncio.Transport | None = None
+        self._greeted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._informed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._said: list[bytes] = []
+        self.payload_bytes_max = 0
+        self._pings_out = 0
+        self._is_lost = False
+
+    async def greet(self, token: str) -> None:
+        """Raises `OSError` with the server's words if it does not take us."""
+        await self._informed
+        self.write(nats.connect(token, "trunkline"))
+        await self._greeted
+
+    def write(self, data: bytes) -> bool:
+        transport = self._transport
+        if self._is_lost or transport is None:
+            return False
+        if not self._said:
+            if transport.get_write_buffer_size() > PENDING_BYTES_MAX:
+                return False
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._said.append(data)
+        return True
+
+    def ping(self) -> bool:
+        """Ask; False when earlier questions are still unanswered."""
+        if self._pings_out >= PINGS_OUTSTANDING_MAX:
+            return False
+        self._pings_out += 1
+        self.write(nats.PING)
+        return True
+
+    def abandon(self) -> None:
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+        self._end(OSError("the connection was given up"))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not every loop's transports are asyncio's own classes; those of a stream do what it says.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._pings_out = 0  # whoever speaks is there
+        try:
+            for event in self._parser.receive(data):
+                self._take(event)
+        except nats.NatsProtocolError as error:
+            log.error("log.protocol_error", error=str(error))  # noqa: TRY400 - the text says it all
+            self.abandon()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(OSError(f"the connection was lost: {exc}" if exc else "the server hung up"))
+
+    def _take(self, event: nats.Event) -> None:
+        match event:
+            case nats.Message():
+                self._sink(event)
+            case nats.Ping():
+                self.write(nats.PONG)
+            case nats.Pong():
+                if not self._greeted.done():
+                    self._greeted.set_result(None)
+            case nats.Info(max_payload=max_payload):
+                self.payload_bytes_max = max_payload
+                if not self._informed.done():
+                    self._informed.set_result(None)
+            case nats.ServerError(text=text):
+                log.warning("log.server_error", text=text)
+                self._fail_greeting(OSError(text))
+
+    def _flush(self) -> None:
+        if self._said and self._transport is not None and not self._is_lost:
+            said, self._said = self._said, []
+            self._transport.write(b"".join(said))
+
+    def _end(self, error: OSError) -> None:
+        if not self._is_lost:
+            self._is_lost = True
+            self._fail_greeting(error)
+            self._on_lost(self)
+
+    def _fail_greeting(self, error: OSError) -> None:
+        for awaited in (self._informed, self._greeted):
+            if not awaited.done():
+                awaited.set_exception(error)
+                awaited.exception()  # it is told to whoever waits; nobody may
