@@ -181,6 +181,7 @@ class _Builder:
             on_ambiguous=OnAmbiguous(context.settings.carrier.on_ambiguous),
             leases=leases,
             recorder=self._recorder,
+            find=self._replica.message,
             counters=dispatch.Counters(
                 handed_over=counter("handed_over", "Messages a carrier took."),
                 refused=counter("refused", "Messages a carrier refused for good."),

@@ -36,8 +36,8 @@ def open_folder(data: Path, *, entropy: Entropy, is_locked: bool = False) -> Dat
 
     `is_locked` says that the parent process holds the lock for us.
     """
-    storage.check(data)
     layout = Layout(data)
+    storage.check(data, is_new=not layout.format.exists())
     data_format.read(layout)
     layout.make()
     lock = None if is_locked else FolderLock.take(layout)

@@ -80,6 +80,7 @@ class EngineChild:
         self.ready = asyncio.Event()
         self.token: Final = secrets.token_hex(16)
         self.pid: int | None = None
+        self._process: Process | None = None
         self._plan = plan
         self._program = engine_conf.find_program(plan.program)
         self._file_bytes = engine_conf.store_bytes(plan)
@@ -127,6 +128,11 @@ class EngineChild:
                 async with asyncio.timeout(wait_s):
                     await self._stopping.wait()
 
+    def replace(self) -> None:
+        """End the engine that runs now; `run` starts another one."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+
     def stop(self) -> None:
         """Ask `run` to end the engine and return."""
         self._stopping.set()
@@ -139,7 +145,7 @@ class EngineChild:
             process = await self._spawn(lock)
         finally:
             os.close(lock)
-        self.pid = process.pid
+        self._process, self.pid = process, process.pid
         try:
             if await self._until_answering(process):
                 self._has_been_ready = True
@@ -159,9 +165,7 @@ class EngineChild:
     async def _spawn(self, lock: int) -> Process:
         run = self._plan.run
         durable.make_folder(self._plan.store)
-        conf = engine_conf.render(
-            self._plan, self._address, self.token, file_bytes=self._file_bytes
-        )
+        conf = engine_conf.render(self._plan, self._address, self.token)
         durable.write_file(run / "nats.conf", conf.encode())
         how = leashed((str(self._program), "-c", str(run / "nats.conf")), portable=self._portable)
         errors = os.open(run / "nats.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, durable.FILE_MODE)

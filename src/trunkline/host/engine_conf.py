@@ -19,6 +19,9 @@ from trunkline.host.setting_kinds import KIB, MIB
 PROGRAM: Final = "nats-server"
 ENGINE_MEMORY_BYTES_MAX: Final = 64 * MIB
 """Nothing of ours is kept in the engine's memory store; its default is three quarters of the RAM."""
+ENGINE_STORE_BYTES_MAX: Final = 1 << 50
+"""Each shard has its own bound. This one would refuse to open shards whose bounds add up to more,
+so it must never be in their way; the room on the disk is watched while the host runs."""
 ENGINE_PAYLOAD_BYTES_MAX: Final = 1 * MIB
 ENGINE_PENDING_BYTES_MAX: Final = 64 * MIB
 """What may wait for one slow connection before it is dropped."""
@@ -61,14 +64,14 @@ def find_program(chosen: Path | None) -> Path:
 
 
 def store_bytes(plan: EnginePlan) -> int:
-    """What the engine may use of the disk: the setting, or less where the disk is smaller."""
+    """What the shards of a new log may take: the setting, or less where the disk is smaller."""
     used = sum(path.stat().st_size for path in plan.store.rglob("*") if path.is_file())
     room = used + storage.free_bytes(plan.store) - DISK_RESERVE_BYTES
     # Not 0, which the engine takes for no bound at all.
     return max(1 * MIB, min(plan.log_bytes_max, room))
 
 
-def render(plan: EnginePlan, address: Address, token: str, *, file_bytes: int) -> str:
+def render(plan: EnginePlan, address: Address, token: str) -> str:
     """The configuration file. Its strings are quoted as JSON, which this syntax contains."""
     lines = [
         f"server_name: {json.dumps(plan.name)}",
@@ -84,7 +87,7 @@ def render(plan: EnginePlan, address: Address, token: str, *, file_bytes: int) -
         "jetstream {",
         f"  store_dir: {json.dumps(str(plan.store))}",
         "  sync_interval: always",
-        f"  max_file_store: {file_bytes}",
+        f"  max_file_store: {ENGINE_STORE_BYTES_MAX}",
         f"  max_memory_store: {ENGINE_MEMORY_BYTES_MAX}",
         "}",
     ]

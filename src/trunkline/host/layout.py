@@ -54,6 +54,11 @@ class Layout:
         return self.data / "log"
 
     @property
+    def log_birth(self) -> Path:
+        """There once the engine has made every shard: from then on, a missing one is a loss."""
+        return self.log / "born"
+
+    @property
     def replica(self) -> Path:
         return self.data / "replica" / "replica.db"
 

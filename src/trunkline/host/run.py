@@ -76,13 +76,22 @@ def _run(settings: Settings, main: Callable[[], Awaitable[int]]) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             exit_code = runner.run(awaited())
     except* HostError as refusals:
-        failures += refusals.exceptions
+        failures.append(_first(refusals))
     except* LogUnavailable as unavailable:
-        reason = str(unavailable.exceptions[0])
-        failures.append(EngineError(reason, "see run/nats.log in the data folder"))
+        reason = str(_first(unavailable))
+        mend = "see run/nats.log in the data folder, and restore a backup if its files are damaged"
+        failures.append(EngineError(reason, mend))
     if failures:
         raise failures[0]
     return exit_code
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first cause in groups of groups: a task group wraps what its tasks raise."""
+    cause: BaseException = group
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause
 
 
 class _Process:

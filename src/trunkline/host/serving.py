@@ -27,7 +27,13 @@ async def serve(
     not_ready = ["replica"]
 
     def readiness() -> list[str]:
-        return [*not_ready, *([] if context.log.is_connected else ["log"])]
+        log = context.log
+        is_full = all(log.is_nearly_full(shard) for shard in range(log.shards))
+        return [
+            *not_ready,
+            *([] if log.is_connected else ["log"]),
+            *(["room"] if is_full else []),
+        ]
 
     async with (
         assemble(context, names, readiness=readiness) as assembly,

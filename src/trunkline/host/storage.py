@@ -17,6 +17,7 @@ from trunkline.host.setting_kinds import MIB
 FREE_DISK_BYTES_MIN: Final = 256 * MIB
 """Below this a host does not start: the engine and the read copy need room to work."""
 
+FREE_DISK_TO_GO_ON_BYTES_MIN: Final = 32 * MIB
 DATA_PATH_BYTES_MAX: Final = 600
 """macOS allows a path 1024 bytes; the engine's own names below the folder take up to 300."""
 
@@ -30,8 +31,12 @@ _MOUNTS: Final = Path("/proc/self/mountinfo")
 _ESCAPE: Final = re.compile(r"\\([0-7]{3})")
 
 
-def check(data: Path) -> None:
-    """Raises `DataFolderError` if the folder, or the place where it will be, cannot be used."""
+def check(data: Path, *, is_new: bool = True) -> None:
+    """Raises `DataFolderError` if the folder, or the place where it will be, cannot be used.
+
+    A folder that is not new asks for less room: what it has accepted must be delivered, and a host
+    that runs short of room takes nothing more by itself.
+    """
     length = len(os.fsencode(data))
     if length > DATA_PATH_BYTES_MAX:
         raise DataFolderError(
@@ -52,11 +57,10 @@ def check(data: Path) -> None:
             f"the data folder {data} is on a network file system ({file_system})",
             "choose a folder on a local disk with --data",
         )
-    free = free_bytes(data)
-    if free < FREE_DISK_BYTES_MIN:
+    free, wanted = free_bytes(data), FREE_DISK_BYTES_MIN if is_new else FREE_DISK_TO_GO_ON_BYTES_MIN
+    if free < wanted:
         raise DataFolderError(
-            f"the disk of {data} has {free // MIB} MiB free, less than "
-            f"{FREE_DISK_BYTES_MIN // MIB} MiB",
+            f"the disk of {data} has {free // MIB} MiB free, less than {wanted // MIB} MiB",
             "make room, or choose another disk with --data",
         )
 

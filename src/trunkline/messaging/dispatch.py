@@ -6,6 +6,7 @@ ended. A worker that comes back from the dead finds there what to do, and what n
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, assert_never
@@ -23,6 +24,7 @@ from trunkline.domain.events import (
     Returned,
     Type,
 )
+from trunkline.domain.message import Message
 from trunkline.domain.ports import Counter
 from trunkline.kernel import Deadline
 from trunkline.log.append import is_late
@@ -128,6 +130,7 @@ class Dispatcher:
         on_ambiguous: OnAmbiguous,
         leases: Leases,
         recorder: EventRecorder,
+        find: Callable[[str], Message | None],
         counters: Counters,
         author: Author,
     ) -> None:
@@ -136,6 +139,7 @@ class Dispatcher:
         self._on_ambiguous = on_ambiguous
         self._leases = leases
         self._recorder = recorder
+        self._find = find
         self._counters = counters
         self._author = author
         self._clock = author.clock
@@ -335,6 +339,9 @@ class Dispatcher:
         if policy is OnAmbiguous.RESEND and attempt >= RESENT_MAX:
             policy = OnAmbiguous.HOLD
         match policy:
+            case OnAmbiguous.RESEND if self._has_ended(work.event.sid):
+                # A receipt came for an attempt that we were unsure of: it did arrive.
+                await work.delivery.ack()
             case OnAmbiguous.RESEND:
                 return Turn(attempt + 1, sequence, is_resend=True)
             case OnAmbiguous.FAIL:
@@ -348,6 +355,10 @@ class Dispatcher:
             case other:
                 assert_never(other)
         return None
+
+    def _has_ended(self, sid: str) -> bool:
+        message = self._find(sid)
+        return message is not None and message.ending is not None
 
     async def _send_as(self, work: Work, turn: Turn, nonce: str) -> None:
         """Send under a claim of an earlier task of this process."""

@@ -181,7 +181,8 @@ async def prepare(log: Log, path: Path, cluster: str) -> None:
     for shard, cursor in cursors.items():
         last = await log.last_sequence(shard, timeout_s=ASK_TIMEOUT_S)
         if isinstance(last, int) and last < cursor:
-            _log.warning("replica.ahead_of_log", shard=shard, cursor=cursor, last=last)
+            # Either a backup was put back, or the log has lost what this copy had seen.
+            _log.error("replica.ahead_of_log", shard=shard, cursor=cursor, last=last)
             schema.make(path, cluster=cluster)
             return
 

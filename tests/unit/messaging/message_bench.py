@@ -132,6 +132,7 @@ class Bench:
         self.clock = FakeClock()
         self.log = ScriptedLog(self.clock)
         self.carrier = ScriptedCarrier()
+        self.known: dict[str, Message] = {}
         self.counters = dispatch.Counters(Tally(), Tally(), Tally(), Tally(), Tally())
 
     def author(self, host: str) -> Author:
@@ -165,6 +166,7 @@ class Bench:
             on_ambiguous=on_ambiguous,
             leases=leases or ScriptedLeases(host),
             recorder=EventRecorder(self.log, author=self.author(host)),
+            find=self.known.get,
             counters=self.counters,
             author=self.author(host),
         )

@@ -4,6 +4,8 @@ import pytest
 from tests.unit.log.scripted_log import Fate, draft
 from tests.unit.messaging.message_bench import Bench, ScriptedCarrier, ScriptedLeases
 
+from trunkline.domain.message import Ending, Message
+from trunkline.domain.status import Status
 from trunkline.kernel import Deadline
 from trunkline.log.append import Appended, ShardHealth, append
 from trunkline.log.shards import order
@@ -90,6 +92,19 @@ async def test_a_message_of_unknown_outcome_is_resent_with_growing_pauses_and_th
         await bench.pass_time(300.0)
 
     assert len(unsure.submitted) == RESENT_MAX
+    assert bench.acked
+
+
+async def test_a_message_whose_receipt_came_is_not_resent(bench: Bench) -> None:
+    await bench.put("8" * 32)
+    bench.carrier.answers.append(carrier.Unknown("connection reset"))
+    ending = Ending(1.0, "e", Status.DELIVERED)
+    bench.known["SM" + "8" * 32] = Message(sid="SM" + "8" * 32, ending=ending)
+
+    async with bench.running(bench.dispatcher("one", on_ambiguous=OnAmbiguous.RESEND)):
+        await bench.pass_time(30.0)
+
+    assert len(bench.carrier.submitted) == 1
     assert bench.acked
 
 

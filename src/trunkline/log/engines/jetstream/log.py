@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 import msgspec
+import structlog
 
 from trunkline.kernel import Clock
 from trunkline.log.engines.jetstream import api
@@ -30,6 +31,8 @@ from trunkline.log.limits import CREATES_SHARE
 from trunkline.log.shards import SHARDS
 from trunkline.protocols import nats
 
+log: Final = structlog.get_logger(__name__)
+
 ROOM_EVERY_S: Final = 2.0
 """How often the fill of the shards is looked at; at full speed one gains a megabyte meanwhile."""
 
@@ -49,8 +52,14 @@ async def open_jetstream(
     rng: random.Random,
     replicas: int = 1,
     bytes_max: int = BYTES_MAX,
+    is_born: bool = False,
+    has_room: Callable[[], bool] = lambda: True,
 ) -> AsyncIterator["JetStreamLog"]:
-    """The log on the server at `url`, its streams made when missing. Raises `LogUnavailable`."""
+    """The log on the server at `url`. Raises `LogUnavailable`.
+
+    Its streams are made when missing; but of a log that `is_born`, a missing stream is a loss, and
+    is refused. `has_room` says whether the disk has room for new resources.
+    """
     connection = Connection(url, token, clock=clock)
     await connection.open()
     try:
@@ -59,14 +68,16 @@ async def open_jetstream(
             requests = Requests(
                 connection, prefix=f"{rng.getrandbits(64):016x}", clock=clock, rng=rng
             )
-            await _ensure_streams(requests, replicas=replicas, bytes_max=bytes_max)
-            log = JetStreamLog(
-                requests, clock, is_alone=replicas == 1, shard_bytes_max=bytes_max // SHARDS
+            bounds = await _ensure_streams(
+                requests, replicas=replicas, bytes_max=bytes_max, is_born=is_born
             )
-            keeping = tasks.create_task(log.keep_in_hand())
-            watching = tasks.create_task(log.watch_room())
+            engine = JetStreamLog(
+                requests, clock, is_alone=replicas == 1, bounds=bounds, has_room=has_room
+            )
+            keeping = tasks.create_task(engine.keep_in_hand())
+            watching = tasks.create_task(engine.watch_room())
             try:
-                yield log
+                yield engine
             finally:
                 keeping.cancel()
                 watching.cancel()
@@ -75,22 +86,43 @@ async def open_jetstream(
         connection.close()
 
 
-async def _ensure_streams(requests: Requests, *, replicas: int, bytes_max: int) -> None:
+async def _ensure_streams(
+    requests: Requests, *, replicas: int, bytes_max: int, is_born: bool
+) -> list[int]:
+    """The bound of each shard, in bytes."""
+    bounds = [0] * SHARDS
+
+    async def ensure(shard: int) -> None:
+        config = api.stream_config(shard, replicas=replicas, bytes_max=bytes_max // SHARDS)
+        bounds[shard] = await _ensure_stream(requests, shard, config, is_born=is_born)
+
     async with asyncio.TaskGroup() as tasks:
         for shard in range(SHARDS):
-            config = api.stream_config(shard, replicas=replicas, bytes_max=bytes_max // SHARDS)
-            tasks.create_task(_ensure_stream(requests, shard, config))
+            tasks.create_task(ensure(shard))
+    return bounds
 
 
-async def _ensure_stream(requests: Requests, shard: int, config: api.StreamConfig) -> None:
-    """Make the shard, or give one that stands the bound that is now in force."""
+async def _ensure_stream(
+    requests: Requests, shard: int, config: api.StreamConfig, *, is_born: bool
+) -> int:
+    """Make the shard where it is missing; raise its bound, but never lower it: a stream that is
+    larger than its bound may lose its oldest messages."""
     info = await _ask_about_stream(requests, "INFO", shard, b"")
     if info.error is not None and info.error.err_code == api.STREAM_NOT_FOUND:
+        if is_born:
+            raise LogUnavailable(
+                f"shard {shard} is missing from the log, and with it what was accepted into it"
+            )
         info = await _ask_about_stream(requests, "CREATE", shard, api.encode(config))
     api.raise_for(info.error, f"cannot make shard {shard}")
-    if info.config is not None and info.config.max_bytes != config.max_bytes:
-        info = await _ask_about_stream(requests, "UPDATE", shard, api.encode(config))
-        api.raise_for(info.error, f"cannot bound shard {shard} to {config.max_bytes} bytes")
+    standing = config.max_bytes if info.config is None else info.config.max_bytes
+    if standing >= config.max_bytes:
+        return standing
+    info = await _ask_about_stream(requests, "UPDATE", shard, api.encode(config))
+    if info.error is not None:
+        log.warning("log.bound_kept", shard=shard, bytes=standing, reason=info.error.description)
+        return standing
+    return config.max_bytes
 
 
 async def _ask_about_stream(
@@ -107,10 +139,17 @@ class JetStreamLog:
     """See `log/interface.py` for what each method promises."""
 
     def __init__(
-        self, requests: Requests, clock: Clock, *, is_alone: bool, shard_bytes_max: int
+        self,
+        requests: Requests,
+        clock: Clock,
+        *,
+        is_alone: bool,
+        bounds: Sequence[int],
+        has_room: Callable[[], bool],
     ) -> None:
         self._is_alone = is_alone
-        self._shard_bytes_max = shard_bytes_max
+        self._bounds = bounds
+        self._has_room = has_room
         self._is_nearly_full = [False] * SHARDS
         self._requests = requests
         self._clock = clock
@@ -182,12 +221,14 @@ class JetStreamLog:
                 consumer.keep_in_hand()
 
     async def watch_room(self) -> None:
-        """Until cancelled: see how full each shard is."""
+        """Until cancelled: see how full each shard is, and the disk below them."""
         while True:
             for shard in range(self.shards):
+                has_room = self._has_room()
                 used = await self._bytes_used(shard)
-                if used is not None:
-                    self._is_nearly_full[shard] = used >= self._shard_bytes_max * CREATES_SHARE
+                if used is not None or not has_room:
+                    is_over = used is not None and used >= self._bounds[shard] * CREATES_SHARE
+                    self._is_nearly_full[shard] = is_over or not has_room
             await self._clock.sleep(ROOM_EVERY_S)
 
     def is_nearly_full(self, shard: int) -> bool:

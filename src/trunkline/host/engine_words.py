@@ -1,0 +1,41 @@
+"""What the log engine writes into its own log file, for ours: its warnings and errors, as they come."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+READ_BYTES_MAX: Final = 64 * 1024
+"""One look takes in this much at the most; a flood is cut, not collected."""
+
+_GRAVE: Final = re.compile(r"\[(WRN|ERR|FTL)\] (.*)")
+
+
+class EngineWords:
+    """A place in the file, which may be replaced by a new one when it has grown."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._at = self._size()
+
+    def new(self) -> Iterator[tuple[str, str]]:
+        """Severity (WRN, ERR or FTL) and text of each grave line since the last look."""
+        size = self._size()
+        if size < self._at:
+            self._at = 0
+        if size == self._at:
+            return
+        with self._path.open("rb") as file:
+            file.seek(max(self._at, size - READ_BYTES_MAX))
+            text = file.read(READ_BYTES_MAX).decode("utf-8", "replace")
+        self._at = size
+        for line in text.splitlines():
+            found = _GRAVE.search(line)
+            if found is not None:
+                yield found[1], found[2]
+
+    def _size(self) -> int:
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0

@@ -1,0 +1,38 @@
+"""What the engine complains of in its own log reaches ours, once."""
+
+from pathlib import Path
+
+from trunkline.host.engine_words import EngineWords
+
+LINE = "[7] 2026/01/01 00:00:00.000000 [{}] {}\n"
+
+
+def test_only_new_and_grave_lines_are_passed_on_once(tmp_path: Path) -> None:
+    file = tmp_path / "nats.log"
+    file.write_text(LINE.format("ERR", "of an earlier run"))
+    words = EngineWords(file)
+
+    with file.open("a") as log:
+        log.write(LINE.format("INF", "all is well"))
+        log.write(LINE.format("WRN", "slow disk"))
+        log.write(LINE.format("ERR", "Filestore [EV_5] Critical write error"))
+
+    assert list(words.new()) == [
+        ("WRN", "slow disk"),
+        ("ERR", "Filestore [EV_5] Critical write error"),
+    ]
+    assert list(words.new()) == []
+
+
+def test_a_file_that_was_rolled_over_is_read_from_its_beginning(tmp_path: Path) -> None:
+    file = tmp_path / "nats.log"
+    file.write_text(LINE.format("WRN", "a long first line of the old file"))
+    words = EngineWords(file)
+
+    file.write_text(LINE.format("WRN", "new"))
+
+    assert list(words.new()) == [("WRN", "new")]
+
+
+def test_a_file_that_is_not_there_says_nothing(tmp_path: Path) -> None:
+    assert list(EngineWords(tmp_path / "nats.log").new()) == []
