@@ -31,6 +31,15 @@ CONTRACTS = {
     "log/engines": "tests/contract/test_log_engines.py",
 }
 
+# What reaches other processes, by import or by call, and who may do so without a pool of their own.
+CLIENTS = {"aiohttp", "http.client", "httpx", "requests", "urllib.request"}
+CONNECTS = {"create_connection", "create_datagram_endpoint", "open_connection", "urlopen"}
+WITHOUT_POOL = {
+    "src/trunkline/cli/commands/phone.py": "a person at a terminal sees the failure, and repeats",
+    "src/trunkline/host/engine_child.py": "asks a child of its own, in a loop, whether it is ready",
+    "src/trunkline/log/engines/jetstream/connection.py": "the wire below `Requests`, whose pool it is",
+}
+
 # Spelled in pieces, so that this file does not break its own rules.
 UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")
 OUR_MACHINES = re.compile(r"(?<![\w.~$}/-])/(" + "|".join(["wo" + "rk", "ro" + "ot"]) + r")(/|\b)")
@@ -228,6 +237,40 @@ def test_every_drop_in_stands_in_its_table() -> None:
         ]
 
     assert not broken, "\n".join(["", *broken])
+
+
+def test_every_remote_act_goes_through_a_pool() -> None:
+    """Whoever can reach another process makes a `Pool` and gives it acts to `call`."""
+    reaching = {module.name for module in modules() if _reaches_out(module.tree)}
+    pooled = {module.name for module in modules() if {"Pool", "call"} <= _called(module.tree)}
+    broken = sorted(reaching - pooled - WITHOUT_POOL.keys())
+    broken += [
+        f"{name} needs no exception" for name in WITHOUT_POOL if name not in reaching - pooled
+    ]
+
+    assert not broken, "\n".join(["", *broken])
+
+
+def _reaches_out(tree: ast.Module) -> bool:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    imports = any(name == far or name.startswith(f"{far}.") for name in names for far in CLIENTS)
+    return imports or not CONNECTS.isdisjoint(_called(tree))
+
+
+def _called(tree: ast.Module) -> set[str]:
+    """The last names of what is called: `Pool` of `Pool(...)` and of `Pool[str](...)`, `call` of
+    `pool.call(...)`."""
+    called: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            function = node.func.value if isinstance(node.func, ast.Subscript) else node.func
+            called.add(ast.unparse(function).rpartition(".")[2])
+    return called
 
 
 def test_every_carrier_and_engine_passes_its_contract_suite() -> None:

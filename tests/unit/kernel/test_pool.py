@@ -74,10 +74,10 @@ async def test_every_replica_gets_its_share() -> None:
     clock, service = FakeClock(), Service()
     calls = pool(clock)
 
-    for _ in range(30):
+    for _ in range(300):
         await calls.call(service.act, deadline=Deadline.after(1.0, clock), is_repeatable=True)
 
-    assert {replica: service.asked.count(replica) for replica in "abc"} == dict.fromkeys("abc", 10)
+    assert all(80 < service.asked.count(replica) < 120 for replica in "abc")
 
 
 async def test_what_may_be_repeated_is_tried_on_another_replica() -> None:
