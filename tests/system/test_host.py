@@ -1,8 +1,12 @@
 """One host as its operator meets it: what may be deleted, split, asked, and left running."""
 
+import contextlib
+import http.client
 import json
 import urllib.request
+from base64 import b64encode
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from tests.system.running import Running, descendants, get_json, up, wait_until
@@ -57,6 +61,25 @@ def test_probes_and_metrics_need_no_credentials(tmp_path: Path) -> None:
     assert "trunkline_messages_handed_over_total 1.0" in text
     assert "trunkline_replica_lag_seconds" in text
     assert 'trunkline_api_requests_total{operation="CreateMessage",status="201"} 1.0' in text
+
+
+def test_a_body_that_is_too_large_is_answered_and_the_connection_goes_on(tmp_path: Path) -> None:
+    with up(tmp_path / "data", "--ephemeral") as host:
+        address = urlsplit(host.facts["base_url"])
+        account, token = host.facts["account_sid"], host.facts["auth_token"]
+        headers = {"Authorization": "Basic " + b64encode(f"{account}:{token}".encode()).decode()}
+        path = f"/2010-04-01/Accounts/{account}/Messages.json"
+        connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=20)
+        with contextlib.closing(connection):
+            connection.request("POST", path, b"Body=" + b"x" * (5 * 1024 * 1024), headers)
+            refused = connection.getresponse()
+            said = json.load(refused)
+            socket = connection.sock
+            connection.request("GET", path, headers=headers)
+
+            assert (refused.status, said["code"]) == (413, 20413)
+            assert connection.getresponse().status == 200
+            assert connection.sock is socket
 
 
 def test_logs_name_messages_and_never_quote_them(

@@ -294,6 +294,37 @@ def test_a_host_whose_engine_is_not_there_says_so(tmp_path: Path) -> None:
     assert done.stderr == "trunkline: /nowhere/nats is not a program: correct --nats-server\n"
 
 
+@pytest.mark.parametrize("name", ["nowhere/ready.json", "data.txt/ready.json", "."])
+def test_a_ready_file_that_cannot_be_written_is_refused_before_the_start(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "data.txt").write_text("a file")
+    place = ("--data", str(tmp_path / "data"), "--http", "127.0.0.1:0")
+
+    done = trunkline("up", *place, "--ready-file", str(tmp_path / name))
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("trunkline: cannot write the ready file ")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_phone_reads_at_the_host_that_was_named(start: Start, tmp_path: Path) -> None:
+    up = start(tmp_path / "data")
+    facts = up.ready()
+    create_message(facts, "for the phone of this host")
+
+    def read() -> str:
+        return trunkline("phone", "+12025550123", "--data", str(tmp_path / "data")).stdout
+
+    until(lambda: "for the phone of this host" in read(), within_s=READY_S)
+    up.end(signal.SIGKILL)
+    until(lambda: not is_alive(facts["hosts"][0]["pid"]), within_s=GONE_S)
+    done = trunkline("phone", "+12025550123", "--data", str(tmp_path / "data"))
+    assert done.returncode == 1
+    assert "no host runs on" in done.stderr
+
+
 def test_the_example_of_the_banner_stands_at_the_margin(start: Start, tmp_path: Path) -> None:
     up = start(tmp_path / "data")
     up.ready()

@@ -144,7 +144,9 @@ class _Api:
         return ApiError(Code.INTERNAL, request_id=request_id).answer()
 
     def _note(self, name: str, http_status: int, request_id: str, duration_s: float) -> None:
-        is_ours = http_status >= 500 and name not in PROBES
+        # 501 is news to the client and not to us: a program that polls such an operation must not
+        # fill the log.
+        is_ours = http_status >= 500 and http_status != 501 and name not in PROBES
         (self._log.warning if is_ours else self._log.debug)(
             "api.answered",
             operation=name,
@@ -191,8 +193,8 @@ async def _fields(
     operation: catalogue.Operation, scope: Scope, receive: Receive, headers: dict[bytes, bytes]
 ) -> Fields:
     if operation.method == "POST":
-        return fields_of_body(await read_body(receive, headers), headers)
-    return fields_of_query(scope["query_string"])
+        return fields_of_body(await read_body(receive, headers), headers, operation.parameters)
+    return fields_of_query(scope["query_string"], operation.parameters)
 
 
 async def _send(

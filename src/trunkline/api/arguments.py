@@ -7,6 +7,8 @@ What is malformed is refused with a code of the resource's own where it has one,
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+import msgspec
+
 from trunkline.api.catalogue import Catalogue, Operation, Place, Type
 from trunkline.api.errors import ApiError, invalid
 from trunkline.api.form import Fields
@@ -15,6 +17,7 @@ from trunkline.api.web_address import is_web_address
 from trunkline.domain.errors import Code
 from trunkline.domain.number import is_e164
 
+PAGE_SIZE: Final = "PageSize"
 VALUES_MAX: Final = 100
 """How many values one list parameter may have; each resource has a lower limit of its own."""
 
@@ -68,9 +71,10 @@ class ArgumentReader:
         place: Place = "form" if operation.method == "POST" else "query"
         types = catalogue.types_of(operation, place)
         self._readers: Final = {
-            name: _reader(each, catalogue, place) for name, each in types.items()
+            name: _reader(_as_taken(name, each), catalogue, place) for name, each in types.items()
         }
         self._lists: Final = frozenset(n for n, each in types.items() if each.shape == "array")
+        self._wanted: Final = {name: _wanted(each, catalogue) for name, each in types.items()}
         self._codes: Final = codes
 
     def read(self, fields: Fields) -> Arguments:
@@ -98,7 +102,7 @@ class ArgumentReader:
     def _malformed(self, name: str) -> ApiError:
         code = self._codes.get(name)
         if code is None:
-            return invalid(name, "its form is wrong")
+            return invalid(name, self._wanted[name])
         return ApiError(code, parameter=name)
 
 
@@ -111,6 +115,12 @@ def phone_number(text: str) -> str | None:
 def with_plus(text: str) -> str:
     """`text`, with the plus sign that form decoding made a space of."""
     return "+" + text[1:] if text.startswith(" ") and text[1:2].isdigit() else text
+
+
+def _as_taken(name: str, type_: Type) -> Type:
+    """The type as published, but for what is taken beyond it."""
+    # Clients ask for pages larger than there are, and are given the largest: see `paging`.
+    return msgspec.structs.replace(type_, maximum=None) if name == PAGE_SIZE else type_
 
 
 def _reader(type_: Type, catalogue: Catalogue, place: Place) -> Reader:
@@ -127,6 +137,41 @@ def _reader(type_: Type, catalogue: Catalogue, place: Place) -> Reader:
             return _boolean
         case _:
             return _text_reader(type_)
+
+
+def _wanted(type_: Type, catalogue: Catalogue) -> str:
+    """What a value of this type is, as the reason for which another is refused."""
+    if type_.items:
+        return _wanted(catalogue.types[type_.items], catalogue)
+    match type_.shape:
+        case "integer":
+            return f"it must be a whole number{_range(type_)}"
+        case "number":
+            return "it must be a number"
+        case "boolean":
+            return "it must be true or false"
+        case _:
+            return _wanted_text(type_)
+
+
+def _range(type_: Type) -> str:
+    match type_.minimum, type_.maximum:
+        case None, None:
+            return ""
+        case None, most:
+            return f", at most {most}"
+        case least, None:
+            return f", at least {least}"
+        case least, most:
+            return f" from {least} to {most}"
+
+
+def _wanted_text(type_: Type) -> str:
+    if type_.prefixes:
+        return f"it must be a SID: {' or '.join(type_.prefixes)} and 32 hexadecimal digits"
+    if type_.words:
+        return f"it must be one of {', '.join(type_.words)}"
+    return _WANTED_BY_FORMAT.get(type_.format, "it must be a text")
 
 
 def _text_reader(type_: Type) -> Reader:
@@ -195,4 +240,12 @@ _BY_FORMAT: Final[Mapping[str, Reader]] = {
     "uri": _web_address,
     "date": span,
     "date-time": span,
+}
+
+_A_DATE: Final = "it must be a date, like 2026-01-31, or a date and time, like 2026-01-31T18:30:00Z"
+_WANTED_BY_FORMAT: Final[Mapping[str, str]] = {
+    "phone-number": "it must be a phone number in E.164 form, like +15551234567",
+    "uri": "it must be an absolute http or https URL",
+    "date": _A_DATE,
+    "date-time": _A_DATE,
 }

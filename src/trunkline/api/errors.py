@@ -42,7 +42,12 @@ class ApiError(Exception):
 
 def invalid(parameter: str, reason: str) -> ApiError:
     """The parameter is refused, for a reason that completes "the parameter is not valid: "."""
-    return ApiError(Code.PARAMETER_INVALID, parameter=parameter, reason=reason)
+    return ApiError(Code.PARAMETER_INVALID, what=f"The parameter '{parameter}'", reason=reason)
+
+
+def invalid_part(part: str, reason: str) -> ApiError:
+    """As `invalid`, for a part of the request that is no parameter, such as its body."""
+    return ApiError(Code.PARAMETER_INVALID, what=f"The request's {part}", reason=reason)
 
 
 def not_found(path: str) -> ApiError:

@@ -14,17 +14,19 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from trunkline.api.answer import Answer, Headers, json_answer
-from trunkline.api.arguments import Arguments
+from trunkline.api.arguments import PAGE_SIZE, Arguments
 from trunkline.api.errors import ApiError, invalid
 from trunkline.api.request import Request
 from trunkline.replica.queries import Place
 
 PAGE_SIZE_DEFAULT: Final = 50
+PAGE_SIZE_MAX: Final = 1_000
+"""The published maximum. More is not refused: an SDK passes on what its caller wrote."""
 TRAIL_MAX: Final = 16
 """How many pages one can go back; the token grows by 60 characters for each."""
 TOKEN_CHARS_MAX: Final = 2_000
 
-_PAGING: Final = frozenset({"PageSize", "Page", "PageToken"})
+_PAGING: Final = frozenset({PAGE_SIZE, "Page", "PageToken"})
 _DECODER: Final = msgspec.msgpack.Decoder(list[tuple[float, str]])
 
 
@@ -53,7 +55,8 @@ def requested_page(arguments: Arguments) -> Page:
         # Whoever counts pages up without following the links would get the first one for ever.
         raise invalid("Page", "a page after the first needs its PageToken; follow next_page_uri")
     trail = () if token is None else _trail(token)
-    return Page(number, arguments.integer("PageSize") or PAGE_SIZE_DEFAULT, trail)
+    size = min(arguments.integer(PAGE_SIZE) or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+    return Page(number, size, trail)
 
 
 def page_answer(

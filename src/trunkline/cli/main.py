@@ -7,13 +7,16 @@ exit code 2. A traceback is a bug.
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from typing import Annotated
 
 import typer
 
 from trunkline.cli.commands import COMMANDS, Command
-from trunkline.host.refusal import HostError
+from trunkline.host.refusal import FlagError, HostError
+from trunkline.version import __version__
 
 EXIT_FAILED = 1
+EXIT_WRONG_COMMAND_LINE = 2
 EXIT_INTERRUPTED = 130
 
 
@@ -23,7 +26,7 @@ def run() -> None:
         application(sys.argv[1:])(prog_name="trunkline")
     except HostError as error:
         sys.stderr.write(f"trunkline: {error}\n")
-        sys.exit(EXIT_FAILED)
+        sys.exit(EXIT_WRONG_COMMAND_LINE if isinstance(error, FlagError) else EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
 
@@ -39,7 +42,7 @@ def application(arguments: list[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     # A callback keeps the command's name in the usage even where one command is registered.
-    app.callback()(_no_options)
+    app.callback()(_before_any_command)
     called = arguments[0] if arguments else ""
     for name, command in COMMANDS.items():
         act = _imported(command) if name == called else _named_only
@@ -54,7 +57,19 @@ def _imported(command: Command) -> Callable[..., None]:
     return act
 
 
-def _no_options() -> None:
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"trunkline {__version__}")
+        raise typer.Exit
+
+
+def _before_any_command(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
     pass
 
 

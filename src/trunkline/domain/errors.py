@@ -50,7 +50,7 @@ class Fault:
 
 
 FAULTS: Final[Mapping[Code, Fault]] = {
-    Code.PARAMETER_INVALID: Fault(400, "The parameter '{parameter}' is not valid: {reason}."),
+    Code.PARAMETER_INVALID: Fault(400, "{what} is not valid: {reason}."),
     Code.AUTHENTICATION_FAILED: Fault(
         401, "Authentication failed: send the account SID and its auth token with HTTP Basic."
     ),

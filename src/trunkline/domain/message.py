@@ -125,7 +125,9 @@ def _receipt(message: Message, body: Receipt, moment: Moment, position: int) -> 
     status = Status(body.status)
     if status not in FINAL:
         return {"open_status": max(message.open_status, status, key=rank)}
-    return _ended(message, Ending(*moment, status, body.error_code))
+    # A carrier has a word only about what it took: the answer that says so may yet be on its way.
+    taken = {"open_status": max(message.open_status, Status.SENT, key=rank)}
+    return taken | _ended(message, Ending(*moment, status, body.error_code))
 
 
 def _ambiguous(message: Message, body: Ambiguous, moment: Moment, position: int) -> _Changes:

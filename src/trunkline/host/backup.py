@@ -47,9 +47,11 @@ def back_up(data: Path, target: Path, *, clock: Clock, total: Total) -> Header:
     `target`.
     """
     layout = Layout(data)
-    found = data_format.read(layout)
+    found = data_format.read(layout) if layout.format.exists() else None
     if found is None:
-        raise DataFolderError(f"there is no host's data in {data}", "name its folder with --data")
+        raise DataFolderError(
+            f"there is no host's data in {data}", "name the folder of a host with --data"
+        )
     target = target.absolute()
     if target.exists():
         raise ArchiveError(f"{target} exists already", "choose another name with --to")

@@ -1,5 +1,6 @@
 """What `trunkline up` says once everything is ready: everything needed for a first message."""
 
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -11,12 +12,16 @@ EXAMPLE_RECIPIENT: Final = "+12025550123"
 def banner(
     *,
     base_url: str,
-    simulator_url: str,
+    carrier_url: str,
+    is_simulator_ours: bool,
     credentials: Credentials,
     data: Path,
     is_ephemeral: bool,
+    program: str,
 ) -> str:
-    """Its Python lines work as they stand where the Twilio SDK is installed."""
+    """Its Python lines work as they stand where the Twilio SDK is installed. `program` is how this
+    one is called."""
+    carrier = "simulator" if is_simulator_ours else "carrier"
     kept = "nowhere: everything is gone when this ends" if is_ephemeral else str(data)
     return f"""\
 Trunkline is ready.
@@ -26,17 +31,28 @@ Trunkline is ready.
   auth token     {credentials.auth_token}
   phone number   {credentials.phone_number}
   data           {kept}
-  simulator      {simulator_url}
+  {carrier:<14} {carrier_url}
 
 Send a message: paste this into Python, where the Twilio SDK is installed.
 
 {snippet_of(base_url, credentials)}
 Read it on the phone it was sent to:
 
-  trunkline phone {EXAMPLE_RECIPIENT} --simulator {simulator_url}
+  {program} phone {EXAMPLE_RECIPIENT} --simulator {carrier_url}
 
 Stop with ctrl-C.
 """
+
+
+def program_words(called: str, *, python: str, found: str | None) -> str:
+    """How a person calls the program that was started as `called` in the same folder again;
+    `found` is what its bare name would start."""
+    script = Path(called)
+    if script.name != "trunkline":
+        return shlex.join((python, "-m", "trunkline"))  # its __main__.py
+    if found is not None and Path(found).absolute() == script.absolute():
+        return "trunkline"
+    return shlex.quote(called)
 
 
 def snippet_of(base_url: str, credentials: Credentials) -> str:

@@ -37,8 +37,7 @@ def open_folder(data: Path, *, entropy: Entropy, is_locked: bool = False) -> Dat
     `is_locked` says that the parent process holds the lock for us.
     """
     layout = Layout(data)
-    storage.check(data, is_new=not layout.format.exists())
-    data_format.read(layout)
+    check_folder(layout)
     layout.make()
     lock = None if is_locked else FolderLock.take(layout)
     try:
@@ -51,6 +50,21 @@ def open_folder(data: Path, *, entropy: Entropy, is_locked: bool = False) -> Dat
         if lock is not None:
             lock.release()
         raise
+
+
+def check_folder(layout: Layout) -> None:
+    """Raise what `open_folder` refuses, but for another process at work there. Changes nothing."""
+    try:
+        storage.check(layout.data, is_new=not layout.format.exists())
+        if data_format.read(layout) is None:
+            credentials.read(layout)
+        else:
+            _credentials_of(layout)
+    except OSError as error:
+        raise DataFolderError(
+            f"cannot look into the data folder {layout.data} ({error.strerror})",
+            "do this as the user whose folder it is, or choose another with --data",
+        ) from error
 
 
 def _give_birth(layout: Layout, lock: FolderLock | None, entropy: Entropy) -> DataFolder:

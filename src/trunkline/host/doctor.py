@@ -4,6 +4,7 @@ Every examination gives a finding, also when all is well, so that a report shows
 A warning is worth knowing; a fault is something a host cannot keep its promises with.
 """
 
+import contextlib
 import ctypes
 import os
 import re
@@ -20,8 +21,10 @@ from typing import Final
 
 from trunkline.host import durable, engine_conf, listen, storage
 from trunkline.host.config import Settings
-from trunkline.host.layout import holder_of
-from trunkline.host.refusal import HostError
+from trunkline.host.data_folder import check_folder
+from trunkline.host.engine_conf import DISK_RESERVE_BYTES
+from trunkline.host.layout import Layout, holder_of
+from trunkline.host.refusal import AddressInUseError, HostError
 from trunkline.host.setting_kinds import KIB, MIB
 from trunkline.kernel import Clock
 
@@ -67,14 +70,18 @@ def examine(settings: Settings, *, clock: Clock) -> list[Finding]:
     offset = clock.wall() - clock.monotonic()
     examinations: list[Callable[[], Finding]] = [
         _python,
-        lambda: _storage(data),
+        lambda: _data_folder(data),
+        lambda: _log_room(settings),
         lambda: _flush(data, clock),
         _open_files,
         lambda: _engine(settings.host.nats_server),
-        lambda: _port("API", settings.host.http, data),
+        lambda: _port("API", settings.host.http, data, setting="--http"),
     ]
     if not settings.carrier.url:
-        examinations.append(lambda: _port("simulator", settings.carrier.simulator_http, data))
+        simulator_http = settings.carrier.simulator_http
+        examinations.append(
+            lambda: _port("simulator", simulator_http, data, setting="--simulator-http")
+        )
     findings = [examination() for examination in examinations]
     return [*findings, _clock(clock, offset), _time_service()]
 
@@ -87,14 +94,43 @@ def _python() -> Finding:
     return Finding("python", Verdict.FAULT, f"version {found}", f"use version {least} or newer")
 
 
-def _storage(data: Path) -> Finding:
+def _data_folder(data: Path) -> Finding:
+    """What `up` would refuse: the disk, what wrote the folder, the credentials."""
     try:
-        storage.check(data)
+        check_folder(Layout(data))
+        free = storage.free_bytes(data) // MIB
+        kind = storage.file_system_of(data) or "unknown kind"
     except HostError as error:
         return Finding("data folder", Verdict.FAULT, error.cause, error.mend)
-    free = storage.free_bytes(data) // MIB
-    kind = storage.file_system_of(data) or "unknown kind"
     return Finding("data folder", Verdict.OK, f"{data}: {kind}, {free} MiB free")
+
+
+def _log_room(settings: Settings) -> Finding:
+    """The log's bound against what the disk has left beside what the log holds already."""
+    subject, wanted = "room for the log", settings.log.bytes_max
+    try:
+        free = storage.free_bytes(settings.host.data)
+    except OSError as error:
+        return Finding(
+            subject, Verdict.FAULT, f"cannot be found out ({error.strerror})", "choose --data"
+        )
+    room = max(0, free - DISK_RESERVE_BYTES) + _log_bytes(settings.host.data)
+    what = f"{room // MIB} MiB"
+    if room < wanted:
+        return Finding(
+            subject, Verdict.WARNING, f"{what}, less than log.bytes_max ({wanted // MIB} MiB)",
+            "make room or set less; until then creates are refused when the disk is nearly full",
+        )  # fmt: skip
+    return Finding(subject, Verdict.OK, f"{what}, enough for log.bytes_max ({wanted // MIB} MiB)")
+
+
+def _log_bytes(data: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(Layout(data).log):
+        for name in names:
+            with contextlib.suppress(OSError):  # a running engine removes files
+                total += Path(folder, name).stat().st_size
+    return total
 
 
 def _flush(data: Path, clock: Clock) -> Finding:
@@ -165,16 +201,17 @@ def _engine(chosen: Path | None) -> Finding:
     return Finding("log engine", Verdict.OK, what)
 
 
-def _port(whose: str, address: listen.Address, data: Path) -> Finding:
+def _port(whose: str, address: listen.Address, data: Path, *, setting: str) -> Finding:
     subject = f"{whose} address"
-    if address.port == 0 or listen.is_free(address):
-        return Finding(subject, Verdict.OK, f"{address} is free")
-    if holder_of(data) is not None:
-        return Finding(subject, Verdict.OK, f"{address} is in use while this host runs")
-    return Finding(
-        subject, Verdict.FAULT, f"{address} is in use by another program",
-        "stop that program, or choose another address",
-    )  # fmt: skip
+    try:
+        listen.free_address(address, setting=setting)
+    except AddressInUseError as error:
+        if holder_of(data) is not None:
+            return Finding(subject, Verdict.OK, f"{address} is in use while this host runs")
+        return Finding(subject, Verdict.FAULT, error.cause, error.mend)
+    except HostError as error:
+        return Finding(subject, Verdict.FAULT, error.cause, error.mend)
+    return Finding(subject, Verdict.OK, f"{address} is free")
 
 
 def _clock(clock: Clock, offset: float) -> Finding:

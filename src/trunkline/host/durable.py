@@ -51,6 +51,14 @@ def write_file(path: Path, content: bytes) -> None:
     flush_folder(path.parent)
 
 
+def try_write(path: Path) -> None:
+    """Raise the `OSError` that `write_file` would most likely raise; leave everything as it is."""
+    partial = path.with_name(path.name + NEW_SUFFIX)
+    partial.unlink(missing_ok=True)
+    os.close(create(partial))
+    partial.unlink()
+
+
 def create(path: Path) -> int:
     """A descriptor of a file that did not exist before, for writing."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

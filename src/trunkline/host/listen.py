@@ -9,7 +9,7 @@ import socket
 from dataclasses import dataclass
 from typing import Final
 
-from trunkline.host.refusal import ListenError
+from trunkline.host.refusal import AddressInUseError, ListenError
 
 LISTEN_BACKLOG_MAX: Final = 2048
 """Connections that may wait in the kernel; the system's own limit (somaxconn) may be lower."""
@@ -104,10 +104,15 @@ def _bound(address: Address, setting: str) -> socket.socket:
 
 def _refusal(address: Address, error: OSError, setting: str) -> ListenError:
     if error.errno == errno.EADDRINUSE:
-        return ListenError(
+        return AddressInUseError(
             f"{address} is already in use by another program",
             f"stop that program, or choose another address with {setting} "
             f"(port 0 takes a free one: {Address(address.host, 0)})",
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return ListenError(
+            f"{address} is not an address of this machine",
+            f"choose one that it has, with {setting}",
         )
     return ListenError(
         f"cannot listen on {address} ({error.strerror})", f"choose another address with {setting}"

@@ -1,6 +1,7 @@
 """What went wrong that an operator can mend: the cause names what and to whom, the mend what to do.
 
-The command line prints these as one sentence, without a traceback, and exits with 1.
+The command line prints these as one sentence, without a traceback, and exits with 1, or with 2 for a
+`FlagError`.
 """
 
 
@@ -20,6 +21,10 @@ class ConfigError(HostError):
     """A setting cannot be used as given."""
 
 
+class FlagError(ConfigError):
+    """A flag cannot be used as given: the command line is wrong, and the exit code is 2."""
+
+
 class DataFolderError(HostError):
     """The data folder cannot be used as it is. Nothing in it was changed."""
 
@@ -34,6 +39,10 @@ class FormatError(DataFolderError):
 
 class ListenError(HostError):
     """An address cannot be listened on."""
+
+
+class AddressInUseError(ListenError):
+    """Another process listens there."""
 
 
 class EngineError(HostError):

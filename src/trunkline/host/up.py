@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Final, assert_never
 
 from trunkline.host import config, durable, listen, supervise
-from trunkline.host.banner import banner
+from trunkline.host.banner import banner, program_words
 from trunkline.host.config import Settings
 from trunkline.host.data_folder import DataFolder, open_folder
 from trunkline.host.engine_conf import find_program
-from trunkline.host.refusal import ChildError, DataFolderError
+from trunkline.host.refusal import ChildError, ConfigError, DataFolderError
 from trunkline.host.supervise import Child, ChildDied, ChildNews, ChildPlan, ChildReady
 from trunkline.kernel import Backoff, Clock, SystemClock
 
@@ -38,6 +38,8 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 def run_up(settings: Settings, *, ready_file: Path | None) -> int:
     """Run everything until a stop signal; the exit code. Raises `HostError`s before it is ready."""
+    if ready_file is not None:
+        _require_writable(ready_file)
     if not settings.host.ephemeral:
         return _run_on(settings, ready_file)
     folder = Path(tempfile.mkdtemp(prefix="trunkline-"))
@@ -46,6 +48,19 @@ def run_up(settings: Settings, *, ready_file: Path | None) -> int:
         return _run_on(dataclasses.replace(settings, host=host), ready_file)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _require_writable(ready_file: Path) -> None:
+    """It is written when all runs already; whether it can be is found out by trying, and now."""
+    mend = "name a file in a folder that this user may write in, with --ready-file"
+    if ready_file.is_dir():
+        raise ConfigError(f"cannot write the ready file {ready_file} (it is a folder)", mend)
+    try:
+        durable.try_write(ready_file)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write the ready file {ready_file} ({error.strerror})", mend
+        ) from error
 
 
 def _run_on(settings: Settings, ready_file: Path | None) -> int:
@@ -170,10 +185,14 @@ class _Parent:
         self._write_facts()
         text = banner(
             base_url=self._base_url,
-            simulator_url=self._settings.carrier.url,
+            carrier_url=self._settings.carrier.url,
+            is_simulator_ours=self._simulator is not None,
             credentials=self._folder.credentials,
             data=self._settings.host.data,
             is_ephemeral=self._settings.host.ephemeral,
+            program=program_words(
+                sys.argv[0], python=sys.executable, found=shutil.which("trunkline")
+            ),
         )
         sys.stdout.write(text)
         sys.stdout.flush()

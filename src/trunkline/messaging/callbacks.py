@@ -17,6 +17,7 @@ from trunkline.domain.events import Body, Kind, MessageCreated, Told, Type
 from trunkline.domain.message import Message
 from trunkline.domain.status import FINAL, Status, rank, steps
 from trunkline.kernel import Clock, Deadline
+from trunkline.kernel.crash import CrashHere, never_crash
 from trunkline.log.append import is_late
 from trunkline.log.event import Event, changed_filter, created_filter
 from trunkline.log.interface import Delivery, Log
@@ -66,13 +67,16 @@ class StatusCallbacks:
         recorder: Recorder,
         clock: Clock,
         rng: random.Random,
+        crash_here: CrashHere = never_crash,
     ) -> None:
         self._replica = replica
         self._clock = clock
         self._rng = rng
         self._silent = Silent()
         planner = MessagePlanner(replica, recorder)
-        self._deliverer = CallbackDeliverer(planner, client=client, clock=clock, rng=rng)
+        self._deliverer = CallbackDeliverer(
+            planner, client=client, clock=clock, rng=rng, crash_here=crash_here
+        )
         self._intake = Intake(log, self.name, _filters, self._take, clock=clock, rng=rng)
 
     async def run(self) -> None:
@@ -222,7 +226,7 @@ def plan_of(message: Message, auth_token: str, *, told: frozenset[Status]) -> Pl
     original = message.original
     if original is None or not original.status_callback:
         return None
-    names = untold(message.status, message.told | told)
+    names = untold(message.status, message.open_status, message.told | told)
     return Plan(
         account=message.account,
         auth_token=auth_token,
@@ -232,15 +236,23 @@ def plan_of(message: Message, auth_token: str, *, told: frozenset[Status]) -> Pl
     )
 
 
-def untold(status: Status, told: frozenset[Status]) -> tuple[Status, ...]:
-    """The way from the furthest step told to `status`, in order."""
+def untold(status: Status, passed: Status, told: frozenset[Status]) -> tuple[Status, ...]:
+    """The way from the furthest step told to `status`, in order, through `passed`: the furthest
+    step short of an end that the record shows.
+
+    The table's shortest way to failed leaves out what a message went through, so that what is told
+    would depend on when the ending came.
+    """
     start = max(told, key=rank, default=Status.QUEUED)
     if start in FINAL:
         return ()
-    way = steps(start, status)
+    way = steps(start, passed)
+    if status not in FINAL:
+        return way
+    reached = way[-1] if way else start
     # A carrier may fail what it had taken. There is no way from sent to failed in the table, and
     # still the end must be told.
-    return way or ((status,) if status in FINAL else ())
+    return way + (steps(reached, status) or (status,))
 
 
 def _step(message: Message, original: MessageCreated, status: Status) -> Step:

@@ -18,6 +18,7 @@ from trunkline.directory.numbers import find_number
 from trunkline.domain.events import Kind, MessageReceived, Type
 from trunkline.domain.number import Number, is_e164
 from trunkline.kernel import Backoff, Clock, Deadline
+from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.event import Event, created_filter
 from trunkline.log.fence import Verdict, is_true_copy
 from trunkline.log.interface import Delivery, Log, Unreadable
@@ -132,7 +133,7 @@ class Document:
         last = self.reply.instructions[-1] if self.reply.instructions else None
         if not isinstance(last, Redirect):
             return None
-        return Place(urljoin(self.place.url, last.url), last.method)
+        return Place(resolved(self.place, last.url), last.method)
 
 
 class Inbound:
@@ -149,11 +150,13 @@ class Inbound:
         acceptor: Acceptor,
         clock: Clock,
         rng: random.Random,
+        crash_here: CrashHere = never_crash,
     ) -> None:
         self._log = log
         self._replica = replica
         self._client = client
         self._acceptor = acceptor
+        self._crash_here = crash_here
         self._clock = clock
         self._rng = rng
         self._backoff = Backoff(ACCEPT_BACKOFF_BASE_S, ACCEPT_BACKOFF_CAP_S, rng)
@@ -237,10 +240,12 @@ class Inbound:
             if document is None:
                 return True
             _warn_all(sid, document.reply.warnings)
+            self._crash_here(CrashPoint.DOCUMENT_BEFORE_REPLY)
             for message in document.messages:
                 key = f"{sid}:{position}"
                 if not await self._reply(conversation, document.place, message, key, work):
                     return False
+                self._crash_here(CrashPoint.REPLY_BEFORE_ACK)
                 position += 1
             place = document.next_place
         _warn_all(sid, [TwimlError(DOCUMENT_LIMIT_REACHED, f"over {REDIRECTS_MAX} redirects")])
@@ -284,9 +289,10 @@ class Inbound:
         self, conversation: Conversation, place: Place, message: Message, key: str, work: Deadline
     ) -> bool:
         """Have one reply accepted; `False` if it is not known to be before `work` ends."""
-        reply = reply_of(conversation, place, message, owns=self._owns)
-        if isinstance(reply, TwimlError):
-            _warn_all(conversation.received.sid, [reply])
+        prepared = reply_of(conversation, place, message, owns=self._owns)
+        _warn_all(conversation.received.sid, prepared.warnings)
+        reply = prepared.reply
+        if reply is None:
             return True
         attempt = 0
         while not work.has_passed():
@@ -393,36 +399,70 @@ def read(answer: WebhookAnswer) -> Reply | TwimlError:
             assert_never(other)
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The message to accept for a `<Message>`, if it can be sent, and what is wrong with it."""
+
+    reply: NewMessage | None
+    warnings: tuple[TwimlError, ...] = ()
+
+
 def reply_of(
     conversation: Conversation,
     place: Place,
     message: Message,
     *,
     owns: Callable[[str, str], bool],
-) -> NewMessage | TwimlError:
-    """The message to accept for a `<Message>`; `owns(account, number)` guards its sender."""
+) -> Prepared:
+    """What a `<Message>` comes to; `owns(account, number)` guards its sender. It is sent without
+    what is only around it and cannot be used."""
     received = conversation.received
-    if len(message.text) > TEXT_CHARACTERS_MAX:
-        return TwimlError(BODY_INVALID, f"a body has at most {TEXT_CHARACTERS_MAX} characters")
-    if message.recipient is not None and not is_e164(message.recipient):
-        return TwimlError(TO_INVALID, f"cannot send to {message.recipient!r}")
     sender = message.sender or received.recipient
+    if len(message.text) > TEXT_CHARACTERS_MAX:
+        return _unsendable(BODY_INVALID, f"a body has at most {TEXT_CHARACTERS_MAX} characters")
+    if message.recipient is not None and not is_e164(message.recipient):
+        return _unsendable(TO_INVALID, f"cannot send to {message.recipient!r}")
     if message.sender is not None and not owns(conversation.account, sender):
-        return TwimlError(FROM_INVALID, f"{sender!r} is not a number of this account")
-    callback = message.status_callback or message.action
-    if callback is not None:
-        callback = urljoin(place.url, callback)
-        if urlsplit(callback).scheme not in {"http", "https"}:
-            return TwimlError(STATUS_CALLBACK_INVALID, f"cannot call back {callback!r}")
-    return NewMessage(
+        return _unsendable(FROM_INVALID, f"{sender!r} is not a number of this account")
+    callback = _callback_of(place, message)
+    warnings = (callback,) if isinstance(callback, TwimlError) else ()
+    reply = NewMessage(
         account=conversation.account,
         sender=sender,
         recipient=message.recipient or received.sender,
         text=message.text,
-        media_urls=tuple(urljoin(place.url, url) for url in message.media_urls),
-        status_callback=callback,
+        media_urls=tuple(resolved(place, url) for url in message.media_urls),
+        status_callback=None if isinstance(callback, TwimlError) else callback,
         direction="outbound-reply",
     )
+    return Prepared(reply, warnings)
+
+
+def _unsendable(code: int, reason: str) -> Prepared:
+    return Prepared(None, (TwimlError(code, reason),))
+
+
+def _callback_of(place: Place, message: Message) -> str | TwimlError | None:
+    written = message.status_callback or message.action
+    if written is None:
+        return None
+    callback = resolved(place, written)
+    try:
+        parts = urlsplit(callback)
+        is_callable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+    except ValueError:
+        is_callable = False
+    if not is_callable:
+        return TwimlError(STATUS_CALLBACK_INVALID, f"cannot call back {callback!r}")
+    return callback
+
+
+def resolved(place: Place, url: str) -> str:
+    """A URL of a document; one that cannot be read stays as it is, and fails where it is used."""
+    try:
+        return urljoin(place.url, url)
+    except ValueError:  # a bracket without its pair
+        return url
 
 
 def _warn_all(sid: str, errors: Iterable[TwimlError]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message as AsgiMessage
+from starlette.types import Receive
 from structlog.testing import capture_logs
 from tests.unit.api.api_world import (
     ACCOUNT,
@@ -19,8 +20,9 @@ from tests.unit.api.api_world import (
 )
 
 from trunkline.api.errors import ApiError
-from trunkline.api.form import BODY_BYTES_MAX, fields_of_body
+from trunkline.api.form import BODY_BYTES_MAX, BODY_DISCARDED_BYTES_MAX, fields_of_body, read_body
 from trunkline.domain.errors import FAULTS
+from trunkline.messaging.accept import NotAccepted
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +129,85 @@ async def test_a_hostile_body_is_refused_and_nothing_is_stored(
 
     assert (answered.status, answered.code) == (status, code)
     assert world.acceptor.accepted == []
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (NUL_BODY, "The parameter 'Body' is not valid: it contains a NUL character."),
+        (b"To=%2B1&Body=%ff", "The parameter 'Body' is not valid: it is not UTF-8."),
+        (b"Nonsense=a%00b", "The request's body is not valid: it contains a NUL character."),
+        (b"B%00dy=a", "The request's body is not valid: it contains a NUL character."),
+        (b"&".join(b"a=b" for _ in range(300)), "The request's body is not valid: it has more"),
+    ],
+)
+async def test_a_body_that_is_refused_says_where(world: World, body: bytes, said: str) -> None:
+    assert said in (await world.post(MESSAGES, body)).json["message"]
+
+
+async def test_a_query_that_is_refused_says_where(world: World) -> None:
+    named = (await world.get(f"{MESSAGES}?To=%00")).json["message"]
+    unnamed = (await world.get(f"{MESSAGES}?X=%00")).json["message"]
+
+    assert named == "The parameter 'To' is not valid: it contains a NUL character."
+    assert unnamed == "The request's query is not valid: it contains a NUL character."
+
+
+async def test_a_body_that_is_too_large_is_read_to_its_end_before_the_answer(world: World) -> None:
+    answered = await world.post(MESSAGES, TOO_LARGE, {"content-length": str(len(TOO_LARGE))})
+
+    assert answered.status == 413
+    assert "connection" not in answered.headers
+
+
+def endless(taken: list[int]) -> Receive:
+    """A client that never stops sending, and how much of it was read."""
+    chunk = b"x" * (1024 * 1024)
+
+    async def receive() -> AsgiMessage:
+        taken.append(len(chunk))
+        return {"type": "http.request", "body": chunk, "more_body": True}
+
+    return receive
+
+
+@pytest.mark.parametrize(
+    ("headers", "bytes_max"),
+    [
+        ({}, BODY_DISCARDED_BYTES_MAX + 1024 * 1024),
+        ({b"content-length": b"9" * 30}, 0),
+        ({b"content-length": b"70000", b"expect": b"100-Continue"}, 0),
+    ],
+)
+async def test_a_body_without_end_is_cut_off_and_the_connection_with_it(
+    headers: dict[bytes, bytes], bytes_max: int
+) -> None:
+    taken: list[int] = []
+
+    with pytest.raises(ApiError) as refused:
+        await read_body(endless(taken), headers)
+
+    assert refused.value.http_status == 413
+    assert refused.value.headers == ((b"connection", b"close"),)
+    assert sum(taken) == bytes_max
+
+
+async def test_a_program_that_polls_what_is_not_implemented_does_not_fill_the_log(
+    world: World,
+) -> None:
+    with capture_logs() as logs:
+        await world.get(f"/2010-04-01/Accounts/{ACCOUNT}/Balance.json")
+
+    assert [(entry["log_level"], entry["http_status"]) for entry in logs] == [("debug", 501)]
+
+
+async def test_a_create_that_was_not_accepted_is_a_warning(world: World) -> None:
+    world.acceptor.says = NotAccepted("the log is full")
+
+    with capture_logs() as logs:
+        await world.send()
+
+    assert [entry["log_level"] for entry in logs] == ["warning"]
 
 
 async def test_a_charset_that_is_utf_8_is_fine(world: World) -> None:

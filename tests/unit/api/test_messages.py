@@ -412,7 +412,7 @@ async def test_a_list_is_filtered_by_date_and_party(
     "query",
     [
         "PageSize=0",
-        "PageSize=1001",
+        "PageSize=-1",
         "PageSize=many",
         "Page=-1",
         "Page=1",
@@ -428,6 +428,48 @@ async def test_a_list_that_cannot_be_is_refused(world: World, query: str) -> Non
     answered = await world.get(f"{MESSAGES}?{query}")
 
     assert (answered.status, answered.code) == (400, 20001)
+
+
+@pytest.mark.parametrize("size", [1000, 1001, 100_000])
+async def test_a_page_larger_than_there_are_is_the_largest(world: World, size: int) -> None:
+    answered = await world.get(f"{MESSAGES}?PageSize={size}")
+
+    assert answered.status == 200
+    assert answered.json["page_size"] == 1000
+    assert "PageSize=1000&" in answered.json["uri"]
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("PageSize=many", "The parameter 'PageSize' is not valid: it must be a whole number"),
+        ("Page=-1", "'Page' is not valid: it must be a whole number, at least 0"),
+        ("DateSent=yesterday", "it must be a date, like 2026-01-31, or a date and time"),
+    ],
+)
+async def test_a_malformed_value_is_answered_with_the_form_it_should_have(
+    world: World, query: str, wanted: str
+) -> None:
+    assert wanted in (await world.get(f"{MESSAGES}?{query}")).json["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("ValidityPeriod", "soon", "it must be a whole number."),
+        ("ProvideFeedback", "perhaps", "it must be true or false"),
+        ("RiskCheck", "maybe", "it must be one of enable, disable"),
+        ("MessagingServiceSid", "MG1", "it must be a SID: MG and 32 hexadecimal digits"),
+        ("FallbackFrom", "5", "it must be a phone number in E.164 form, like +15551234567"),
+    ],
+)
+async def test_each_kind_of_value_says_its_own_form(
+    world: World, name: str, value: str, wanted: str
+) -> None:
+    answered = await world.send(**{name: value})
+
+    assert (answered.status, answered.code) == (400, 20001)
+    assert f"The parameter '{name}' is not valid: {wanted}" in answered.json["message"]
 
 
 async def test_a_list_of_nothing_is_a_page_of_nothing(world: World) -> None:

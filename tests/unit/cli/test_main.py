@@ -43,6 +43,31 @@ def test_version_says_the_version() -> None:
     assert result.output == f"trunkline {__version__}\n"
 
 
+def test_the_version_flag_says_the_same_as_the_command() -> None:
+    result = CliRunner().invoke(application(["--version"]), ["--version"])
+
+    assert (result.exit_code, result.output) == (0, f"trunkline {__version__}\n")
+
+
+@pytest.mark.parametrize("flag", ["--http", "--carrier"])
+def test_a_flag_with_a_value_that_cannot_be_used_is_exit_code_2(tmp_path: Path, flag: str) -> None:
+    asked = (sys.executable, "-P", "-m", "trunkline", "up", "--data", str(tmp_path), flag, "a b")
+
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert f"(from flag {flag})" in done.stderr
+
+
+def test_a_file_with_a_value_that_cannot_be_used_is_exit_code_1(tmp_path: Path) -> None:
+    (tmp_path / "host.toml").write_text('[host]\nhttp = "foo"\n')
+    asked = (sys.executable, "-P", "-m", "trunkline", "up", "--config", str(tmp_path / "host.toml"))
+
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=False)
+
+    assert done.returncode == 1
+
+
 def test_help_names_the_commands_and_hides_the_inner_ones() -> None:
     shown = CliRunner().invoke(application([]), ["--help"]).output
 

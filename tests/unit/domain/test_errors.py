@@ -18,9 +18,7 @@ def test_the_statuses_that_clients_decide_by_are_right() -> None:
 
 
 def test_a_field_is_data_and_never_a_format_string() -> None:
-    assert "{parameter}" in explain(
-        Code.PARAMETER_INVALID, {"parameter": "{parameter}", "reason": "r"}
-    )
+    assert "{what}" in explain(Code.PARAMETER_INVALID, {"what": "{what}", "reason": "r"})
 
 
 def test_a_delivery_error_is_explained_where_we_know_it() -> None:

@@ -183,6 +183,13 @@ def test_a_receipt_may_overtake_the_answer_it_belongs_to() -> None:
     assert (message.status, message.sent_at) == (Status.DELIVERED, 105.0)
 
 
+def test_a_carrier_that_reports_a_failure_had_taken_the_message() -> None:
+    message = folded(ORIGINALS[0], Happened(receipt("failed", 30008), 104.0, "receipt"))
+
+    assert (message.status, message.open_status) == (Status.FAILED, Status.SENT)
+    assert message.sent_at is None  # when it took it is not known
+
+
 def test_later_events_without_an_original_are_kept_and_not_shown() -> None:
     message = folded(Happened(receipt("delivered"), 104.0, "receipt"))
 

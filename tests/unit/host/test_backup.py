@@ -95,9 +95,12 @@ def test_a_folder_with_a_link_is_not_backed_up(data: Path, tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
-def test_nothing_is_backed_up_where_no_host_was(tmp_path: Path) -> None:
-    with pytest.raises(DataFolderError, match="no host's data"):
-        backup.back_up(tmp_path / "x", tmp_path / "b", clock=FakeClock(), total=Total())
+@pytest.mark.parametrize("name", ["x", "."])
+def test_nothing_is_backed_up_where_no_host_was(tmp_path: Path, name: str) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+
+    with pytest.raises(DataFolderError, match=r"no host's data in .*: name the folder of a host"):
+        backup.back_up(tmp_path / name, tmp_path / "b", clock=FakeClock(), total=Total())
 
 
 def test_a_folder_in_use_is_not_restored_over(data: Path, archived: Path) -> None:

@@ -112,6 +112,11 @@ def test_a_folder_with_somebody_elses_files_is_refused_and_left_alone(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_a_name_that_no_file_system_takes_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(DataFolderError, match="File name too long"):
+        open_folder(tmp_path / ("x" * 300), entropy=entropy)
+
+
 def test_credentials_that_are_lost_or_damaged_are_not_made_up_again(tmp_path: Path) -> None:
     layout = born(tmp_path / "data")
 

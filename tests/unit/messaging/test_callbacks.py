@@ -1,16 +1,30 @@
 """Status callbacks: which steps are told, and with what."""
 
+import itertools
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trunkline.domain.events import MessageCreated
-from trunkline.domain.message import Ending, Message
+from trunkline.domain.events import (
+    Body,
+    Claimed,
+    HandedOver,
+    MessageCreated,
+    Receipt,
+    Refused,
+)
+from trunkline.domain.message import Ending, Message, fold
 from trunkline.domain.status import FINAL, Status, rank
 from trunkline.messaging.callbacks import has_callback, plan_of, untold
 
 SID = "SM" + "1" * 32
 ACCOUNT = "AC" + "2" * 32
 URL = "https://app.example/status"
+CLAIM = Claimed(attempt=1, nonce="n", lease="l", carrier="acme")
+TAKEN = HandedOver(attempt=1, carrier="acme", carrier_message_id="acme-1")
+REFUSED = Refused(attempt=1, error_code=30003)
+FAILED = Receipt(status="failed", carrier="acme", carrier_message_id="acme-1", error_code=30008)
 
 
 def message(
@@ -77,8 +91,40 @@ def test_the_same_step_carries_the_same_token_on_every_host_and_others_another()
     assert len({step.token for step in first.steps}) == 3
 
 
+def told_of(*history: Body, told: frozenset[Status] = frozenset()) -> list[str]:
+    """What is told when all of `history` was seen before anything was."""
+    record = message()
+    for number, body in enumerate(history):
+        record = fold(record, body, at=float(number), event_id=str(number), position=0)
+    plan = plan_of(record, "token", told=told)
+    assert plan is not None
+    return [step.name for step in plan.steps]
+
+
 def test_a_message_that_failed_after_it_was_sent_is_told_to_have_failed() -> None:
-    assert untold(Status.FAILED, frozenset({Status.SENDING, Status.SENT})) == (Status.FAILED,)
+    told = frozenset({Status.SENDING, Status.SENT})
+
+    assert told_of(CLAIM, TAKEN, FAILED, told=told) == ["failed"]
+
+
+def test_a_message_that_was_refused_is_always_told_to_have_been_sending() -> None:
+    assert told_of(CLAIM, REFUSED) == ["sending", "failed"]
+    assert told_of(CLAIM, REFUSED, told=frozenset({Status.SENDING})) == ["failed"]
+
+
+def test_a_message_that_was_never_tried_is_only_told_to_have_failed() -> None:
+    assert told_of(REFUSED) == ["failed"]
+
+
+@pytest.mark.parametrize("history", list(itertools.permutations((CLAIM, TAKEN, FAILED))))
+def test_a_failure_reported_by_a_carrier_is_told_through_every_step(
+    history: tuple[Body, ...],
+) -> None:
+    assert told_of(*history) == ["sending", "sent", "failed"]
+
+
+def test_a_failure_that_overtook_its_answer_is_told_through_every_step() -> None:
+    assert told_of(CLAIM, FAILED) == ["sending", "sent", "failed"]
 
 
 def test_a_message_without_a_callback_has_no_plan() -> None:
@@ -87,13 +133,14 @@ def test_a_message_without_a_callback_has_no_plan() -> None:
 
 
 OUTBOUND = [status for status in Status if "receiv" not in status.value]
+PASSED = st.sampled_from([Status.QUEUED, Status.SENDING, Status.SENT])
 
 
-@given(st.sampled_from(OUTBOUND), st.frozensets(st.sampled_from(OUTBOUND)))
+@given(st.sampled_from(OUTBOUND), PASSED, st.frozensets(st.sampled_from(OUTBOUND)))
 def test_telling_never_goes_back_and_never_behind_an_end(
-    status: Status, told: frozenset[Status]
+    status: Status, passed: Status, told: frozenset[Status]
 ) -> None:
-    way = untold(status, told)
+    way = untold(status, passed, told)
 
     ranks = [rank(step) for step in way]
     assert ranks == sorted(ranks)
@@ -104,6 +151,8 @@ def test_telling_never_goes_back_and_never_behind_an_end(
         assert way[-1] is status
 
 
-@given(st.sampled_from(OUTBOUND), st.frozensets(st.sampled_from(OUTBOUND)))
-def test_once_told_there_is_nothing_left_to_tell(status: Status, told: frozenset[Status]) -> None:
-    assert untold(status, told | set(untold(status, told))) == ()
+@given(st.sampled_from(OUTBOUND), PASSED, st.frozensets(st.sampled_from(OUTBOUND)))
+def test_once_told_there_is_nothing_left_to_tell(
+    status: Status, passed: Status, told: frozenset[Status]
+) -> None:
+    assert untold(status, passed, told | set(untold(status, passed, told))) == ()

@@ -1,5 +1,7 @@
 """Inbound messages: what applications are asked, and what their answers come to."""
 
+import pytest
+
 from trunkline.domain.events import MessageReceived, NumberOwned
 from trunkline.domain.number import Number
 from trunkline.messaging.accept import NewMessage
@@ -7,6 +9,7 @@ from trunkline.messaging.inbound import (
     Conversation,
     Document,
     Place,
+    Prepared,
     conversation_of,
     params_of,
     read,
@@ -46,8 +49,12 @@ def owns(account: str, phone_number: str) -> bool:
     return account == ACCOUNT and phone_number in {OURS, "+15550009"}
 
 
-def reply(message: Message) -> NewMessage | TwimlError:
+def prepared(message: Message) -> Prepared:
     return reply_of(conversation(), HOME, message, owns=owns)
+
+
+def reply(message: Message) -> NewMessage | None:
+    return prepared(message).reply
 
 
 def test_a_number_without_a_url_asks_nobody() -> None:
@@ -157,11 +164,19 @@ def test_a_reply_that_cannot_be_sent_is_named_with_its_code() -> None:
         (Message("x", recipient="front desk"), 14101),
         (Message("x", sender="+15550777"), 14102),
         (Message("x" * 1601), 14103),
-        (Message("x", status_callback="mailto:me@app.example"), 14105),
     ):
-        error = reply(message)
-        assert isinstance(error, TwimlError)
-        assert error.code == code
+        answer = prepared(message)
+        assert answer.reply is None
+        assert [error.code for error in answer.warnings] == [code]
+
+
+@pytest.mark.parametrize("url", ["mailto:me@app.example", "http://[nowhere", "http://"])
+def test_a_reply_whose_callback_cannot_be_used_is_sent_without_it(url: str) -> None:
+    answer = prepared(Message("x", status_callback=url))
+
+    assert answer.reply is not None
+    assert (answer.reply.text, answer.reply.status_callback) == ("x", None)
+    assert [error.code for error in answer.warnings] == [14105]
 
 
 def test_a_document_may_lead_to_another() -> None:
@@ -172,3 +187,12 @@ def test_a_document_may_lead_to_another() -> None:
     assert [message.text for message in leads_on.messages] == ["one"]
     assert again.next_place == HOME
     assert Document(HOME, Reply()).next_place is None
+
+
+def test_a_url_that_cannot_be_read_fails_where_it_is_used() -> None:
+    leads_on = Document(HOME, Reply((Redirect("http://[nowhere"),)))
+
+    assert leads_on.next_place == Place("http://[nowhere", "POST")
+    answer = reply(Message("x", media_urls=("http://[nowhere",)))
+    assert answer is not None
+    assert answer.media_urls == ("http://[nowhere",)

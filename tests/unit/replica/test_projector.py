@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 from tests.unit.log.scripted_log import ACCOUNT, Fate, Publish, walk
 from tests.unit.messaging.message_bench import TEST_MAX_S, Bench, Copy
 
@@ -26,6 +27,7 @@ from trunkline.kernel import Deadline
 from trunkline.log.append import ShardHealth
 from trunkline.log.event import changed_subject
 from trunkline.messaging.record import EventRecorder
+from trunkline.replica.projector import RETRY_S
 from trunkline.replica.queries import Replica
 
 pytestmark = pytest.mark.anyio
@@ -261,3 +263,22 @@ async def test_a_reader_does_not_wait_past_its_deadline(bench: Bench, path: Path
         deadline = Deadline.after(0.0, bench.clock)
 
         assert not await copy.replica.wait_until_seen(0, 1, deadline=deadline)
+
+
+async def test_a_disk_that_takes_nothing_is_told_of_once_and_again_when_it_does(
+    bench: Bench, path: Path
+) -> None:
+    path.parent.mkdir()
+    async with Copy(bench, path).following() as copy:
+        await copy.catch_up()
+        with capture_logs() as logs, closing(sqlite3.connect(path)) as database:
+            database.execute("ALTER TABLE cursor RENAME TO away")
+            await bench.put(NAMES[0])
+            await bench.pass_time(10 * RETRY_S)
+            database.execute("ALTER TABLE away RENAME TO cursor")
+            await copy.catch_up()
+
+        assert copy.replica.message("SM" + NAMES[0]) is not None
+    told = [(entry["event"], entry["log_level"]) for entry in logs]
+    assert told == [("replica.cannot_write", "warning"), ("replica.writes_again", "info")]
+    assert logs[1]["after_s"] >= RETRY_S

@@ -2,15 +2,17 @@
 
 import http.client
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import Request, urlopen
 
 import typer
 
+DEFAULT_DATA: Final = Path("trunkline-data")
 DEFAULT_URL: Final = "http://127.0.0.1:8010"
 REQUEST_DEADLINE_S: Final = 5.0
 FOLLOW_WAIT_MS: Final = 20_000
@@ -34,17 +36,17 @@ def command(
         typer.Option("--simulator", metavar="URL", help="The simulator; default: that of --data."),
     ] = None,
     data: Annotated[
-        Path, typer.Option("--data", help="The data folder of the host whose simulator is meant.")
-    ] = Path("trunkline-data"),
+        Path | None,
+        typer.Option("--data", help="The data folder of the host whose simulator is meant."),
+    ] = None,
 ) -> None:
     """Read what a simulated handset received, or send from it.
 
     `trunkline phone +15551234567` prints its messages; with `--to NUMBER --send TEXT` it sends one.
     """
-    if (send is None and not media) != (to is None):
-        raise typer.BadParameter("to send, give --to and --send together")
-    handset = _Handset(simulator or _url_of(data), number)
+    _require_sendable(to, send, media or [])
     try:
+        handset = _Handset(simulator or _url_of(data), number)
         if to is not None:
             _send(handset, to, send or "", media or [], as_json=as_json)
         if to is None or follow:
@@ -105,10 +107,47 @@ class _Handset:
             ) from error
 
 
-def _url_of(data: Path) -> str:
-    from trunkline.host.layout import simulator_url_of
+def _require_sendable(to: str | None, send: str | None, media: list[str]) -> None:
+    from trunkline.domain.number import is_e164
 
-    return simulator_url_of(data) or DEFAULT_URL
+    if (send is None and not media) != (to is None):
+        raise typer.BadParameter("to send, give --to and --send together")
+    if to is not None and not is_e164(to):
+        raise typer.BadParameter(f"{to!r} is not a number like +15551234567", param_hint="--to")
+    if send == "" and not media:
+        raise typer.BadParameter("there is nothing to send: give a text", param_hint="--send")
+    for url in media:
+        if not _is_web_address(url):
+            raise typer.BadParameter(f"{url!r} is not an http or https URL", param_hint="--media")
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _url_of(data: Path | None) -> str:
+    """Where the simulator is. A folder that was named must be that of a running host: what another
+    one's phones received would be taken for its own."""
+    from trunkline.host.layout import holder_of, simulator_url_of
+
+    if data is None:
+        return simulator_url_of(DEFAULT_DATA) or DEFAULT_URL
+    if holder_of(data) is None:
+        raise _PhoneError(
+            f"no host runs on {data}: start one with `trunkline up --data {shlex.quote(str(data))}`, "
+            "or name a simulator with --simulator URL"
+        )
+    url = simulator_url_of(data)
+    if url is None:
+        raise _PhoneError(
+            f"the host on {data} does not say where its simulator is: wait until it is ready, "
+            "or name the simulator with --simulator URL"
+        )
+    return url
 
 
 def _refusal(error: HTTPError, url: str) -> str:
