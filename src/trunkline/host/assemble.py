@@ -22,6 +22,7 @@ from trunkline.host.config import Settings
 from trunkline.host.layout import Layout
 from trunkline.host.leases import FileLeases
 from trunkline.kernel import Clock
+from trunkline.kernel.crash import CrashHere, arm
 from trunkline.log.append import ShardHealth
 from trunkline.log.author import Author
 from trunkline.log.interface import Log
@@ -105,17 +106,23 @@ async def assemble(
         path = context.layout.replica
         progress = Progress(context.layout.progress, shards=context.log.shards, clock=context.clock)
         stack.callback(progress.close)
+        crash_here = arm(context.settings.host.crash_at, context.layout.run)
         supports: list[Support] = []
         if "projector" in names:
             projector = Projector(
-                context.log, path, progress, cluster=context.cluster, clock=context.clock
+                context.log,
+                path,
+                progress,
+                cluster=context.cluster,
+                clock=context.clock,
+                crash_here=crash_here,
             )
             await projector.open()
             supports.append(projector)
         replica = Replica(path, progress)
         stack.callback(replica.close)
         gauges.watch(context.registry, replica)
-        builder = _Builder(context, replica, stack)
+        builder = _Builder(context, replica, stack, crash_here=crash_here)
         services = tuple(builder.build(name) for name in _WORKERS if name in names)
         app = builder.api(readiness) if "api" in names else None
         yield Assembly(services, (*supports, *builder.links), progress, app)
@@ -125,11 +132,17 @@ class _Builder:
     """Builds services, each part once for the process."""
 
     def __init__(
-        self, context: Context, replica: Replica, stack: contextlib.AsyncExitStack
+        self,
+        context: Context,
+        replica: Replica,
+        stack: contextlib.AsyncExitStack,
+        *,
+        crash_here: CrashHere,
     ) -> None:
         self._context = context
         self._replica = replica
         self._stack = stack
+        self._crash_here = crash_here
         self._health = ShardHealth(context.clock)
         self._recorder = EventRecorder(context.log, author=context.author)
         self._carrier: SimulatedCarrier | None = None
@@ -166,7 +179,7 @@ class _Builder:
 
     def _acceptor(self) -> Acceptor:
         context = self._context
-        return Acceptor(context.log, self._replica, self._health, context.author)
+        return Acceptor(context.log, self._replica, self._health, context.author, self._crash_here)
 
     def _dispatcher(self) -> Dispatcher:
         context = self._context
@@ -190,6 +203,7 @@ class _Builder:
                 held=counter("held", "Messages held because their original is late."),
             ),
             author=context.author,
+            crash_here=self._crash_here,
         )
 
     def _receipts(self) -> Receipts:
@@ -207,6 +221,7 @@ class _Builder:
                 unmatched=counter("unmatched", "Receipts and inbound messages nobody owns."),
             ),
             author=context.author,
+            crash_here=self._crash_here,
         )
 
     def _webhooks(self) -> Service:
@@ -217,6 +232,7 @@ class _Builder:
             recorder=self._recorder,
             clock=self._context.clock,
             rng=self._context.rng,
+            crash_here=self._crash_here,
         )
 
     def _inbound(self) -> Service:
@@ -227,6 +243,7 @@ class _Builder:
             acceptor=self._acceptor(),
             clock=self._context.clock,
             rng=self._context.rng,
+            crash_here=self._crash_here,
         )
 
     def _link(self) -> SimulatedCarrier:

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from trunkline.host import setting_kinds as kinds
 from trunkline.host.listen import Address
-from trunkline.host.refusal import ConfigError
+from trunkline.host.refusal import ConfigError, FlagError
 
 VARIABLE_PREFIX: Final = "TRUNKLINE_"
 CONFIG_VARIABLE: Final = "TRUNKLINE_CONFIG"
@@ -25,7 +25,8 @@ CONFIG_VARIABLE: Final = "TRUNKLINE_CONFIG"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One row of the vocabulary. `default` is written as in the file; `flag` is that of `up`."""
+    """One row of the vocabulary. `default` is written as in the file; `flag` is that of `up`;
+    `own_variable` is there where the name in the environment does not follow from the key."""
 
     key: str
     kind: kinds.Kind
@@ -33,11 +34,12 @@ class Setting:
     description: str
     unit: str = ""
     flag: str = ""
+    own_variable: str = ""
 
     @property
     def variable(self) -> str:
         """Its name in the environment."""
-        return VARIABLE_PREFIX + self.key.upper().replace(".", "_")
+        return self.own_variable or VARIABLE_PREFIX + self.key.upper().replace(".", "_")
 
 
 SETTINGS: Final[tuple[Setting, ...]] = (
@@ -64,6 +66,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         "host.drain_s", kinds.number(0.1, 600.0), 10.0,
         "how long work under way may take to finish when the host is stopped", "seconds",
+    ),
+    Setting(
+        "host.crash_at", kinds.CRASH_AT, "",
+        "the crash point at which a process of the host kills itself, once, for drills; empty: never",
+        own_variable="TRUNKLINE_CRASH_AT",
     ),
     Setting(
         "carrier.url", kinds.URL, "", "the simulated carrier; empty: one of our own is started",
@@ -103,6 +110,7 @@ class HostSettings:
     nats_server: Path | None
     log_level: str
     drain_s: float
+    crash_at: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,21 +183,26 @@ def from_json(text: bytes) -> Settings:
 Layer = Mapping[str, tuple[object, str]]
 """Values as they were written, each with its origin."""
 
+_FLAG: Final = "flag"
+"""Begins the origin of what was given on the command line."""
+
 
 def _from_flags(flags: Mapping[str, object]) -> Layer:
     flag_of = {row.key: row.flag for row in SETTINGS}
     given = {key: value for key, value in flags.items() if value is not None}
     for key in given:
-        _require_known(key, flag_of, "the flags name")
-    return {key: (value, f"flag {flag_of[key]}".rstrip()) for key, value in given.items()}
+        _require_known(key, flag_of, "the flags name the unknown setting")
+    return {key: (value, f"{_FLAG} {flag_of[key]}".rstrip()) for key, value in given.items()}
 
 
 def _from_environment(environ: Mapping[str, str]) -> Layer:
     key_of = {row.variable: row.key for row in SETTINGS}
+    known = (*key_of, CONFIG_VARIABLE)
     layer: dict[str, tuple[object, str]] = {}
     for name in sorted(environ):
         if name.startswith(VARIABLE_PREFIX) and name != CONFIG_VARIABLE:
-            _require_known(name, (*key_of, CONFIG_VARIABLE), "the environment has")
+            where = "the environment has the unknown variable"
+            _require_known(name, known, where, prefix=VARIABLE_PREFIX)
             layer[key_of[name]] = (environ[name], f"environment {name}")
     return layer
 
@@ -210,31 +223,41 @@ def _from_file(file: Path) -> Layer:
     sections = {key.partition(".")[0] for key in known}
     layer: dict[str, tuple[object, str]] = {}
     for section, entries in document.items():
-        if section not in sections or not isinstance(entries, dict):
+        if not isinstance(entries, dict):
             # A key that stands outside any section is most often one whose section was forgotten.
-            _require_known(section, [*sections, *known], f"the configuration file {file} has")
+            where = f"the configuration file {file} has, outside any section, the unknown setting"
+            _require_known(section, [*sections, *known], where)
             raise ConfigError(
                 f"the configuration file {file} has {section!r} where the section "
                 f"[{section}] belongs",
                 f"write [{section}] on a line of its own and its keys below it",
             )
+        where = f"the configuration file {file} has the unknown section"
+        _require_known(section, sorted(sections), where)
         for name, value in entries.items():
             key = f"{section}.{name}"
-            _require_known(key, known, f"the configuration file {file} has")
+            where = f"the configuration file {file} has the unknown setting"
+            _require_known(key, known, where, prefix=f"{section}.")
             layer[key] = (value, f"file {file}")
     return layer
 
 
-def _require_known(name: str, known: Mapping[str, object] | Sequence[str], where: str) -> None:
+def _require_known(
+    name: str, known: Mapping[str, object] | Sequence[str], where: str, *, prefix: str = ""
+) -> None:
+    """`prefix` is common to many names, and says nothing about which of them is meant."""
     if name in known:
         return
-    tail = {key.rpartition(".")[2]: key for key in known}
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    nearest = nearest or [
-        tail[found] for found in difflib.get_close_matches(name.rpartition(".")[2], tail, n=1)
-    ]
-    mend = f"did you mean {nearest[0]!r}?" if nearest else "remove it"
-    raise ConfigError(f"{where} the unknown setting {name!r}", mend)
+    bare = {key.removeprefix(prefix): key for key in known}
+    tail = {key.rpartition(".")[2]: found for key, found in bare.items()}
+    word = name.removeprefix(prefix)
+    near = [bare[found] for found in _nearest(word, bare, cutoff=0.5)]
+    near += [tail[found] for found in _nearest(word.rpartition(".")[2], tail, cutoff=0.6)]
+    raise ConfigError(f"{where} {name!r}", f"did you mean {near[0]!r}?" if near else "remove it")
+
+
+def _nearest(word: str, words: Mapping[str, str], *, cutoff: float) -> list[str]:
+    return difflib.get_close_matches(word, words, n=1, cutoff=cutoff)
 
 
 def _settle(layers: Sequence[Layer]) -> Settings:
@@ -249,8 +272,11 @@ def _settle(layers: Sequence[Layer]) -> Settings:
         try:
             values.setdefault(section, {})[name] = row.kind.read(written)
         except ValueError as error:
-            raise ConfigError(
-                f"{row.key} cannot be {written!r} (from {origin})", f"give {row.kind.wanted}"
+            refused = FlagError if origin.startswith(f"{_FLAG} ") else ConfigError
+            meant = row.kind.meant(written)
+            raise refused(
+                f"{row.key} cannot be {written!r} (from {origin})",
+                f"did you mean {meant!r}?" if meant else f"give {row.kind.wanted}",
             ) from error
         origins[row.key] = origin
     settings = Settings(

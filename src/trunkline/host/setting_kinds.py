@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from trunkline.host.listen import Address
+from trunkline.kernel.crash import PASSINGS_MAX, read_crash_at
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -29,11 +30,13 @@ _UNIT_BYTES: Final = {None: 1, "B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`read` raises `ValueError` for what is not `wanted`."""
+    """`read` raises `ValueError` for what is not `wanted`; `meant` then gives what was meant, or an
+    empty text where nobody can tell."""
 
     name: str
     wanted: str
     read: Callable[[object], object]
+    meant: Callable[[object], str] = lambda _: ""
 
 
 def written(value: object) -> object:
@@ -126,7 +129,19 @@ def _url(value: object) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(text)
+    if parts.port == 0:  # one that is no number is refused by looking
+        raise ValueError(text)
     return text.rstrip("/")
+
+
+def _url_meant(value: object) -> str:
+    """The same with a scheme, if that is all that was forgotten."""
+    if not isinstance(value, str) or "://" in value:
+        return ""
+    try:
+        return _url(f"http://{value}")
+    except ValueError:
+        return ""
 
 
 def _claim(value: object) -> bool:
@@ -158,6 +173,13 @@ def _list(value: object) -> Sequence[object]:
     return value
 
 
+def _crash_at(value: object) -> str:
+    text = _text(value)
+    if text:
+        read_crash_at(text)
+    return text
+
+
 def _optional(kind: Kind) -> Kind:
     def read(value: object) -> object:
         return None if value in ("", None) else kind.read(value)
@@ -170,9 +192,14 @@ PATH: Final = Kind("path", "a path", _path)
 OPTIONAL_PATH: Final = _optional(PATH)
 ADDRESS: Final = Kind("address", "HOST:PORT", _address)
 OPTIONAL_ADDRESS: Final = _optional(ADDRESS)
-URL: Final = Kind("URL", 'an http or https URL without a query, or ""', _url)
+URL: Final = Kind("URL", 'an http or https URL without a query, or ""', _url, _url_meant)
 CLAIM: Final = Kind("true or false", "true or false", _claim)
 LOG_LEVEL: Final = choice("debug", "info", "warning", "error")
+CRASH_AT: Final = Kind(
+    "crash point",
+    f'the name of a crash point, or NAME:N with a number up to {PASSINGS_MAX}, or ""',
+    _crash_at,
+)
 POLICY: Final = choice("hold", "resend", "fail")
 PROCESSES: Final = Kind(
     "lists of service names",

@@ -11,6 +11,7 @@ from trunkline.domain.events import Kind, MessageCreated
 from trunkline.domain.message import Message, fold
 from trunkline.domain.sid import MMS, SMS, digits_of, sid_from_entropy, sid_from_key
 from trunkline.kernel import Deadline
+from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.append import (
     AppendAnswer,
     Appended,
@@ -89,6 +90,7 @@ class Acceptor:
     replica: Replica
     health: ShardHealth
     author: Author
+    crash_here: CrashHere = never_crash
 
     async def accept(self, new: NewMessage, *, key: str | None, deadline: Deadline) -> AcceptAnswer:
         """Store `new`, or find what `key` already names. Nothing is retried here but the walk."""
@@ -110,7 +112,9 @@ class Acceptor:
         )
         answer: AppendAnswer = NotStored("the log cannot be reached")
         while await self.log.wait_until_connected(min(CONNECT_WAIT_S, deadline.remaining_s())):
+            self.crash_here(CrashPoint.ACCEPT_BEFORE_APPEND)
             answer = await append(self.log, draft, author=self.author, health=self.health)
+            self.crash_here(CrashPoint.ACCEPT_AFTER_APPEND)
             if not isinstance(answer, NotStored) or self.log.is_connected:
                 break
             # Refused because the engine just went away: this request is surely stored nowhere.

@@ -27,6 +27,7 @@ from trunkline.domain.events import (
 from trunkline.domain.message import Message
 from trunkline.domain.ports import Counter
 from trunkline.kernel import Deadline
+from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.append import is_late
 from trunkline.log.author import Author
 from trunkline.log.chain import AdvanceAnswer, Advanced, Overtaken, Stalled, advance
@@ -122,7 +123,7 @@ class Dispatcher:
 
     name = "dispatch"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part that the composition root names
         self,
         *,
         log: Log,
@@ -133,6 +134,7 @@ class Dispatcher:
         find: Callable[[str], Message | None],
         counters: Counters,
         author: Author,
+        crash_here: CrashHere = never_crash,
     ) -> None:
         self._log = log
         self._carrier = carrier
@@ -142,6 +144,7 @@ class Dispatcher:
         self._find = find
         self._counters = counters
         self._author = author
+        self._crash_here = crash_here
         self._clock = author.clock
         self._slots = asyncio.Semaphore(carrier.window)
         self._working: set[str] = set()
@@ -204,6 +207,7 @@ class Dispatcher:
             return
         # While a shard elects, what is fenced behind it goes back and waits outside: the room in
         # hand is for messages that can move.
+        self._crash_here(CrashPoint.FENCE_BEFORE)
         fenced_by = Deadline.after(FENCE_MAX_S, self._clock)
         verdict = await is_true_copy(
             self._log, work.event, work.shard, clock=self._clock, deadline=fenced_by
@@ -245,11 +249,13 @@ class Dispatcher:
         type_, record = self._next_record(work, turn, nonce)
         claimed_by = Deadline.after(CLAIM_MAX_S, self._clock)
         claiming = replace(work, deadline=min(work.deadline, claimed_by, key=lambda by: by.at))
+        self._crash_here(CrashPoint.CLAIM_BEFORE)
         match await self._advance(claiming, type_, record, expected=turn.behind):
             case Advanced() if type_ is Type.REFUSAL:
                 await work.delivery.ack()
                 return None
             case Advanced(sequence=sequence):
+                self._crash_here(CrashPoint.CLAIM_AFTER)
                 await self._send(work, Turn(turn.attempt, sequence, is_resend=turn.is_resend))
                 return None
             case Overtaken(newest=newest):
@@ -379,9 +385,11 @@ class Dispatcher:
         submission = _submission(work, turn)
         attempt = turn.attempt
         deadline = Deadline.after(HAND_OVER_MAX_S, self._clock)
+        self._crash_here(CrashPoint.HAND_OVER_BEFORE)
         outcome = await self._carrier.submit(
             submission, key=submission.reference, deadline=deadline
         )
+        self._crash_here(CrashPoint.ANSWER_BEFORE_OUTCOME)
         # An answer is always worth writing down: the chain refuses it if it comes too late.
         work = replace(work, deadline=Deadline.after(WORK_MAX_S, self._clock))
         match outcome:
@@ -444,6 +452,7 @@ class Dispatcher:
         match await self._advance(work, type_, body, expected=expected):
             case Advanced():
                 log.debug("message.settled", sid=work.event.sid, outcome=type_.value)
+                self._crash_here(CrashPoint.OUTCOME_BEFORE_ACK)
                 await work.delivery.ack()
             case Overtaken(newest=newest):
                 log.warning("dispatch.overtaken", sid=work.event.sid, by=newest.sequence)

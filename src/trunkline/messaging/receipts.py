@@ -16,6 +16,7 @@ from trunkline.domain import segment
 from trunkline.domain.events import Kind, MessageReceived, Receipt, Type
 from trunkline.domain.ports import Counter
 from trunkline.domain.sid import SMS, sid_from_key
+from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.append import Appended, Draft, Found, ShardHealth, append
 from trunkline.log.author import Author
 from trunkline.log.interface import Log, Unreadable
@@ -57,6 +58,7 @@ class Receipts:
         health: ShardHealth,
         counters: Counters,
         author: Author,
+        crash_here: CrashHere = never_crash,
     ) -> None:
         self._log = log
         self._carrier = carrier
@@ -65,6 +67,7 @@ class Receipts:
         self._health = health
         self._counters = counters
         self._author = author
+        self._crash_here = crash_here
         self._clock = author.clock
         self._draining = False
 
@@ -122,7 +125,10 @@ class Receipts:
             error_code=item.error_code,
         )
         self._counters.receipts.inc()
-        return await self._recorder.record(Kind.MESSAGE, Type.RECEIPT, account, sid, receipt)
+        self._crash_here(CrashPoint.RECEIPT_BEFORE_RECORD)
+        is_kept = await self._recorder.record(Kind.MESSAGE, Type.RECEIPT, account, sid, receipt)
+        self._crash_here(CrashPoint.RECEIPT_BEFORE_ACKNOWLEDGE)
+        return is_kept
 
     async def _keep_inbound(self, item: InboundItem) -> bool:
         number = self._replica.number_by_phone(item.recipient) or await find_number(
@@ -154,6 +160,8 @@ class Receipts:
             body=body,
             is_keyed=True,
         )
+        self._crash_here(CrashPoint.INBOUND_BEFORE_APPEND)
         answer = await append(self._log, draft, author=self._author, health=self._health)
+        self._crash_here(CrashPoint.INBOUND_BEFORE_ACKNOWLEDGE)
         self._counters.inbound.inc()
         return isinstance(answer, Appended | Found)

@@ -15,6 +15,7 @@ from typing import Final, ParamSpec, TypeVar
 import structlog
 
 from trunkline.kernel import Clock
+from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.event import UnreadableEvent, decode
 from trunkline.log.interface import Log, LogUnavailable, Stored
 from trunkline.replica import schema
@@ -61,13 +62,21 @@ class Projector:
     name = "projector"
 
     def __init__(
-        self, log: Log, path: Path, progress: Progress, *, cluster: str, clock: Clock
+        self,
+        log: Log,
+        path: Path,
+        progress: Progress,
+        *,
+        cluster: str,
+        clock: Clock,
+        crash_here: CrashHere = never_crash,
     ) -> None:
         self._log = log
         self._path = path
         self._progress = progress
         self._cluster = cluster
         self._clock = clock
+        self._crash_here = crash_here
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="projector")
         self._batches: asyncio.Queue[Batch] = asyncio.Queue(maxsize=BATCHES_WAITING_MAX)
         self._folding: Folding | None = None
@@ -126,6 +135,7 @@ class Projector:
                 await self._add(folding, batch)
             if written:
                 await self._commit(folding)
+                self._crash_here(CrashPoint.PROJECTION_AFTER_COMMIT)
             for batch in batches:
                 self._progress.record(
                     batch.shard, sequence=batch.sequence, complete_at=batch.complete_at
@@ -148,16 +158,23 @@ class Projector:
         Only the flush is left to a thread. Rows are written here, because a thread that gives up
         and takes back the interpreter's lock for every row makes the whole process wait.
         """
+        failing_since: float | None = None
         while True:
             try:
                 folding.write()
+                self._crash_here(CrashPoint.PROJECTION_BEFORE_COMMIT)
                 await self._in_thread(folding.commit)
             except sqlite3.Error as error:
                 folding.take_back()
-                _log.warning("replica.cannot_write", path=str(self._path), error=str(error))
+                if failing_since is None:
+                    failing_since = self._clock.monotonic()
+                    _log.warning("replica.cannot_write", path=str(self._path), error=str(error))
                 await self._clock.sleep(RETRY_S)
             else:
                 folding.forget_written()
+                if failing_since is not None:
+                    after_s = round(self._clock.monotonic() - failing_since, 1)
+                    _log.info("replica.writes_again", path=str(self._path), after_s=after_s)
                 return
 
     async def _in_thread(

@@ -17,6 +17,7 @@ from enum import Enum, auto
 from typing import Final, Protocol, assert_never
 
 from trunkline.kernel import Backoff, Clock, Deadline
+from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.webhooks.client import (
     HTTP_RETRIEVAL_FAILURE,
     URL_INVALID,
@@ -99,11 +100,18 @@ class CallbackDeliverer:
     """Tells what a planner plans: one resource at a time, many resources at once."""
 
     def __init__(
-        self, planner: Planner, *, client: WebhookClient, clock: Clock, rng: random.Random
+        self,
+        planner: Planner,
+        *,
+        client: WebhookClient,
+        clock: Clock,
+        rng: random.Random,
+        crash_here: CrashHere = never_crash,
     ) -> None:
         self._planner = planner
         self._client = client
         self._clock = clock
+        self._crash_here = crash_here
         self._backoff = Backoff(RETRY_BASE_S, RETRY_CAP_S, rng)
         self._receivers = Receivers()
         self._tries = asyncio.Semaphore(TRIES_MAX)
@@ -132,11 +140,14 @@ class CallbackDeliverer:
         if plan is None:
             return Notified.SETTLED
         for step in plan.steps:
+            self._crash_here(CrashPoint.WEBHOOK_BEFORE_TELLING)
             result = await self._tell(plan, step, receiver, hold)
             if result is None:
                 return Notified.LATER
             self._troubles.pop(step.token, None)
+            self._crash_here(CrashPoint.WEBHOOK_BEFORE_TOLD)
             await self._planner.on_told(sid, step, result)
+            self._crash_here(CrashPoint.TOLD_BEFORE_ACK)
         return Notified.SETTLED
 
     async def _tell(

@@ -13,7 +13,7 @@ from trunkline.host.config import (
     LogSettings,
     Setting,
 )
-from trunkline.host.refusal import ConfigError
+from trunkline.host.refusal import ConfigError, FlagError
 from trunkline.host.setting_kinds import GIB, MIB, written
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "configuration.md"
@@ -75,6 +75,37 @@ def test_a_misspelt_variable_is_refused_and_the_nearest_named() -> None:
         config.load(None, {}, {"TRUNKLINE_HOST_HTPP": "x"})
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[foo]\nx = 1\n", "has the unknown section 'foo': remove it"),
+        ("[host]\nzzz = 1\n", "has the unknown setting 'host.zzz': remove it"),
+        ("zzz = 1\n", "has, outside any section, the unknown setting 'zzz': remove it"),
+    ],
+)
+def test_what_nobody_knows_is_called_what_it_is(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config.load(file_with(tmp_path, text), {}, {})
+
+
+def test_a_variable_that_nobody_knows_is_called_a_variable() -> None:
+    with pytest.raises(ConfigError, match="the unknown variable 'TRUNKLINE_FOO': remove it"):
+        config.load(None, {}, {"TRUNKLINE_FOO": "x"})
+
+
+def test_a_carrier_without_a_scheme_is_asked_about() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'http://localhost:8010'"):
+        config.load(None, {}, {"TRUNKLINE_CARRIER_URL": "localhost:8010"})
+
+
+def test_only_a_flag_that_cannot_be_used_is_a_wrong_command_line() -> None:
+    with pytest.raises(FlagError):
+        config.load(None, {"host.http": "foo"}, {})
+    with pytest.raises(ConfigError) as refused:
+        config.load(None, {}, {"TRUNKLINE_HOST_HTTP": "foo"})
+    assert not isinstance(refused.value, FlagError)
+
+
 def test_a_key_where_a_section_belongs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"write \[host\]"):
         config.load(file_with(tmp_path, "host = 1\n"), {}, {})
@@ -100,6 +131,8 @@ def test_a_file_that_is_not_toml_or_not_there_is_refused(tmp_path: Path) -> None
         ("host.drain_s", 0),
         ("host.ephemeral", "yes"),
         ("host.log_level", "loud"),
+        ("host.crash_at", "claim"),
+        ("host.crash_at", "claim-after:0"),
         ("host.processes", [["api"]]),
         ("host.processes", [["api", "dispatch", "receipts", "webhooks", "inbound"]]),
         ("carrier.window", 0),
@@ -142,6 +175,13 @@ def test_processes_can_be_given_in_the_environment() -> None:
 
     assert groups[:2] == (("api",), ("api",))
     assert len(groups) == 3
+
+
+def test_the_crash_point_has_a_short_name_in_the_environment() -> None:
+    settings = config.load(None, {}, {"TRUNKLINE_CRASH_AT": "claim-after:2"})
+
+    assert settings.host.crash_at == "claim-after:2"
+    assert config.from_json(config.to_json(settings)).host.crash_at == "claim-after:2"
 
 
 def test_memory_cannot_be_shared_by_several_processes() -> None:
