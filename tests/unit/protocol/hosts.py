@@ -1,0 +1,238 @@
+"""The parts of a host that the cluster moves: its acts, its process, its copy, its link.
+
+All that decides is the product's own code; what stands here gives it a place to run in.
+"""
+
+import itertools
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from tests.unit.protocol.faulty_log import Call, HostClock, HostLog, Network, Rule, Submit, asked
+
+from trunkline.domain.events import Type
+from trunkline.domain.message import Message, fold
+from trunkline.kernel import Deadline
+from trunkline.log.append import ShardHealth, is_late
+from trunkline.log.author import Author
+from trunkline.log.event import decode
+from trunkline.messaging import carrier
+from trunkline.messaging.accept import Acceptor
+from trunkline.messaging.carrier import Submission
+from trunkline.messaging.dispatch import Counters, Dispatcher, OnAmbiguous
+from trunkline.messaging.record import EventRecorder
+from trunkline.replica.queries import Replica
+
+WINDOW: Final = 64
+"""Wider than any test has tasks, so that nobody waits for a place."""
+
+
+@dataclass(eq=False)
+class Act:
+    """Something under way in a process: its coroutine, and the call it stands at."""
+
+    name: str
+    coroutine: Coroutine[Any, Any, Any]
+    host: "Host"
+    worker: "Worker | None" = None
+    on_end: Callable[["Act"], None] = lambda _act: None
+    call: Call | None = None
+    result: Any = None
+    is_over: bool = False
+    sids: list[str] = field(default_factory=list)
+    """What it has tried to store."""
+    first_bytes: dict[int, bytes] = field(default_factory=dict)
+    """By shard: the original as it was first sent there."""
+    _answers: list[Any] = field(default_factory=list)
+
+    def resume(self, answer: Any = None) -> None:
+        """Give the call its answer, and run to the next one."""
+        self._answers.clear()
+        try:
+            self.call = self.coroutine.send(answer)
+        except StopIteration as end:
+            self.call, self.result, self.is_over = None, end.value, True
+            self.on_end(self)
+
+    def end(self) -> None:
+        """It is gone, wherever it stood."""
+        self.is_over = True
+        self.call = None
+        self.coroutine.close()
+
+    def answer_with(self, answer: Any) -> None:
+        """The answer is on its way."""
+        self._answers.append(answer)
+
+    @property
+    def has_happened(self) -> bool:
+        return bool(self._answers)
+
+    @property
+    def answer(self) -> Any:
+        return self._answers[0]
+
+    @property
+    def can_move(self) -> bool:
+        return not self.is_over and (self.worker is None or not self.worker.is_frozen)
+
+
+@dataclass
+class Tally:
+    """A counter."""
+
+    count: float = 0.0
+
+    def inc(self, amount: float = 1.0) -> None:
+        self.count += amount
+
+
+@dataclass(frozen=True)
+class ClusterLeases:
+    """One process's lease, and the view that everybody has of all. Implements `Leases`."""
+
+    own: str
+    dead: set[str]
+
+    def is_own_valid(self) -> bool:
+        return self.own not in self.dead
+
+    def is_live(self, lease: str) -> bool:
+        return lease not in self.dead
+
+
+class Link:
+    """A worker's link to the carrier: every hand-over is a question. Implements `Carrier`."""
+
+    name = "acme"
+    window = WINDOW
+
+    def ready_in_s(self) -> float:
+        return 0.0
+
+    async def submit(
+        self, submission: Submission, *, key: str, deadline: Deadline
+    ) -> carrier.Outcome:
+        assert key == submission.reference
+        assert not deadline.has_passed()
+        outcome: carrier.Outcome = await asked(Submit(submission))
+        return outcome
+
+    async def receive(self, items_max: int, wait_s: float) -> list[carrier.Item]:
+        del items_max, wait_s
+        return []
+
+    async def acknowledge(self, item_ids: Collection[str]) -> None:
+        del item_ids
+
+    async def close(self) -> None:
+        return
+
+
+class ReadCopy:
+    """What a host's read copy shows: the fold of the log as it was when it last caught up."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._seen = 0
+        self._messages: dict[str, Message] = {}
+
+    def catch_up(self) -> None:
+        for stored in self._network.stored[self._seen :]:
+            event = decode(stored.payload)
+            if event.type is Type.ORIGINAL and is_late(event, stored.at):
+                continue
+            self._messages[event.sid] = fold(
+                self._messages.get(event.sid, Message(account=event.account)),
+                event.body(),
+                at=event.at,
+                event_id=event.id,
+                position=event.position,
+            )
+        self._seen = len(self._network.stored)
+
+    def message(self, sid: str) -> Message | None:
+        message = self._messages.get(sid)
+        return message if message is not None and message.is_known else None
+
+
+@dataclass(eq=False)
+class Worker:
+    """One incarnation of a host's dispatching process."""
+
+    host: "Host"
+    lease: str
+    dispatcher: Dispatcher
+    is_frozen: bool = False
+    is_dead: bool = False
+
+
+@dataclass(eq=False)
+class Host:
+    """One host: its clock, its view of the shards, its copy, and its dispatching process."""
+
+    name: str
+    author: Author
+    health: ShardHealth
+    copy: ReadCopy
+    log: HostLog
+    acceptor: Acceptor
+    worker: Worker = field(init=False)
+
+
+def new_host(name: str, network: Network, clock: HostClock) -> Host:
+    """A host without a dispatching process. Its ids are the same in every run."""
+    numbers = itertools.count(1)
+    author = Author(
+        host=name,
+        clock=clock,
+        entropy=lambda size: name.encode() + next(numbers).to_bytes(size - len(name), "big"),
+    )
+    health = ShardHealth(clock)
+    copy = ReadCopy(network)
+    log = HostLog(network.shards)
+    acceptor = Acceptor(log, cast("Replica", copy), health, author)
+    return Host(name, author, health, copy, log, acceptor)
+
+
+def new_worker(
+    host: Host, lease: str, *, policy: OnAmbiguous, dead_leases: set[str], without: Rule | None
+) -> Worker:
+    """A dispatching process of a host."""
+    dispatcher = Dispatcher(
+        log=host.log,
+        carrier=Link(),
+        on_ambiguous=policy,
+        leases=ClusterLeases(lease, dead_leases),
+        recorder=EventRecorder(host.log, author=host.author),
+        find=host.copy.message,
+        counters=Counters(Tally(), Tally(), Tally(), Tally(), Tally()),
+        author=host.author,
+    )
+    if without is Rule.NONCE:
+        dispatcher._unsent = cast("Any", _Everything())
+    if without is Rule.AUTHOR_RESOLVES:
+        dispatcher._working = cast("Any", _Everything())
+    return Worker(host, lease, dispatcher)
+
+
+class _Everything:
+    """Whatever is asked for is in it."""
+
+    def __contains__(self, item: object) -> bool:
+        return True
+
+    def __delitem__(self, item: object) -> None:
+        return
+
+    def add(self, item: object) -> None:
+        del item
+
+    def discard(self, item: object) -> None:
+        del item
+
+    def __setitem__(self, item: object, value: object) -> None:
+        return
+
+    def __len__(self) -> int:
+        return 0
