@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from trunkline.host import durable, engine_conf, listen, storage
+from trunkline.host.block_device import network_device_under
 from trunkline.host.config import Settings
 from trunkline.host.data_folder import check_folder
 from trunkline.host.engine_conf import DISK_RESERVE_BYTES
@@ -71,6 +72,7 @@ def examine(settings: Settings, *, clock: Clock) -> list[Finding]:
     examinations: list[Callable[[], Finding]] = [
         _python,
         lambda: _data_folder(data),
+        lambda: _block_device(data),
         lambda: _log_room(settings),
         lambda: _flush(data, clock),
         _open_files,
@@ -103,6 +105,17 @@ def _data_folder(data: Path) -> Finding:
     except HostError as error:
         return Finding("data folder", Verdict.FAULT, error.cause, error.mend)
     return Finding("data folder", Verdict.OK, f"{data}: {kind}, {free} MiB free")
+
+
+def _block_device(data: Path) -> Finding:
+    """Whether the disk fails with this machine, or together with many others."""
+    kind = network_device_under(data)
+    if kind is None:
+        return Finding("disk", Verdict.OK, "no network block storage that we know of")
+    return Finding(
+        "disk", Verdict.WARNING, f"the data folder is on network block storage ({kind})",
+        "put it on a disk of this machine: hosts that share storage fail together",
+    )  # fmt: skip
 
 
 def _log_room(settings: Settings) -> Finding:
