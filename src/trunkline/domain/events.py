@@ -46,13 +46,14 @@ class MessageReceived(Body, frozen=True, kw_only=True):
 
 class Claimed(Body, frozen=True, kw_only=True):
     """Attempt `attempt` belongs to the task `nonce` of the process `lease`. `is_resend` when an
-    earlier attempt is ambiguous."""
+    earlier attempt is ambiguous. `has_callback` is false when nobody wants to be told."""
 
     attempt: int
     nonce: str
     lease: str
     carrier: str
     is_resend: bool = False
+    has_callback: bool = True
 
 
 class HandedOver(Body, frozen=True, kw_only=True):

@@ -19,7 +19,9 @@ from trunkline.domain.events import (
     MessageReceived,
     Receipt,
     Refused,
+    Returned,
     Told,
+    Type,
 )
 from trunkline.domain.status import FINAL, Status, rank
 
@@ -34,6 +36,52 @@ class Ending(msgspec.Struct, frozen=True):
     event_id: str
     status: Status
     error_code: int | None = None
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A record of a message's chain, as whoever works on the message needs it. It stands at
+    `sequence` of `shard`; `nonce` and `lease` are those of a claim."""
+
+    shard: int
+    sequence: int
+    event_id: str
+    type: Type
+    attempt: int = 0
+    nonce: str = ""
+    lease: str = ""
+    is_resend: bool = False
+    is_held: bool = False
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """What orders the links of a chain; of two chains (there should be one) as well."""
+        return self.sequence, self.shard
+
+
+def link_of(event_id: str, type_: Type, body: Body, *, shard: int, sequence: int) -> Link | None:
+    """The link that an event is, if it is one of a chain."""
+    match body:
+        case Claimed(attempt=attempt, nonce=nonce, lease=lease, is_resend=is_resend):
+            return Link(
+                shard=shard, sequence=sequence, event_id=event_id, type=type_,
+                attempt=attempt, nonce=nonce, lease=lease, is_resend=is_resend,
+            )  # fmt: skip
+        case HandedOver(attempt=attempt) | Refused(attempt=attempt):
+            return Link(
+                shard=shard, sequence=sequence, event_id=event_id, type=type_, attempt=attempt
+            )
+        case Returned(attempt=attempt, is_resend=is_resend):
+            return Link(
+                shard=shard, sequence=sequence, event_id=event_id, type=type_,
+                attempt=attempt, is_resend=is_resend,
+            )  # fmt: skip
+        case Ambiguous(attempt=attempt, is_held=is_held):
+            return Link(
+                shard=shard, sequence=sequence, event_id=event_id, type=type_,
+                attempt=attempt, is_held=is_held,
+            )  # fmt: skip
+        case _:
+            return None
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,6 +102,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attempts: int = 0
     ambiguous: frozenset[int] = frozenset()
     told: frozenset[Status] = frozenset()
+    link: Link | None = None
+    """The newest record of its chain, where the log's own records may be gone."""
 
     @property
     def status(self) -> Status:
@@ -68,13 +118,24 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.original is not None or self.received is not None
 
 
-def fold(message: Message, body: Body, *, at: float, event_id: str, position: int) -> Message:
-    """`message` with one more event in it. Bodies of other kinds leave it as it is."""
+def fold(
+    message: Message,
+    body: Body,
+    *,
+    at: float,
+    event_id: str,
+    position: int,
+    link: Link | None = None,
+) -> Message:
+    """`message` with one more event in it; `link`, where the event is one of its chain. Bodies of
+    other kinds leave it as it is."""
     joined = _JOINS.get(type(body))
     if joined is None:
         return message
     changes = joined(message, body, (at, event_id), position)
     changes["updated_at"] = max(message.updated_at, at)
+    if link is not None and (message.link is None or link.place > message.link.place):
+        changes["link"] = link
     return msgspec.structs.replace(message, **changes)
 
 
@@ -140,6 +201,11 @@ def _told(message: Message, body: Told, moment: Moment, position: int) -> _Chang
     return {"told": message.told | {Status(body.status)}}
 
 
+def _returned(message: Message, body: Returned, moment: Moment, position: int) -> _Changes:
+    del message, body, moment, position
+    return {}
+
+
 def _ended(message: Message, ending: Ending) -> _Changes:
     known = message.ending
     earliest = (
@@ -154,6 +220,7 @@ _JOINS: Final[Mapping[type[Body], Callable[..., _Changes]]] = {
     Claimed: _claimed,
     HandedOver: _handed_over,
     Refused: _refused,
+    Returned: _returned,
     Receipt: _receipt,
     Ambiguous: _ambiguous,
     Told: _told,

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from trunkline.api.app import create_app
 from trunkline.api.services import ApiServices
 from trunkline.directory.numbers import Numbers
+from trunkline.domain.events import Kind
 from trunkline.domain.ports import Entropy
 from trunkline.host import gauges
 from trunkline.host.config import Settings
@@ -26,12 +27,14 @@ from trunkline.kernel.crash import CrashHere, arm
 from trunkline.log.append import ShardHealth
 from trunkline.log.author import Author
 from trunkline.log.interface import Log
-from trunkline.messaging import dispatch, receipts
+from trunkline.log.ledgers import Ledgers
+from trunkline.messaging import attempt, receipts
 from trunkline.messaging.accept import Acceptor
+from trunkline.messaging.attempt import OnAmbiguous
 from trunkline.messaging.callbacks import StatusCallbacks
 from trunkline.messaging.carriers import CARRIERS
 from trunkline.messaging.carriers.simulated import SimulatedCarrier
-from trunkline.messaging.dispatch import Dispatcher, OnAmbiguous
+from trunkline.messaging.dispatch import Dispatcher
 from trunkline.messaging.inbound import Inbound
 from trunkline.messaging.lookup import MessageLookup
 from trunkline.messaging.receipts import Receipts
@@ -190,12 +193,13 @@ class _Builder:
         counter = gauges.counters(context.registry)
         return Dispatcher(
             log=context.log,
+            chains=Ledgers(context.log, Kind.MESSAGE, past=self._replica, clock=context.clock),
             carrier=self._link(),
             on_ambiguous=OnAmbiguous(context.settings.carrier.on_ambiguous),
             leases=leases,
             recorder=self._recorder,
             find=self._replica.message,
-            counters=dispatch.Counters(
+            counters=attempt.Counters(
                 handed_over=counter("handed_over", "Messages a carrier took."),
                 refused=counter("refused", "Messages a carrier refused for good."),
                 returned=counter("returned", "Hand-overs that surely did not leave."),

@@ -126,10 +126,26 @@ async def a_follower_sees_everything_behind_its_place_in_order(log: Log) -> None
     await follower.close()
 
 
+async def a_subject_is_read_record_by_record(log: Log) -> None:
+    subject = f"ev.{SHARD}.kind{next(_names)}.chain"
+    sequences: list[int] = [0]
+    for payload in (b"a", b"b", b"c"):
+        answer = await _publish(log, subject, payload, expected=sequences[-1])
+        assert isinstance(answer, Accepted)
+        sequences.append(answer.sequence)
+
+    for number, payload in enumerate((b"a", b"b", b"c")):
+        found = await log.read_next(SHARD, subject, after=sequences[number], timeout_s=WAIT_S)
+        assert isinstance(found, Stored)
+        assert (found.payload, found.sequence) == (payload, sequences[number + 1])
+    assert await log.read_next(SHARD, subject, after=sequences[-1], timeout_s=WAIT_S) is None
+
+
 CHECKS: Final[tuple[Callable[[Log], Awaitable[None]], ...]] = (
     a_register_takes_one_original,
     a_chain_grows_only_behind_its_newest_record,
     an_empty_register_reads_as_nothing,
+    a_subject_is_read_record_by_record,
     what_is_changed_may_repeat_a_subject,
     a_consumer_is_given_what_it_asked_for_and_no_more,
     what_was_put_back_comes_again,

@@ -51,6 +51,8 @@ def earlier_shards(event: Event, shards: int) -> tuple[int, ...]:
     """The shards in which another copy may stand before this one."""
     if event.prior is not None:
         return event.prior
+    if not event.position:
+        return ()
     return order(digits_of(event.sid), shards)[: event.position]
 
 

@@ -128,6 +128,11 @@ class Log(Protocol):
     async def read_first(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
         """The oldest message on `subject`, from the shard's leader."""
 
+    async def read_next(
+        self, shard: int, subject: str, *, after: int, timeout_s: float
+    ) -> ReadAnswer:
+        """The oldest message on `subject` behind sequence `after`, from the shard's leader."""
+
     async def read_last(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
         """The newest message on `subject`, from the shard's leader."""
 

@@ -5,6 +5,7 @@ overtook its answer, or an event seen twice, still gives sending, sent, delivere
 quiet system and with the same tokens in a troubled one. The initial status is never told.
 """
 
+import asyncio
 import functools
 import random
 from collections import OrderedDict
@@ -13,13 +14,12 @@ from typing import Final, Protocol, assert_never
 
 import structlog
 
-from trunkline.domain.events import Body, Kind, MessageCreated, Told, Type
+from trunkline.domain.events import Body, Claimed, Kind, MessageCreated, Told, Type
 from trunkline.domain.message import Message
 from trunkline.domain.status import FINAL, Status, rank, steps
 from trunkline.kernel import Clock, Deadline
 from trunkline.kernel.crash import CrashHere, never_crash
-from trunkline.log.append import is_late
-from trunkline.log.event import Event, changed_filter, created_filter
+from trunkline.log.event import Event, chain_subject, changed_filter
 from trunkline.log.interface import Delivery, Log
 from trunkline.replica.queries import Replica
 from trunkline.webhooks.client import WebhookClient, token_of
@@ -42,6 +42,7 @@ SILENT_REMEMBERED_MAX: Final = 32_768
 """About 6 MiB, of messages without a callback."""
 
 _CHANGES_NO_STATUS: Final = frozenset({Type.ORIGINAL, Type.TOLD, Type.TOMBSTONE, Type.RETURN})
+"""The first and the third stand where only a log of an earlier version has chains."""
 
 log: Final = structlog.get_logger(__name__)
 
@@ -90,77 +91,105 @@ class StatusCallbacks:
 
     async def _take(self, shard: int, deliveries: Sequence[Delivery], hands: Hands) -> None:
         """Answer what tells nothing at once; one wait for the copy serves the whole batch."""
-        changing: list[tuple[Delivery, Event]] = []
+        changing: list[tuple[Delivery, list[str]]] = []
         for delivery in deliveries:
-            event = await readable(delivery)
-            if event is None:
+            events = await readable(delivery)
+            if events is None:
                 continue
-            if event.type is Type.ORIGINAL and not is_late(event, delivery.stored.at):
-                self._silent.note(event)
-            if event.type in _CHANGES_NO_STATUS or event.sid in self._silent:
-                await delivery.ack()
+            sids = self._audible(events)
+            if sids:
+                changing.append((delivery, sids))
             else:
-                changing.append((delivery, event))
+                await delivery.ack()
         if not changing:
             return
         last = max(delivery.stored.sequence for delivery, _ in changing)
         deadline = Deadline.after(COPY_WAIT_S, self._clock)
         is_seen = await self._replica.wait_until_seen(shard, last, deadline=deadline)
-        for delivery, event in changing:
+        for delivery, sids in changing:
             if is_seen:
-                await self._sort(delivery, event.sid, hands)
+                await self._sort(delivery, sids, hands)
             else:
                 await delivery.nak(COPY_RETRY_S)
 
-    async def _sort(self, delivery: Delivery, sid: str, hands: Hands) -> None:
-        message = self._replica.message(sid)
-        if message is None:
-            await self._wait_for_original(delivery, sid)
-        elif not has_callback(message):
+    def _audible(self, events: Sequence[Event]) -> list[str]:
+        """The messages among them of which somebody may want to be told."""
+        sids: dict[str, None] = {}
+        for event in events:
+            if event.type is Type.CLAIM:
+                self._silent.note(event)
+            if event.type not in _CHANGES_NO_STATUS and event.sid not in self._silent:
+                sids[event.sid] = None
+        return list(sids)
+
+    async def _sort(self, delivery: Delivery, sids: Sequence[str], hands: Hands) -> None:
+        known = [(sid, self._replica.message(sid)) for sid in sids]
+        unknown = [sid for sid, message in known if message is None]
+        telling = [each for _, each in known if each is not None and has_callback(each)]
+        if not telling and not unknown:
             await delivery.ack()
-        else:
-            await hands.pass_on(delivery, functools.partial(self._tell, delivery, message))
-
-    async def _wait_for_original(self, delivery: Delivery, sid: str) -> None:
-        """The original may stand in a shard of which the copy has not seen as much."""
-        if self._clock.wall() - delivery.stored.at < UNKNOWN_MAX_S:
-            await delivery.nak(COPY_RETRY_S)
             return
-        log.warning("callbacks.unknown_message", sid=sid, subject=delivery.stored.subject)
-        await delivery.ack()
+        wait_s = self._wait_for_originals(delivery, unknown)
+        if not telling:
+            await _answer(delivery, wait_s)
+        else:
+            await hands.pass_on(
+                delivery, functools.partial(self._tell_all, delivery, telling, wait_s)
+            )
 
-    async def _tell(self, delivery: Delivery, message: Message) -> None:
+    def _wait_for_originals(self, delivery: Delivery, sids: Sequence[str]) -> float | None:
+        """Seconds until it is looked again for the originals of `sids`; `None`: no longer. They may
+        stand in a shard of which the copy has not seen as much."""
+        if sids and self._clock.wall() - delivery.stored.at < UNKNOWN_MAX_S:
+            return COPY_RETRY_S
+        for sid in sids:
+            log.warning("callbacks.unknown_message", sid=sid, subject=delivery.stored.subject)
+        return None
+
+    async def _tell_all(
+        self, delivery: Delivery, messages: Sequence[Message], wait_s: float | None
+    ) -> None:
+        """Tell what there is to tell of each, none of them waiting for another's receiver."""
+        waits_s = [] if wait_s is None else [wait_s]
+        async with asyncio.TaskGroup() as tasks:
+            for message in messages:
+                tasks.create_task(self._tell(message, waits_s))
+        await _answer(delivery, max(waits_s, default=None))
+
+    async def _tell(self, message: Message, waits_s: list[float]) -> None:
+        """Add to `waits_s` if it must be looked at again, and in how many seconds."""
         if self._replica.account(message.account) is None:
             # Nothing can be signed before the copy shows the account.
-            await delivery.nak(COPY_RETRY_S)
+            waits_s.append(COPY_RETRY_S)
             return
         match await self._deliverer.notify(message.sid):
             case Notified.SETTLED:
-                await delivery.ack()
+                pass
             case Notified.LATER:
-                await delivery.nak(self._rng.uniform(UNWELL_RETRY_MIN_S, UNWELL_RETRY_MAX_S))
+                waits_s.append(self._rng.uniform(UNWELL_RETRY_MIN_S, UNWELL_RETRY_MAX_S))
             case other:
                 assert_never(other)
 
 
+async def _answer(delivery: Delivery, wait_s: float | None) -> None:
+    """Done with; or again after a while."""
+    if wait_s is None:
+        await delivery.ack()
+    else:
+        await delivery.nak(wait_s)
+
+
 class Silent:
-    """Messages that tell nobody, as their originals said: their later events need no look at the
-    copy. Forgetting one costs that look, and nothing else."""
+    """Messages that tell nobody, as their claims say: their later events need no look at the copy.
+    Forgetting one costs that look, and nothing else."""
 
     def __init__(self) -> None:
         self._sids: OrderedDict[str, None] = OrderedDict()
-        self._telling: OrderedDict[str, None] = OrderedDict()
 
-    def note(self, original: Event) -> None:
-        body = original.body()
-        if isinstance(body, MessageCreated) and body.status_callback:
-            # Of two copies of one message it is not known yet which is the true one.
-            self._sids.pop(original.sid, None)
-            self._telling[original.sid] = None
-            if len(self._telling) > SILENT_REMEMBERED_MAX:
-                self._telling.popitem(last=False)
-        elif original.sid not in self._telling:
-            self._sids[original.sid] = None
+    def note(self, claim: Event) -> None:
+        body = claim.body()
+        if isinstance(body, Claimed) and not body.has_callback:
+            self._sids[claim.sid] = None
             if len(self._sids) > SILENT_REMEMBERED_MAX:
                 self._sids.popitem(last=False)
 
@@ -284,4 +313,4 @@ def _params(message: Message, original: MessageCreated, status: Status) -> list[
 
 
 def _filters(shard: int) -> Sequence[str]:
-    return [created_filter(shard, Kind.MESSAGE), changed_filter(shard, Kind.MESSAGE)]
+    return [chain_subject(shard, Kind.MESSAGE), changed_filter(shard, Kind.MESSAGE)]

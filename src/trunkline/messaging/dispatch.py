@@ -1,117 +1,41 @@
-"""Dispatch: fence, claim, hand over, write down what came of it; one message at a time, many at once.
+"""Dispatch: takes originals from the log, fences them, and has attempts made at the true ones.
 
-The chain behind a message's original is the only memory: who claimed which attempt, and how it
-ended. A worker that comes back from the dead finds there what to do, and what not to.
+One message at a time, many at once: each in a task of its own, within the carrier's window.
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final, assert_never
 
 import structlog
 
-from trunkline.domain.events import (
-    Ambiguous,
-    Body,
-    Claimed,
-    HandedOver,
-    Kind,
-    MessageCreated,
-    Refused,
-    Returned,
-    Type,
-)
+from trunkline.domain.events import Kind, MessageCreated, Type
 from trunkline.domain.message import Message
-from trunkline.domain.ports import Counter
 from trunkline.kernel import Deadline
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.append import is_late
 from trunkline.log.author import Author
-from trunkline.log.chain import AdvanceAnswer, Advanced, Overtaken, Stalled, advance
-from trunkline.log.event import Event, created_filter, decode
+from trunkline.log.event import created_filter, decode
 from trunkline.log.fence import Verdict, is_true_copy
-from trunkline.log.interface import Consumer, Delivery, Log, Stored
+from trunkline.log.interface import Consumer, Delivery, Log
+from trunkline.log.ledgers import Chains
 from trunkline.log.limits import WORK_MAX_S
 from trunkline.log.reading import FETCH_WAIT_S, open_consumer
-from trunkline.messaging import carrier
-from trunkline.messaging.carrier import Carrier, Submission, reference_of
+from trunkline.messaging.attempt import Attempts, Counters, OnAmbiguous, Work
+from trunkline.messaging.carrier import Carrier
 from trunkline.messaging.lease import Leases
 from trunkline.messaging.record import EventRecorder
 
 log: Final = structlog.get_logger(__name__)
 
-FETCH_MAX: Final = 16
-"""Deliveries one shard may have in hand here, beyond those being worked on."""
+FETCH_MAX: Final = 32
+"""Deliveries of one shard that are worked on here at once."""
 
-HAND_OVER_MAX_S: Final = 30.0
-"""How long a carrier's answer is waited for; after it the attempt is ambiguous."""
-
-RETRY_LATER_S: Final = 1.0
-RETRY_LATER_MAX_S: Final = 60.0
 UNSETTLED_RETRY_S: Final = 2.0
 POISON_RETRY_S: Final = 30.0
 
 FENCE_MAX_S: Final = 1.0
-CLAIM_MAX_S: Final = 1.0
-"""How long one message may wait for a shard that does not answer, with room or a slot in hand."""
-
-RESENT_MAX: Final = 5
-"""Ambiguous attempts at one message, after which it is held whatever the route says."""
-
-UNSENT_REMEMBERED_MAX: Final = 10_000
-
-VALIDITY_EXPIRED: Final = 30036
-AMBIGUOUS_HAND_OVER: Final = 30008
-"""Twilio's codes for what a message ends with here."""
-
-
-class OnAmbiguous(StrEnum):
-    """A route's policy for an attempt of which nobody knows whether it arrived."""
-
-    HOLD = "hold"
-    RESEND = "resend"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """What an operator watches."""
-
-    handed_over: Counter
-    refused: Counter
-    returned: Counter
-    ambiguous: Counter
-    held: Counter
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One delivery of one original, with what its chain looks like from here."""
-
-    delivery: Delivery
-    event: Event
-    message: MessageCreated
-    deadline: Deadline
-
-    @property
-    def shard(self) -> int:
-        return self.delivery.stored.shard
-
-    @property
-    def subject(self) -> str:
-        return self.delivery.stored.subject
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """An attempt to be made behind a record of the chain. `is_resend`: an earlier one is ambiguous."""
-
-    attempt: int
-    behind: int
-    is_resend: bool
+"""How long one message may wait for an earlier shard that does not answer, with room in hand."""
 
 
 class LeaseLost(Exception):
@@ -127,6 +51,7 @@ class Dispatcher:
         self,
         *,
         log: Log,
+        chains: Chains,
         carrier: Carrier,
         on_ambiguous: OnAmbiguous,
         leases: Leases,
@@ -137,42 +62,54 @@ class Dispatcher:
         crash_here: CrashHere = never_crash,
     ) -> None:
         self._log = log
+        self._chains = chains
         self._carrier = carrier
-        self._on_ambiguous = on_ambiguous
         self._leases = leases
-        self._recorder = recorder
-        self._find = find
         self._counters = counters
-        self._author = author
         self._crash_here = crash_here
         self._clock = author.clock
         self._slots = asyncio.Semaphore(carrier.window)
-        self._working: set[str] = set()
-        self._unsent: OrderedDict[str, None] = OrderedDict()
-        self._is_lease_lost = False
+        self._attempts = Attempts(
+            chains=chains,
+            carrier=carrier,
+            on_ambiguous=on_ambiguous,
+            leases=leases,
+            recorder=recorder,
+            find=find,
+            counters=counters,
+            author=author,
+            crash_here=crash_here,
+        )
         self._draining = False
 
     async def run(self) -> None:
         """Until drained. When cancelled, what is under way is settled by whoever gets it next."""
         consumers: list[Consumer] = []
-        async with asyncio.TaskGroup() as tasks:
-            for shard in range(self._log.shards):
-                tasks.create_task(self._serve(shard, tasks, consumers))
+        async with asyncio.TaskGroup() as supports:
+            writing = supports.create_task(self._chains.run())
+            async with asyncio.TaskGroup() as tasks:
+                for shard in range(self._log.shards):
+                    tasks.create_task(self._serve(shard, tasks, consumers))
+            writing.cancel()
         for consumer in consumers:
             await consumer.close()
-        if self._is_lease_lost:
+        if self._attempts.is_lease_lost:
             raise LeaseLost(f"the lease {self._leases.own} is not ours any more")
 
     def drain(self) -> None:
         """Take nothing new; `run` returns when what is under way is settled."""
         self._draining = True
 
+    @property
+    def _is_ending(self) -> bool:
+        return self._draining or self._attempts.is_lease_lost
+
     async def _serve(self, shard: int, tasks: asyncio.TaskGroup, consumers: list[Consumer]) -> None:
         filters = [created_filter(shard, Kind.MESSAGE)]
         consumer = await open_consumer(self._log, shard, self.name, filters, clock=self._clock)
         consumers.append(consumer)
         room = asyncio.Semaphore(FETCH_MAX)
-        while not self._draining:
+        while not self._is_ending:
             down_for_s = self._carrier.ready_in_s()
             if down_for_s > 0.0:
                 await self._clock.sleep(min(down_for_s, FETCH_WAIT_S))
@@ -200,7 +137,8 @@ class Dispatcher:
             room.release()
 
     async def _dispatch(self, work: Work) -> None:
-        if is_late(work.event, work.delivery.stored.at):
+        stored = work.delivery.stored
+        if is_late(work.event, stored.at):
             self._counters.held.inc()
             log.error("dispatch.held_late", sid=work.event.sid)
             await work.delivery.ack()
@@ -210,290 +148,22 @@ class Dispatcher:
         self._crash_here(CrashPoint.FENCE_BEFORE)
         fenced_by = Deadline.after(FENCE_MAX_S, self._clock)
         verdict = await is_true_copy(
-            self._log, work.event, work.shard, clock=self._clock, deadline=fenced_by
+            self._log, work.event, stored.shard, clock=self._clock, deadline=fenced_by
         )
         match verdict:
             case Verdict.TRUE:
                 async with self._slots:
-                    await self._claim_and_send(work)
+                    await self._attempt(work)
             case Verdict.DUPLICATE:
-                log.info("dispatch.duplicate_dropped", sid=work.event.sid, shard=work.shard)
+                log.info("dispatch.duplicate_dropped", sid=work.event.sid, shard=stored.shard)
                 await work.delivery.ack()
             case Verdict.UNSETTLED:
                 await work.delivery.nak(UNSETTLED_RETRY_S)
             case other:
                 assert_never(other)
 
-    async def _claim_and_send(self, work: Work) -> None:
-        """With a slot of the window in hand, so that open claims never outnumber the windows."""
-        if not self._leases.is_own_valid():
-            self._lose_lease()
-        if self._draining:
+    async def _attempt(self, work: Work) -> None:
+        if self._is_ending:
             await work.delivery.nak(0.0)
-            return
-        down_for_s = self._carrier.ready_in_s()
-        if down_for_s > 0.0:
-            await work.delivery.nak(down_for_s)
-            return
-        nonce = self._author.new_id()
-        self._working.add(nonce)
-        try:
-            turn: Turn | None = Turn(1, work.delivery.stored.sequence, is_resend=False)
-            while turn is not None:
-                turn = await self._take_turn(work, turn, nonce)
-        finally:
-            self._working.discard(nonce)
-
-    async def _take_turn(self, work: Work, turn: Turn, nonce: str) -> Turn | None:
-        """Claim and send; or, when the chain has gone on, the turn it asks for."""
-        type_, record = self._next_record(work, turn, nonce)
-        claimed_by = Deadline.after(CLAIM_MAX_S, self._clock)
-        claiming = replace(work, deadline=min(work.deadline, claimed_by, key=lambda by: by.at))
-        self._crash_here(CrashPoint.CLAIM_BEFORE)
-        match await self._advance(claiming, type_, record, expected=turn.behind):
-            case Advanced() if type_ is Type.REFUSAL:
-                await work.delivery.ack()
-                return None
-            case Advanced(sequence=sequence):
-                self._crash_here(CrashPoint.CLAIM_AFTER)
-                await self._send(work, Turn(turn.attempt, sequence, is_resend=turn.is_resend))
-                return None
-            case Overtaken(newest=newest):
-                return await self._next_turn(work, newest)
-            case Stalled(reason=reason):
-                # It may stand or not. Its slot is for a message that can move; whoever has this
-                # one next in this process knows that nothing was sent under the nonce.
-                log.warning("dispatch.stalled", sid=work.event.sid, reason=reason)
-                self._remember_unsent(nonce)
-                await work.delivery.nak(RETRY_LATER_S)
-                return None
-            case other:
-                assert_never(other)
-
-    def _remember_unsent(self, nonce: str) -> None:
-        self._unsent[nonce] = None
-        if len(self._unsent) > UNSENT_REMEMBERED_MAX:
-            self._unsent.popitem(last=False)
-
-    def _lose_lease(self) -> None:
-        """Nothing more may be done under a lease that others see as dead."""
-        if not self._draining:
-            log.error("dispatch.lease_lost", lease=self._leases.own)
-        self._is_lease_lost = True
-        self._draining = True
-
-    def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body]:
-        """A claim; or a refusal, where nobody wants the message any more."""
-        age_s = self._clock.wall() - work.event.at
-        if age_s > work.message.validity_s:
-            self._counters.refused.inc()
-            reason = f"its validity period of {work.message.validity_s} s is over"
-            code = AMBIGUOUS_HAND_OVER if turn.is_resend else VALIDITY_EXPIRED
-            return Type.REFUSAL, Refused(attempt=turn.attempt - 1, error_code=code, reason=reason)
-        return Type.CLAIM, Claimed(
-            attempt=turn.attempt,
-            nonce=nonce,
-            lease=self._leases.own,
-            carrier=self._carrier.name,
-            is_resend=turn.is_resend,
-        )
-
-    async def _next_turn(self, work: Work, newest: Stored) -> Turn | None:
-        """What the chain's newest record asks for: another attempt behind it, or nothing now."""
-        record = decode(newest.payload).body()
-        match record:
-            case MessageCreated():
-                return Turn(1, newest.sequence, is_resend=False)
-            case Returned(attempt=attempt, is_resend=is_resend):
-                return Turn(attempt + 1, newest.sequence, is_resend=is_resend)
-            case Claimed():
-                return await self._after_claim(work, newest.sequence, record)
-            case Ambiguous(attempt=attempt, is_held=is_held):
-                return await self._after_ambiguous(work, newest.sequence, attempt, is_held=is_held)
-            case _:
-                await work.delivery.ack()
-                return None
-
-    async def _after_claim(self, work: Work, sequence: int, claim: Claimed) -> Turn | None:
-        """A live worker is left alone; what a dead one, or a task of ours that is gone, has claimed
-        may have left, so it is ambiguous."""
-        if claim.lease == self._leases.own:
-            if claim.nonce in self._unsent:
-                # Our own claim, which we could not be sure of: it stands, so go on with it.
-                del self._unsent[claim.nonce]
-                turn = Turn(claim.attempt, sequence, is_resend=claim.is_resend)
-                await self._send_as(work, turn, claim.nonce)
-                return None
-            is_working = claim.nonce in self._working
         else:
-            is_working = self._leases.is_live(claim.lease)
-        if not is_working:
-            reason = "its worker ended before it wrote down an answer"
-            mark = await self._mark_ambiguous(work, claim.attempt, sequence, reason)
-            if mark is not None:
-                return await self._after_ambiguous(work, mark, claim.attempt, is_held=self._holds)
-        await work.delivery.nak(RETRY_LATER_S)
-        return None
-
-    async def _after_ambiguous(
-        self, work: Work, sequence: int, attempt: int, *, is_held: bool
-    ) -> Turn | None:
-        if is_held:
-            await work.delivery.ack()
-            return None
-        policy = self._on_ambiguous
-        if policy is OnAmbiguous.RESEND and attempt >= RESENT_MAX:
-            policy = OnAmbiguous.HOLD
-        match policy:
-            case OnAmbiguous.RESEND if self._has_ended(work.event.sid):
-                # A receipt came for an attempt that we were unsure of: it did arrive.
-                await work.delivery.ack()
-            case OnAmbiguous.RESEND:
-                return Turn(attempt + 1, sequence, is_resend=True)
-            case OnAmbiguous.FAIL:
-                refusal = Refused(
-                    attempt=attempt, error_code=AMBIGUOUS_HAND_OVER, reason="ambiguous hand-over"
-                )
-                await self._finish(work, Type.REFUSAL, refusal, sequence)
-            case OnAmbiguous.HOLD:
-                held = Ambiguous(attempt=attempt, reason="held by policy", is_held=True)
-                await self._finish(work, Type.AMBIGUOUS, held, sequence)
-            case other:
-                assert_never(other)
-        return None
-
-    def _has_ended(self, sid: str) -> bool:
-        message = self._find(sid)
-        return message is not None and message.ending is not None
-
-    async def _send_as(self, work: Work, turn: Turn, nonce: str) -> None:
-        """Send under a claim of an earlier task of this process."""
-        self._working.add(nonce)
-        try:
-            await self._send(work, turn)
-        finally:
-            self._working.discard(nonce)
-
-    async def _send(self, work: Work, turn: Turn) -> None:
-        """The claim stands at `turn.behind`: hand over once, and write down what came of it."""
-        if not self._leases.is_own_valid():
-            self._lose_lease()
-            return  # whoever gets the message next marks this claim ambiguous
-        if work.deadline.has_passed():
-            await self._return(work, turn, "the time for work was over", retry_after_s=0.0)
-            return
-        submission = _submission(work, turn)
-        attempt = turn.attempt
-        deadline = Deadline.after(HAND_OVER_MAX_S, self._clock)
-        self._crash_here(CrashPoint.HAND_OVER_BEFORE)
-        outcome = await self._carrier.submit(
-            submission, key=submission.reference, deadline=deadline
-        )
-        self._crash_here(CrashPoint.ANSWER_BEFORE_OUTCOME)
-        # An answer is always worth writing down: the chain refuses it if it comes too late.
-        work = replace(work, deadline=Deadline.after(WORK_MAX_S, self._clock))
-        match outcome:
-            case carrier.Accepted(carrier_message_id=carrier_message_id):
-                self._counters.handed_over.inc()
-                handed_over = HandedOver(
-                    attempt=attempt,
-                    carrier=self._carrier.name,
-                    carrier_message_id=carrier_message_id,
-                )
-                await self._finish(work, Type.OUTCOME, handed_over, turn.behind, is_answer=True)
-            case carrier.Refused(is_returned=True, reason=reason, retry_after_s=retry_after_s):
-                await self._return(work, turn, reason, retry_after_s=retry_after_s)
-            case carrier.Refused(error_code=error_code, reason=reason):
-                self._counters.refused.inc()
-                refusal = Refused(attempt=attempt, error_code=error_code, reason=reason)
-                await self._finish(work, Type.REFUSAL, refusal, turn.behind, is_answer=True)
-            case carrier.Unknown(reason=reason):
-                await self._unknown(work, turn, reason)
-            case other:
-                assert_never(other)
-
-    async def _return(self, work: Work, turn: Turn, reason: str, *, retry_after_s: float) -> None:
-        """The attempt surely did not leave: write that down, and try again later."""
-        self._counters.returned.inc()
-        work = replace(work, deadline=Deadline.after(WORK_MAX_S, self._clock))
-        returned = Returned(attempt=turn.attempt, reason=reason, is_resend=turn.is_resend)
-        await self._advance(work, Type.RETURN, returned, expected=turn.behind)
-        await work.delivery.nak(growing_s(retry_after_s or RETRY_LATER_S, turn.attempt))
-
-    async def _unknown(self, work: Work, turn: Turn, reason: str) -> None:
-        mark = await self._mark_ambiguous(work, turn.attempt, turn.behind, reason)
-        if mark is None:
-            await work.delivery.nak(RETRY_LATER_S)
-        elif self._on_ambiguous is OnAmbiguous.RESEND and turn.attempt < RESENT_MAX:
-            await work.delivery.nak(growing_s(RETRY_LATER_S, turn.attempt) - RETRY_LATER_S)
-        else:
-            await self._after_ambiguous(work, mark, turn.attempt, is_held=self._holds)
-
-    @property
-    def _holds(self) -> bool:
-        return self._on_ambiguous is OnAmbiguous.HOLD
-
-    async def _mark_ambiguous(
-        self, work: Work, attempt: int, expected: int, reason: str
-    ) -> int | None:
-        """The mark's sequence; None if somebody else wrote first, or nobody can say."""
-        mark = Ambiguous(attempt=attempt, reason=reason, is_held=self._holds)
-        answer = await self._advance(work, Type.AMBIGUOUS, mark, expected=expected)
-        if not isinstance(answer, Advanced):
-            return None
-        self._counters.ambiguous.inc()
-        log.warning("message.ambiguous", sid=work.event.sid, attempt=attempt, reason=reason)
-        return answer.sequence
-
-    async def _finish(
-        self, work: Work, type_: Type, body: Body, expected: int, *, is_answer: bool = False
-    ) -> None:
-        """Write the last record; only then is the message done with. `is_answer`: a carrier's."""
-        match await self._advance(work, type_, body, expected=expected):
-            case Advanced():
-                log.debug("message.settled", sid=work.event.sid, outcome=type_.value)
-                self._crash_here(CrashPoint.OUTCOME_BEFORE_ACK)
-                await work.delivery.ack()
-            case Overtaken(newest=newest):
-                log.warning("dispatch.overtaken", sid=work.event.sid, by=newest.sequence)
-                if is_answer:
-                    # Somebody marked the attempt ambiguous meanwhile. What the carrier said still
-                    # counts: folded into the record, it may release a message that is held.
-                    event = work.event
-                    await self._recorder.record(event.kind, type_, event.account, event.sid, body)
-                await work.delivery.nak(RETRY_LATER_S)
-            case Stalled(reason=reason):
-                log.warning("dispatch.stalled", sid=work.event.sid, reason=reason)
-            case other:
-                assert_never(other)
-
-    async def _advance(
-        self, work: Work, type_: Type, body: Body, *, expected: int
-    ) -> AdvanceAnswer:
-        event = work.event
-        record = self._author.event(event.kind, type_, event.account, event.sid, body)
-        return await advance(
-            self._log,
-            work.shard,
-            work.subject,
-            record,
-            expected=expected,
-            clock=self._clock,
-            deadline=work.deadline,
-        )
-
-
-def growing_s(base_s: float, attempt: int) -> float:
-    """The wait after the n-th attempt that came to nothing: doubled each time, up to a minute."""
-    return float(min(RETRY_LATER_MAX_S, base_s * 2.0 ** min(attempt - 1, 16)))
-
-
-def _submission(work: Work, turn: Turn) -> Submission:
-    return Submission(
-        reference=reference_of(work.event.account, work.event.sid, turn.attempt),
-        sender=work.message.sender,
-        recipient=work.message.recipient,
-        text=work.message.text,
-        media_urls=work.message.media_urls,
-        is_possible_duplicate=turn.is_resend,
-    )
+            await self._attempts.make(work)

@@ -173,9 +173,10 @@ class Inbound:
 
     async def _take(self, shard: int, deliveries: Sequence[Delivery], hands: Hands) -> None:
         for delivery in deliveries:
-            event = await readable(delivery)
-            if event is None:
+            events = await readable(delivery)
+            if events is None:
                 continue
+            event = events[0]  # a register holds one
             if event.type is Type.ORIGINAL:
                 work = functools.partial(self._handle, shard, delivery, event)
                 await hands.pass_on(delivery, work)

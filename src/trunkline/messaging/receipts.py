@@ -15,12 +15,14 @@ from trunkline.directory.numbers import find_number
 from trunkline.domain import segment
 from trunkline.domain.events import Kind, MessageReceived, Receipt, Type
 from trunkline.domain.ports import Counter
-from trunkline.domain.sid import SMS, sid_from_key
+from trunkline.domain.sid import SMS, digits_of, sid_from_key
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.append import Appended, Draft, Found, ShardHealth, append
 from trunkline.log.author import Author
+from trunkline.log.event import Event
 from trunkline.log.interface import Log, Unreadable
 from trunkline.log.limits import TRY_TIMEOUT_S
+from trunkline.log.shards import order
 from trunkline.messaging.carrier import Carrier, InboundItem, Item, ReceiptItem, account_and_sid
 from trunkline.messaging.record import EventRecorder
 from trunkline.replica.queries import Replica
@@ -32,6 +34,9 @@ RECEIVE_MAX: Final = 200
 
 RECEIVE_WAIT_S: Final = 0.5
 LINK_DOWN_WAIT_S: Final = 0.25
+
+_NamedReceipt = tuple[ReceiptItem, Event]
+"""A receipt, and the event that it becomes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,35 +93,40 @@ class Receipts:
     async def _take(self, items: Sequence[Item]) -> bool:
         """Whether all of them are written down; those that are not will be offered again."""
         kept: list[str] = []
+        receipts: dict[int, list[_NamedReceipt]] = {}
         async with asyncio.TaskGroup() as tasks:
             for item in items:
-                tasks.create_task(self._keep(item, kept))
+                match item:
+                    case ReceiptItem():
+                        self._sort(item, receipts, kept)
+                    case InboundItem():
+                        tasks.create_task(self._keep(item, kept))
+                    case other:
+                        assert_never(other)
+            for named in receipts.values():
+                tasks.create_task(self._keep_receipts(named, kept))
         if kept:
             await self._carrier.acknowledge(kept)
         return len(kept) == len(items)
 
-    async def _keep(self, item: Item, kept: list[str]) -> None:
+    async def _keep(self, item: InboundItem, kept: list[str]) -> None:
         try:
-            match item:
-                case ReceiptItem():
-                    is_kept = await self._keep_receipt(item)
-                case InboundItem():
-                    is_kept = await self._keep_inbound(item)
-                case other:
-                    assert_never(other)
+            if await self._keep_inbound(item):
+                kept.append(item.item_id)
         except Exception:
             # One item that breaks us stays with the carrier, and is offered again; the others go on.
             log.exception("receipts.failed", item=item.item_id)
-            return
-        if is_kept:
-            kept.append(item.item_id)
 
-    async def _keep_receipt(self, item: ReceiptItem) -> bool:
+    def _sort(
+        self, item: ReceiptItem, receipts: dict[int, list[_NamedReceipt]], kept: list[str]
+    ) -> None:
+        """Put a receipt to the others that will stand in the same shard."""
         named = account_and_sid(item.reference)
         if named is None:
             self._counters.unmatched.inc()
             log.warning("receipt.unmatched", carrier_message_id=item.carrier_message_id)
-            return True
+            kept.append(item.item_id)
+            return
         account, sid = named
         receipt = Receipt(
             status=item.status,
@@ -124,11 +134,26 @@ class Receipts:
             carrier_message_id=item.carrier_message_id,
             error_code=item.error_code,
         )
-        self._counters.receipts.inc()
+        event = self._author.event(Kind.MESSAGE, Type.RECEIPT, account, sid, receipt)
+        shard = order(digits_of(sid), self._log.shards)[0]
+        receipts.setdefault(shard, []).append((item, event))
+
+    async def _keep_receipts(self, named: Sequence[_NamedReceipt], kept: list[str]) -> None:
         self._crash_here(CrashPoint.RECEIPT_BEFORE_RECORD)
-        is_kept = await self._recorder.record(Kind.MESSAGE, Type.RECEIPT, account, sid, receipt)
+        try:
+            is_kept = await self._recorder.record_all([event for _, event in named])
+        except Exception:
+            # Whichever receipt it was, it stays with the carrier, and the others go on.
+            if len(named) > 1:
+                for each in named:
+                    await self._keep_receipts([each], kept)
+            else:
+                log.exception("receipts.failed", item=named[0][0].item_id)
+            return
         self._crash_here(CrashPoint.RECEIPT_BEFORE_ACKNOWLEDGE)
-        return is_kept
+        if is_kept:
+            self._counters.receipts.inc(len(named))
+            kept.extend(item.item_id for item, _ in named)
 
     async def _keep_inbound(self, item: InboundItem) -> bool:
         number = self._replica.number_by_phone(item.recipient) or await find_number(

@@ -3,11 +3,13 @@
 Two copies of one event fold into one, so a try whose answer was lost is simply made elsewhere.
 """
 
+from collections.abc import Sequence
+
 from trunkline.domain.events import Body, Kind, Type
 from trunkline.domain.sid import digits_of
 from trunkline.kernel import Deadline
 from trunkline.log.author import Author
-from trunkline.log.event import changed_subject, encode
+from trunkline.log.event import Event, changed_subject, encode, encode_all
 from trunkline.log.interface import Accepted, Log
 from trunkline.log.limits import RETRY_PAUSE_S, TRY_TIMEOUT_S
 from trunkline.log.shards import order
@@ -24,12 +26,17 @@ class EventRecorder:
 
     async def record(self, kind: Kind, type_: Type, account: str, sid: str, body: Body) -> bool:
         """Whether the event is stored; False after the deadline, and then it may be."""
-        event = self._author.event(kind, type_, account, sid, body)
-        payload = encode(event)
+        return await self.record_all([self._author.event(kind, type_, account, sid, body)])
+
+    async def record_all(self, events: Sequence[Event]) -> bool:
+        """The same for several events at once, of one kind: in one flush, and in one place, which
+        is where the first of them would stand."""
+        first = events[0]
+        payload = encode(first) if len(events) == 1 else encode_all(events)
         deadline = Deadline.after(RECORD_DEADLINE_S, self._author.clock)
         while not deadline.has_passed():
-            for shard in order(digits_of(sid), self._log.shards):
-                subject = changed_subject(shard, kind, account)
+            for shard in order(digits_of(first.sid), self._log.shards):
+                subject = changed_subject(shard, first.kind, first.account)
                 answer = await self._log.publish(
                     shard, subject, payload, expected=None, timeout_s=TRY_TIMEOUT_S
                 )

@@ -8,11 +8,12 @@ import msgspec
 
 from trunkline.domain.account import Account
 from trunkline.domain.events import AccountOpened, Body, Kind, NumberOwned, Type
-from trunkline.domain.message import Message, fold
+from trunkline.domain.message import Link, Message, fold, link_of
 from trunkline.domain.number import Number
 from trunkline.domain.sid import digits_of
 from trunkline.log.append import is_late
-from trunkline.log.event import Event
+from trunkline.log.event import Event, is_changed
+from trunkline.log.interface import Stored
 
 MESSAGES_CACHED_MAX: Final = 20_000
 """Messages whose events still come are folded from memory; about 1 KiB each."""
@@ -37,13 +38,13 @@ class Folding:
         self._accounts: list[tuple[object, ...]] = []
         self._cursors: dict[int, int] = {}
 
-    def add(self, event: Event, body: Body, stored_at: float) -> None:
+    def add(self, event: Event, body: Body, stored: Stored) -> None:
         """Take in one event; a late original is closed and changes nothing."""
-        if event.type is Type.ORIGINAL and is_late(event, stored_at):
+        if event.type is Type.ORIGINAL and is_late(event, stored.at):
             return
         match event.kind:
             case Kind.MESSAGE | Kind.INBOUND:
-                self._add_to_message(event, body)
+                self._add_to_message(event, body, stored)
             case Kind.NUMBER:
                 self._add_number(event, body)
             case Kind.ACCOUNT:
@@ -83,13 +84,18 @@ class Folding:
     def close(self) -> None:
         self._database.close()
 
-    def _add_to_message(self, event: Event, body: Body) -> None:
+    def _add_to_message(self, event: Event, body: Body, stored: Stored) -> None:
         digits = digits_of(event.sid)
         message = self._recent.get(digits)
         if message is None:
             message = self._stored(digits) or Message(account=event.account)
         self._recent[digits] = fold(
-            message, body, at=event.at, event_id=event.id, position=event.position
+            message,
+            body,
+            at=event.at,
+            event_id=event.id,
+            position=event.position,
+            link=_link(event, body, stored),
         )
         self._recent.move_to_end(digits)
         self._changed.add(digits)
@@ -126,6 +132,13 @@ class Folding:
                 updated_at=event.at,
             )
             self._accounts.append((body.sid, _ENCODER.encode(account)))
+
+
+def _link(event: Event, body: Body, stored: Stored) -> Link | None:
+    """The link that the event is; what stands beside the chains is none, whatever it says."""
+    if is_changed(stored.subject):
+        return None
+    return link_of(event.id, event.type, body, shard=stored.shard, sequence=stored.sequence)
 
 
 def _message_row(digits: str, message: Message) -> tuple[object, ...]:

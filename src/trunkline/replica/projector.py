@@ -16,7 +16,7 @@ import structlog
 
 from trunkline.kernel import Clock
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
-from trunkline.log.event import UnreadableEvent, decode
+from trunkline.log.event import UnreadableEvent, decode_all
 from trunkline.log.interface import Log, LogUnavailable, Stored
 from trunkline.replica import schema
 from trunkline.replica.folding import Folding
@@ -216,8 +216,8 @@ def add(folding: Folding, stored: Stored) -> bool:
     """Take in one message of the log; one that cannot be read is told of and passed over. False
     when the copy itself cannot be read just now."""
     try:
-        event = decode(stored.payload)
-        folding.add(event, event.body(), stored.at)
+        for event in decode_all(stored.payload):
+            folding.add(event, event.body(), stored)
     except (UnreadableEvent, ValueError, TypeError, KeyError) as error:
         _log.error("replica.unreadable_event", subject=stored.subject, error=str(error))
     except sqlite3.Error as error:

@@ -8,9 +8,10 @@ from typing import Final
 import msgspec
 
 from trunkline.domain.account import Account
-from trunkline.domain.message import Message
+from trunkline.domain.message import Link, Message
 from trunkline.domain.number import Number
 from trunkline.kernel import Deadline
+from trunkline.log.interface import Unreadable
 from trunkline.replica import schema
 from trunkline.replica.progress import Progress
 
@@ -58,6 +59,19 @@ class Replica:
         row = self._one("SELECT state FROM message WHERE digits = ? AND created_at > 0", sid[2:])
         message = None if row is None else _MESSAGE.decode(row[0])
         return message if message is not None and message.sid == sid else None
+
+    def sequence(self, shard: int) -> int:
+        """Up to where the copy holds everything of the shard."""
+        return self._progress.sequence(shard)
+
+    def link(self, digits: str, shard: int) -> Link | Unreadable | None:
+        """The newest record of a message's chain in `shard` that the copy shows."""
+        try:
+            row = self._one("SELECT state FROM message WHERE digits = ?", digits)
+        except sqlite3.Error as error:
+            return Unreadable(f"the read copy cannot be read: {error}")
+        link = None if row is None else _MESSAGE.decode(row[0]).link
+        return link if link is not None and link.shard == shard else None
 
     def messages(
         self, account: str, wanted: MessageFilter, *, items_max: int, behind: Place | None = None

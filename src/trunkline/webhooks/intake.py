@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from trunkline.kernel import Backoff, Clock
-from trunkline.log.event import Event, UnreadableEvent, decode
+from trunkline.log.event import Event, UnreadableEvent, decode_all
 from trunkline.log.interface import Delivery, Log, LogUnavailable
 
 HANDS_MAX: Final = 256
@@ -150,10 +150,10 @@ class Intake:
                 await delivery.nak(POISON_RETRY_S)
 
 
-async def readable(delivery: Delivery) -> Event | None:
-    """The event; one that this version cannot read goes back, for a newer host to take."""
+async def readable(delivery: Delivery) -> Sequence[Event] | None:
+    """The event or events; what this version cannot read goes back, for a newer host to take."""
     try:
-        return decode(delivery.stored.payload)
+        return decode_all(delivery.stored.payload)
     except UnreadableEvent:
         log.exception("intake.unreadable", subject=delivery.stored.subject)
         await delivery.nak(POISON_RETRY_S)

@@ -20,8 +20,8 @@ from trunkline.domain.events import AccountOpened, Body, Kind, MessageCreated, N
 from trunkline.domain.message import Message, fold
 from trunkline.domain.number import Number
 from trunkline.kernel import Deadline, FakeClock
-from trunkline.log.event import Event, encode_body
-from trunkline.log.interface import Unreadable
+from trunkline.log.event import Event, changed_subject, encode_body
+from trunkline.log.interface import Stored, Unreadable
 from trunkline.messaging.accept import AcceptAnswer, Created, KeyReused, NewMessage
 from trunkline.replica import schema
 from trunkline.replica.folding import Folding
@@ -79,7 +79,8 @@ class Copy:
             by_host="host-1",
             data=encode_body(body),
         )
-        self._folding.add(event, body, now)
+        stored = Stored(0, changed_subject(0, kind, account), 1, now, b"")
+        self._folding.add(event, body, stored)
 
     def catch_up(self) -> None:
         """Show everything put so far."""

@@ -17,7 +17,14 @@ from trunkline.kernel import FakeClock
 from trunkline.log.append import Draft
 from trunkline.log.author import Author
 from trunkline.log.engines.memory import MemoryLog
-from trunkline.log.event import Event, created_subject, decode, encode
+from trunkline.log.event import (
+    Event,
+    chain_subject,
+    created_subject,
+    decode_all,
+    encode,
+    is_changed,
+)
 from trunkline.log.interface import (
     Accepted,
     Consumer,
@@ -71,7 +78,12 @@ class Publish:
 
     @property
     def event(self) -> Event:
-        return decode(self.payload)
+        """The first event of it."""
+        return self.events[0]
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        return decode_all(self.payload)
 
 
 class ScriptedLog:
@@ -131,11 +143,13 @@ class ScriptedLog:
         return stored
 
     async def chain(self, shard: int, digits: str) -> list[Event]:
-        """The records of one register."""
+        """What stands in a message's register, and the records of its chain."""
         return [
-            decode(each.payload)
+            event
             for each in await self.everything()
-            if each.shard == shard and each.subject.endswith(f".{digits}")
+            if each.shard == shard and not is_changed(each.subject)
+            for event in decode_all(each.payload)
+            if event.sid[2:] == digits
         ]
 
     @property
@@ -175,6 +189,15 @@ class ScriptedLog:
         if shard in self.empty_looking:
             return None
         return await self._inner.read_first(shard, subject, timeout_s=timeout_s)
+
+    async def read_next(
+        self, shard: int, subject: str, *, after: int, timeout_s: float
+    ) -> ReadAnswer:
+        if shard in self.unreadable:
+            return Unreadable("no leader")
+        if shard in self.empty_looking:
+            return None
+        return await self._inner.read_next(shard, subject, after=after, timeout_s=timeout_s)
 
     async def read_last(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
         if shard in self.unreadable:
@@ -236,11 +259,11 @@ class _Delivery:
         return self._inner.stored
 
     async def ack(self) -> None:
-        self._log.acked.append(decode(self.stored.payload))
+        self._log.acked.extend(decode_all(self.stored.payload))
         await self._inner.ack()
 
     async def nak(self, delay_s: float) -> None:
-        self._log.put_back.append((decode(self.stored.payload), delay_s))
+        self._log.put_back += [(event, delay_s) for event in decode_all(self.stored.payload)]
         await self._inner.nak(delay_s)
 
 
@@ -321,8 +344,10 @@ def walk(digits: str) -> tuple[int, ...]:
 async def put(
     log: ScriptedLog, shard: int, digits: str, author: Author, type_: Type, body: Body
 ) -> int:
-    """Write a record behind whatever stands in a register, past all fates; its sequence."""
-    subject = register(shard, digits)
+    """Write a record where it belongs, behind whatever stands there and past all fates; its
+    sequence."""
+    is_of_register = type_ in (Type.ORIGINAL, Type.TOMBSTONE)
+    subject = register(shard, digits) if is_of_register else chain_subject(shard, Kind.MESSAGE)
     newest = await log._inner.read_last(shard, subject, timeout_s=0.0)
     event = author.event(Kind.MESSAGE, type_, ACCOUNT, "SM" + digits, body)
     expected = newest.sequence if isinstance(newest, Stored) else 0

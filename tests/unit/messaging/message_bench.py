@@ -14,14 +14,17 @@ from typing import Any, Final, Protocol, Self
 
 from tests.unit.log.scripted_log import ACCOUNT, ScriptedLog, draft, in_virtual_time, pen
 
-from trunkline.domain.events import Type
+from trunkline.domain.events import Kind, Type
 from trunkline.domain.message import Message, fold
 from trunkline.kernel import Deadline, FakeClock
 from trunkline.log.append import Appended, ShardHealth, append, is_late
 from trunkline.log.author import Author
-from trunkline.log.event import Event, decode
-from trunkline.messaging import carrier, dispatch
+from trunkline.log.event import Event, decode_all
+from trunkline.log.ledgers import Ledgers
+from trunkline.messaging import carrier
+from trunkline.messaging.attempt import Counters, OnAmbiguous
 from trunkline.messaging.carrier import Item, Outcome, Submission
+from trunkline.messaging.dispatch import Dispatcher
 from trunkline.messaging.record import EventRecorder
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
@@ -119,6 +122,17 @@ class ScriptedCarrier:
         ]
 
 
+class NoPast:
+    """A read copy that shows nothing, as when it was just made. Implements `Past`."""
+
+    def sequence(self, shard: int) -> int:
+        del shard
+        return 0
+
+    def link(self, digits: str, shard: int) -> None:
+        del digits, shard
+
+
 class Service(Protocol):
     """What a host runs."""
 
@@ -133,7 +147,7 @@ class Bench:
         self.log = ScriptedLog(self.clock)
         self.carrier = ScriptedCarrier()
         self.known: dict[str, Message] = {}
-        self.counters = dispatch.Counters(Tally(), Tally(), Tally(), Tally(), Tally())
+        self.counters = Counters(Tally(), Tally(), Tally(), Tally(), Tally())
 
     def author(self, host: str) -> Author:
         return pen(host, self.clock)
@@ -157,11 +171,12 @@ class Bench:
         host: str,
         *,
         leases: ScriptedLeases | None = None,
-        on_ambiguous: dispatch.OnAmbiguous = dispatch.OnAmbiguous.HOLD,
+        on_ambiguous: OnAmbiguous = OnAmbiguous.HOLD,
         carrier: ScriptedCarrier | None = None,
-    ) -> dispatch.Dispatcher:
-        return dispatch.Dispatcher(
+    ) -> Dispatcher:
+        return Dispatcher(
             log=self.log,
+            chains=Ledgers(self.log, Kind.MESSAGE, past=NoPast(), clock=self.clock),
             carrier=carrier or self.carrier,
             on_ambiguous=on_ambiguous,
             leases=leases or ScriptedLeases(host),
@@ -211,8 +226,12 @@ class Bench:
 
     async def history(self, digits: str) -> list[tuple[float, Event]]:
         """Every event of a message, with the time at which it was stored."""
-        stored = [(each.at, decode(each.payload)) for each in await self.log.everything()]
-        return [(at, event) for at, event in stored if event.sid[2:] == digits]
+        return [
+            (each.at, event)
+            for each in await self.log.everything()
+            for event in decode_all(each.payload)
+            if event.sid[2:] == digits
+        ]
 
     async def message(self, digits: str) -> Message:
         """The message as every copy will show it."""

@@ -8,7 +8,7 @@ from trunkline.domain.events import Ambiguous, Body, Claimed, Kind, Receipt, Ref
 from trunkline.domain.status import Status
 from trunkline.log.limits import WORK_MAX_S
 from trunkline.messaging import carrier
-from trunkline.messaging.dispatch import OnAmbiguous
+from trunkline.messaging.attempt import OnAmbiguous
 from trunkline.messaging.record import EventRecorder
 
 pytestmark = pytest.mark.anyio

@@ -10,8 +10,8 @@ from trunkline.kernel import Deadline
 from trunkline.log.append import Appended, ShardHealth, append
 from trunkline.log.shards import order
 from trunkline.messaging import carrier
+from trunkline.messaging.attempt import RESENT_MAX, OnAmbiguous
 from trunkline.messaging.carrier import Outcome, Submission
-from trunkline.messaging.dispatch import RESENT_MAX, OnAmbiguous
 
 pytestmark = pytest.mark.anyio
 

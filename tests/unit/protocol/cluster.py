@@ -36,7 +36,7 @@ from trunkline.domain.events import Type
 from trunkline.domain.sid import digits_of
 from trunkline.kernel import Deadline
 from trunkline.log.append import is_late
-from trunkline.log.event import Event, decode, encode
+from trunkline.log.event import Event, decode, decode_all, encode
 from trunkline.log.fence import Verdict, is_true_copy
 from trunkline.log.interface import (
     Exists,
@@ -51,8 +51,9 @@ from trunkline.log.limits import TRY_TIMEOUT_S, WORK_MAX_S
 from trunkline.log.shards import order
 from trunkline.messaging import accept, carrier
 from trunkline.messaging.accept import NewMessage
+from trunkline.messaging.attempt import OnAmbiguous
 from trunkline.messaging.carrier import Submission
-from trunkline.messaging.dispatch import POISON_RETRY_S, OnAmbiguous
+from trunkline.messaging.dispatch import POISON_RETRY_S
 
 CALLS_MAX: Final = 100
 DRAIN_ROUNDS_MAX: Final = 12
@@ -245,8 +246,8 @@ class Cluster:
 
     def _propose(self, act: Act, sent: Publish) -> None:
         """The leader takes it up: only what its register allows, and only one at a time."""
-        chain = self.network.chain(sent.subject)
-        last = chain[-1].sequence if chain else 0
+        standing = self.network.standing(sent.subject)
+        last = standing[-1].sequence if standing else 0
         if sent.expected == last and self.network.proposed(sent.subject) is None:
             self.network.under_way.append(UnderWay(sent, Transit.PROPOSED))
             self._no_answer(act, sent)
@@ -343,7 +344,7 @@ class Cluster:
             stored
             for stored in self.network.stored
             if (stored.shard, stored.sequence) not in self._acked
-            and decode(stored.payload).type is Type.ORIGINAL
+            and decode_all(stored.payload)[0].type is Type.ORIGINAL
         ]
 
     def land(self, arrived: UnderWay) -> None:
@@ -428,8 +429,11 @@ class Cluster:
     def _on_stored(self, stored: Stored, event: Event) -> None:
         self.promises.stored(stored, event)
         if self.without is Rule.ACK_LAST and event.type is Type.CLAIM:
-            original = self.network.chain(stored.subject)[0]
-            self._acked.add((original.shard, original.sequence))
+            self._acked.update(
+                (each.shard, each.sequence)
+                for each in self.originals()
+                if each.shard == stored.shard and decode(each.payload).sid == event.sid
+            )
 
     def _bent(self, act: Act, call: Publish) -> Publish:
         """An original as a host would write it that breaks one of the rules about it."""

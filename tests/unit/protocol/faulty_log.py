@@ -13,9 +13,10 @@ from functools import cached_property
 from typing import Any, Final, TypeAlias, TypeVar
 
 from trunkline.domain.events import Kind, Type
+from trunkline.domain.sid import digits_of
 from trunkline.kernel import Clock
 from trunkline.log.engines.memory import MemoryLog
-from trunkline.log.event import Event, changed_subject, decode
+from trunkline.log.event import Event, changed_subject, decode_all, is_changed
 from trunkline.log.interface import (
     Accepted,
     Consumer,
@@ -62,17 +63,22 @@ class Publish:
     expected: int | None
 
     @cached_property
+    def events(self) -> tuple[Event, ...]:
+        return decode_all(self.payload)
+
+    @property
     def event(self) -> Event:
-        return decode(self.payload)
+        """The first of them: a register holds no more."""
+        return self.events[0]
 
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """A look at a register's first or newest record."""
+    """A look at the oldest record on a subject behind a sequence; without one, at the newest."""
 
     shard: int
     subject: str
-    is_first: bool
+    after: int | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,13 +170,18 @@ class HostLog:
         return answer
 
     async def read_first(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
+        return await self.read_next(shard, subject, after=0, timeout_s=timeout_s)
+
+    async def read_next(
+        self, shard: int, subject: str, *, after: int, timeout_s: float
+    ) -> ReadAnswer:
         del timeout_s
-        answer: ReadAnswer = await asked(Read(shard, subject, is_first=True))
+        answer: ReadAnswer = await asked(Read(shard, subject, after))
         return answer
 
     async def read_last(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
         del timeout_s
-        answer: ReadAnswer = await asked(Read(shard, subject, is_first=False))
+        answer: ReadAnswer = await asked(Read(shard, subject, None))
         return answer
 
     async def last_sequence(self, shard: int, *, timeout_s: float) -> int | Unreadable:
@@ -248,23 +259,36 @@ class Network:
             proposed = self.proposed(call.subject)
             if proposed is not None:
                 return Stored(call.shard, call.subject, 1, self.clock.wall(), proposed.payload)
-        read = self._log.read_first if call.is_first else self._log.read_last
-        answer: ReadAnswer = at_once(read(call.shard, call.subject, timeout_s=0.0))
+        answer: ReadAnswer = at_once(
+            self._log.read_last(call.shard, call.subject, timeout_s=0.0)
+            if call.after is None
+            else self._log.read_next(call.shard, call.subject, after=call.after, timeout_s=0.0)
+        )
         if self.without is Rule.LATE_IS_CLOSED and isinstance(answer, Stored):
-            return replace(answer, at=decode(answer.payload).at)
+            return replace(answer, at=decode_all(answer.payload)[0].at)
         return answer
 
     def read_before(self, call: Read) -> ReadAnswer:
         """What a leader shows that has not applied the newest record."""
-        chain = self.chain(call.subject)
-        if len(chain) < 2:
-            return None
-        return chain[0] if call.is_first else chain[-2]
+        before = self.standing(call.subject)[:-1]
+        if call.after is None:
+            return before[-1] if before else None
+        return next((each for each in before if each.sequence > (call.after or 0)), None)
 
-    def chain(self, subject: str) -> list[Stored]:
-        """What stands in a register, oldest first."""
+    def standing(self, subject: str) -> list[Stored]:
+        """What stands on a subject that is written by compare-and-set, oldest first."""
         shard = int(subject.split(".")[1])
         return self._log._shards[shard].chains.get(subject, [])
+
+    def chain(self, shard: int, digits: str) -> list[Event]:
+        """What stands in a message's register, and the records of its chain, oldest first."""
+        return [
+            event
+            for each in self.stored
+            if each.shard == shard and not is_changed(each.subject)
+            for event in decode_all(each.payload)
+            if digits_of(event.sid) == digits
+        ]
 
     def land(self, arrived: UnderWay) -> None:
         """A publish that was under way commits, if its register still allows it."""
@@ -295,8 +319,8 @@ class Network:
         """The publish as it is when a rule is left out."""
         event = publish.event
         if self.without is Rule.CLAIM and event.type is Type.CLAIM:
-            newest = self.chain(publish.subject)[-1].sequence
-            return replace(publish, expected=newest)
+            standing = self.standing(publish.subject)
+            return replace(publish, expected=standing[-1].sequence if standing else 0)
         if self.without is Rule.OUTCOME_IN_CHAIN and event.type is Type.OUTCOME:
             beside = changed_subject(publish.shard, Kind.MESSAGE, event.account)
             return replace(publish, subject=beside, expected=None)
@@ -315,7 +339,8 @@ class Network:
         if isinstance(answer, Accepted):
             stored = self._log._shards[publish.shard].messages[-1]
             self.stored.append(stored)
-            self.on_stored(stored, publish.event)
+            for event in publish.events:
+                self.on_stored(stored, event)
         return answer
 
 

@@ -10,21 +10,29 @@ from typing import Any, Final, cast
 
 from tests.unit.protocol.faulty_log import Call, HostClock, HostLog, Network, Rule, Submit, asked
 
-from trunkline.domain.events import Type
-from trunkline.domain.message import Message, fold
+from trunkline.domain.events import Kind, Type
+from trunkline.domain.message import Link, Message, fold, link_of
+from trunkline.domain.sid import digits_of
 from trunkline.kernel import Deadline
 from trunkline.log.append import ShardHealth, is_late
 from trunkline.log.author import Author
-from trunkline.log.event import decode
+from trunkline.log.event import Event, decode_all, is_changed
+from trunkline.log.interface import Stored, Unreadable
+from trunkline.log.ledger import Entry, Ledger, LedgerAnswer, Wish
+from trunkline.log.limits import RETRY_PAUSE_S
 from trunkline.messaging import carrier
 from trunkline.messaging.accept import Acceptor
+from trunkline.messaging.attempt import Counters, OnAmbiguous
 from trunkline.messaging.carrier import Submission
-from trunkline.messaging.dispatch import Counters, Dispatcher, OnAmbiguous
+from trunkline.messaging.dispatch import Dispatcher
 from trunkline.messaging.record import EventRecorder
 from trunkline.replica.queries import Replica
 
 WINDOW: Final = 64
 """Wider than any test has tasks, so that nobody waits for a place."""
+
+LINKS_MAX: Final = 1
+"""So few that a ledger often has to ask the read copy."""
 
 
 @dataclass(eq=False)
@@ -101,7 +109,7 @@ class ClusterLeases:
         return lease not in self.dead
 
 
-class Link:
+class CarrierLink:
     """A worker's link to the carrier: every hand-over is a question. Implements `Carrier`."""
 
     name = "acme"
@@ -135,25 +143,84 @@ class ReadCopy:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._seen = 0
+        self._sequences: dict[int, int] = {}
         self._messages: dict[str, Message] = {}
 
     def catch_up(self) -> None:
         for stored in self._network.stored[self._seen :]:
-            event = decode(stored.payload)
-            if event.type is Type.ORIGINAL and is_late(event, stored.at):
-                continue
-            self._messages[event.sid] = fold(
-                self._messages.get(event.sid, Message(account=event.account)),
-                event.body(),
-                at=event.at,
-                event_id=event.id,
-                position=event.position,
-            )
+            for event in decode_all(stored.payload):
+                self._add(event, stored)
+            self._sequences[stored.shard] = stored.sequence
         self._seen = len(self._network.stored)
+
+    def _add(self, event: Event, stored: Stored) -> None:
+        if event.type is Type.ORIGINAL and is_late(event, stored.at):
+            return
+        body = event.body()
+        link = link_of(event.id, event.type, body, shard=stored.shard, sequence=stored.sequence)
+        self._messages[event.sid] = fold(
+            self._messages.get(event.sid, Message(account=event.account)),
+            body,
+            at=event.at,
+            event_id=event.id,
+            position=event.position,
+            link=None if is_changed(stored.subject) else link,
+        )
+
+    def sequence(self, shard: int) -> int:
+        return self._sequences.get(shard, 0)
+
+    def link(self, digits: str, shard: int) -> Link | None:
+        for sid, message in self._messages.items():
+            if message.link is not None and digits_of(sid) == digits:
+                return message.link if message.link.shard == shard else None
+        return None
 
     def message(self, sid: str) -> Message | None:
         message = self._messages.get(sid)
         return message if message is not None and message.is_known else None
+
+
+class SingleLedgers:
+    """The ledgers of one process without a task of their own: whoever wants something written
+    writes it, together with what others want. Implements `Chains`."""
+
+    def __init__(self, host: "Host", *, without: Rule | None) -> None:
+        self._clock = host.author.clock
+        make = _ForgetfulLedger if without is Rule.CLAIM else Ledger
+        self._ledgers = [
+            make(
+                host.log,
+                shard,
+                Kind.MESSAGE,
+                past=host.copy,
+                clock=self._clock,
+                links_max=LINKS_MAX,
+            )
+            for shard in range(host.log.shards)
+        ]
+
+    async def advance(self, shard: int, wish: Wish) -> LedgerAnswer:
+        answers: list[LedgerAnswer] = []
+        ledger = self._ledgers[shard]
+        entry = ledger.add(wish, answers.append)
+        try:
+            while not answers:
+                if await ledger.round() is None and not answers:
+                    await self._clock.sleep(RETRY_PAUSE_S)
+        finally:
+            ledger.withdraw(entry)
+        return answers[0]
+
+    async def run(self) -> None:
+        return
+
+
+class _ForgetfulLedger(Ledger):
+    """A ledger that gives every claim its place, whatever it knows."""
+
+    def _newest(self, entry: Entry) -> Link | Unreadable | None:
+        return None if entry.wish.record.type is Type.CLAIM else super()._newest(entry)
 
 
 @dataclass(eq=False)
@@ -201,7 +268,8 @@ def new_worker(
     """A dispatching process of a host."""
     dispatcher = Dispatcher(
         log=host.log,
-        carrier=Link(),
+        chains=SingleLedgers(host, without=without),
+        carrier=CarrierLink(),
         on_ambiguous=policy,
         leases=ClusterLeases(lease, dead_leases),
         recorder=EventRecorder(host.log, author=host.author),
@@ -210,9 +278,9 @@ def new_worker(
         author=host.author,
     )
     if without is Rule.NONCE:
-        dispatcher._unsent = cast("Any", _Everything())
+        dispatcher._attempts._unsent = cast("Any", _Everything())
     if without is Rule.AUTHOR_RESOLVES:
-        dispatcher._working = cast("Any", _Everything())
+        dispatcher._attempts._working = cast("Any", _Everything())
     return Worker(host, lease, dispatcher)
 
 

@@ -16,13 +16,13 @@ from trunkline.domain.events import Ambiguous, Kind, MessageCreated, Type
 from trunkline.domain.message import Message
 from trunkline.domain.sid import digits_of
 from trunkline.log.append import is_late
-from trunkline.log.event import Event, created_subject, decode
+from trunkline.log.event import Event, created_subject, decode, decode_all
 from trunkline.log.fence import Verdict
 from trunkline.log.interface import Stored
 from trunkline.log.shards import order
 from trunkline.messaging.accept import Created, KeyReused, NotAccepted
+from trunkline.messaging.attempt import OnAmbiguous
 from trunkline.messaging.carrier import Submission
-from trunkline.messaging.dispatch import OnAmbiguous
 
 ACCOUNT: Final = "AC" + "a" * 32
 ENDS: Final = frozenset({Type.OUTCOME, Type.REFUSAL})
@@ -93,12 +93,11 @@ class Promises:
         digits = digits_of(event.sid)
         if event.type is Type.ORIGINAL and digits in self._surely_nowhere:
             self.broken(Promise.SURE, f"{event.sid} in shard {stored.shard}")
-        chain = self.network.chain(stored.subject)
+        chain = self.network.chain(stored.shard, digits)
         if event.type is Type.TOMBSTONE and len(chain) != 1:
             self.broken(Promise.A4, f"a tombstone behind something in {stored.subject}")
         if event.type is Type.CLAIM:
-            before = [decode(each.payload) for each in chain[:-1]]
-            if any(_is_end(record) for record in before):
+            if any(_is_end(record) for record in chain[:-1]):
                 self.broken(Promise.C4, f"a claim of {event.by_host} on {event.sid}")
             self._decided_true(digits, stored.shard)
 
@@ -142,7 +141,7 @@ class Promises:
     def acknowledged(self, stored: Stored, message: Message | None) -> None:
         """A worker says that it is done with an original. `message`: as its host knows it."""
         event = decode(stored.payload)
-        records = [decode(each.payload) for each in self.network.chain(stored.subject)]
+        records = self.network.chain(stored.shard, digits_of(event.sid))
         if is_late(event, stored.at) or any(_is_end(record) for record in records):
             return
         copies = self.copies(digits_of(event.sid))
@@ -173,7 +172,11 @@ class Promises:
 
     def at_end(self) -> None:
         """Everything is healed and drained."""
-        names = {digits_of(decode(each.payload).sid): None for each in self.network.stored}
+        names = {
+            digits_of(event.sid): None
+            for each in self.network.stored
+            for event in decode_all(each.payload)
+        }
         for digits in (*names, *(each for each in self.handed_over if each not in names)):
             self._ended_well(digits)
 
@@ -184,7 +187,9 @@ class Promises:
             if attempts:
                 self.broken(Promise.A2, f"{digits} was handed over and stands nowhere")
             return
-        chains = {copy.stored.shard: self._records(copy.stored.subject) for copy in copies}
+        chains = {
+            copy.stored.shard: self.network.chain(copy.stored.shard, digits) for copy in copies
+        }
         ended = [shard for shard, records in chains.items() if any(map(_is_end, records))]
         if ended != [copies[0].stored.shard]:
             self.broken(Promise.A2, f"{digits} stands in {list(chains)} and ended in {ended}")
@@ -206,25 +211,22 @@ class Promises:
         """Its originals in time, the first of the order first."""
         found = []
         for shard in order(digits, self.network.shards):
-            chain = self.network.chain(created_subject(shard, Kind.MESSAGE, ACCOUNT, digits))
-            if chain:
-                event = decode(chain[0].payload)
-                if event.type is Type.ORIGINAL and not is_late(event, chain[0].at):
-                    found.append(Copy(chain[0], event))
+            subject = created_subject(shard, Kind.MESSAGE, ACCOUNT, digits)
+            for stored in self.network.standing(subject)[:1]:
+                event = decode(stored.payload)
+                if event.type is Type.ORIGINAL and not is_late(event, stored.at):
+                    found.append(Copy(stored, event))
         return found
 
     def ambiguous(self, digits: str) -> set[int]:
         """The attempts that are marked."""
         marked = set()
         for copy in self.copies(digits):
-            for record in self._records(copy.stored.subject):
+            for record in self.network.chain(copy.stored.shard, digits):
                 body = record.body()
                 if isinstance(body, Ambiguous):
                     marked.add(body.attempt)
         return marked
-
-    def _records(self, subject: str) -> list[Event]:
-        return [decode(each.payload) for each in self.network.chain(subject)]
 
     def broken(self, promise: Promise, by: str) -> None:
         """A promise did not hold; one that is not watched is passed over."""

@@ -20,7 +20,7 @@ from trunkline.log.interface import Stored
 from trunkline.log.limits import EJECTED_S, LATE_MAX_S
 from trunkline.log.shards import order
 from trunkline.messaging.accept import OPERATION, Created
-from trunkline.messaging.dispatch import OnAmbiguous
+from trunkline.messaging.attempt import OnAmbiguous
 
 KEY: Final = "key"
 DIGITS: Final = digits_of(sid_from_key(SMS, ACCOUNT, OPERATION, KEY))
@@ -185,7 +185,7 @@ def orphan_claim(cluster: Cluster) -> None:
     one = cluster.hosts[0]
     assert accepted(cluster, one) == A
     claiming = deliver(cluster, one.worker, A)
-    cluster.step(claiming, Fate.HAPPENED)
+    publishes(cluster, claiming, Fate.HAPPENED)
     cluster.end_act(claiming)
 
 

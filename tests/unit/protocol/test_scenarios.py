@@ -15,10 +15,11 @@ from tests.unit.protocol.scenarios import (
     Scenario,
     accepted,
     deliver,
+    is_publish,
     is_submit,
 )
 
-from trunkline.messaging.dispatch import OnAmbiguous
+from trunkline.messaging.attempt import OnAmbiguous
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "design" / "proof.md"
 ROW: Final = re.compile(r"^\| (S\d+) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
@@ -87,6 +88,7 @@ def test_a_worker_that_thaws_before_its_claim_sends_nothing() -> None:
     assert accepted(cluster, one) == A
     frozen = one.worker
     claiming = deliver(cluster, frozen, A)
+    cluster.until(claiming, is_publish)
     frozen.is_frozen = True
     cluster.lapse(frozen)
     cluster.finish(deliver(cluster, two.worker, A))

@@ -16,7 +16,8 @@ from trunkline.domain.events import (
     Type,
 )
 from trunkline.kernel import FakeClock
-from trunkline.log.event import Event, encode_body
+from trunkline.log.event import Event, changed_subject, encode_body
+from trunkline.log.interface import Stored
 from trunkline.log.limits import LATE_MAX_S
 from trunkline.replica import schema
 from trunkline.replica.folding import Folding
@@ -63,7 +64,8 @@ class Rows:
             by_host="one",
             data=encode_body(body),
         )
-        self._folding.add(event, body, stored_at)
+        stored = Stored(0, changed_subject(0, kind, account), 1, stored_at, b"")
+        self._folding.add(event, body, stored)
         self._folding.write()
         self._folding.commit()
         self._folding.forget_written()

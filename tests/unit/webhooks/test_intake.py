@@ -54,8 +54,8 @@ class Service:
     async def take(self, shard: int, deliveries: Sequence[Delivery], hands: Hands) -> None:
         del shard
         for delivery in deliveries:
-            event = await readable(delivery)
-            if event is not None:
+            events = await readable(delivery)
+            for event in events or ():
                 await hands.pass_on(delivery, functools.partial(self.work, delivery, event))
 
     async def work(self, delivery: Delivery, event: Event) -> None:

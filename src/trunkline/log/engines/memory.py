@@ -5,6 +5,7 @@ deliveries that stay in hand until answered, and are offered again after `WORK_M
 """
 
 import asyncio
+import bisect
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,14 @@ class MemoryLog:
         del timeout_s
         chain = self._shards[shard].chains.get(subject)
         return chain[0] if chain else None
+
+    async def read_next(
+        self, shard: int, subject: str, *, after: int, timeout_s: float
+    ) -> ReadAnswer:
+        del timeout_s
+        chain = self._shards[shard].chains.get(subject, [])
+        at = bisect.bisect_right(chain, after, key=lambda stored: stored.sequence)
+        return chain[at] if at < len(chain) else None
 
     async def read_last(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
         del timeout_s

@@ -183,7 +183,12 @@ class JetStreamLog:
         return Unknown(reply.reason)
 
     async def read_first(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
-        question = msgspec.json.encode({"seq": 1, "next_by_subj": subject})
+        return await self.read_next(shard, subject, after=0, timeout_s=timeout_s)
+
+    async def read_next(
+        self, shard: int, subject: str, *, after: int, timeout_s: float
+    ) -> ReadAnswer:
+        question = msgspec.json.encode({"seq": after + 1, "next_by_subj": subject})
         return await self._read(shard, question, timeout_s)
 
     async def read_last(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:

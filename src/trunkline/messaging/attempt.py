@@ -1,0 +1,407 @@
+"""Attempts at messages: claim, hand over, write down what came of it.
+
+The chain behind a message's original is the only memory: who claimed which attempt, and how it
+ended. A worker that comes back from the dead finds there what to do, and what not to.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, assert_never
+
+import structlog
+
+from trunkline.domain.events import (
+    Ambiguous,
+    Body,
+    Claimed,
+    HandedOver,
+    MessageCreated,
+    Refused,
+    Returned,
+    Type,
+)
+from trunkline.domain.message import Link, Message
+from trunkline.domain.ports import Counter
+from trunkline.kernel import Deadline
+from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
+from trunkline.log.author import Author
+from trunkline.log.event import Event
+from trunkline.log.interface import Delivery
+from trunkline.log.ledger import Advanced, LedgerAnswer, Overtaken, Stalled, Wish
+from trunkline.log.ledgers import Chains
+from trunkline.log.limits import WORK_MAX_S
+from trunkline.messaging import carrier
+from trunkline.messaging.carrier import Carrier, Submission, reference_of
+from trunkline.messaging.lease import Leases
+from trunkline.messaging.record import EventRecorder
+
+log: Final = structlog.get_logger(__name__)
+
+HAND_OVER_MAX_S: Final = 30.0
+"""How long a carrier's answer is waited for; after it the attempt is ambiguous."""
+
+RETRY_LATER_S: Final = 1.0
+RETRY_LATER_MAX_S: Final = 60.0
+
+CLAIM_MAX_S: Final = 1.0
+"""How long one message may wait for a shard that does not answer, with room or a slot in hand."""
+
+RESENT_MAX: Final = 5
+"""Ambiguous attempts at one message, after which it is held whatever the route says."""
+
+UNSENT_REMEMBERED_MAX: Final = 10_000
+
+VALIDITY_EXPIRED: Final = 30036
+AMBIGUOUS_HAND_OVER: Final = 30008
+"""Twilio's codes for what a message ends with here."""
+
+
+class OnAmbiguous(StrEnum):
+    """A route's policy for an attempt of which nobody knows whether it arrived."""
+
+    HOLD = "hold"
+    RESEND = "resend"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What an operator watches."""
+
+    handed_over: Counter
+    refused: Counter
+    returned: Counter
+    ambiguous: Counter
+    held: Counter
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One delivery of one original, which is the true copy."""
+
+    delivery: Delivery
+    event: Event
+    message: MessageCreated
+    deadline: Deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An attempt to be made behind a record of the chain (0: behind the original alone).
+    `is_resend`: an earlier one is ambiguous."""
+
+    attempt: int
+    behind: int
+    is_resend: bool
+
+
+FIRST: Final = Turn(1, 0, is_resend=False)
+
+
+class Attempts:
+    """One process's attempts. `is_lease_lost` is set when it may not make any more."""
+
+    def __init__(  # noqa: PLR0913 - each is a part that the composition root names
+        self,
+        *,
+        chains: Chains,
+        carrier: Carrier,
+        on_ambiguous: OnAmbiguous,
+        leases: Leases,
+        recorder: EventRecorder,
+        find: Callable[[str], Message | None],
+        counters: Counters,
+        author: Author,
+        crash_here: CrashHere = never_crash,
+    ) -> None:
+        self.is_lease_lost = False
+        self._chains = chains
+        self._carrier = carrier
+        self._on_ambiguous = on_ambiguous
+        self._leases = leases
+        self._recorder = recorder
+        self._find = find
+        self._counters = counters
+        self._author = author
+        self._crash_here = crash_here
+        self._clock = author.clock
+        self._working: set[str] = set()
+        self._unsent: OrderedDict[str, None] = OrderedDict()
+
+    async def make(self, work: Work) -> None:
+        """Claim and send, with a slot of the window in hand, so that open claims never outnumber
+        the windows; answers the delivery."""
+        if not self.may_act():
+            await work.delivery.nak(0.0)
+            return
+        down_for_s = self._carrier.ready_in_s()
+        if down_for_s > 0.0:
+            await work.delivery.nak(down_for_s)
+            return
+        nonce = self._author.new_id()
+        self._working.add(nonce)
+        try:
+            turn: Turn | None = FIRST
+            while turn is not None:
+                turn = await self._take_turn(work, turn, nonce)
+        finally:
+            self._working.discard(nonce)
+
+    def may_act(self) -> bool:
+        """Whether the lease is still ours. Nothing more may be done under one that others see as
+        dead."""
+        if not self.is_lease_lost and not self._leases.is_own_valid():
+            log.error("dispatch.lease_lost", lease=self._leases.own)
+            self.is_lease_lost = True
+        return not self.is_lease_lost
+
+    async def _take_turn(self, work: Work, turn: Turn, nonce: str) -> Turn | None:
+        """Claim and send; or, when the chain has gone on, the turn it asks for."""
+        type_, record = self._next_record(work, turn, nonce)
+        claimed_by = Deadline.after(CLAIM_MAX_S, self._clock)
+        deadline = min(work.deadline, claimed_by, key=lambda by: by.at)
+        self._crash_here(CrashPoint.CLAIM_BEFORE)
+        match await self._advance(work, type_, record, behind=turn.behind, deadline=deadline):
+            case Advanced() if type_ is Type.REFUSAL:
+                await work.delivery.ack()
+                return None
+            case Advanced(sequence=sequence):
+                self._crash_here(CrashPoint.CLAIM_AFTER)
+                await self._send(work, Turn(turn.attempt, sequence, is_resend=turn.is_resend))
+                return None
+            case Overtaken(newest=newest):
+                return await self._next_turn(work, newest)
+            case Stalled(reason=reason):
+                # It may stand or not. Its slot is for a message that can move; whoever has this
+                # one next in this process knows that nothing was sent under the nonce.
+                log.warning("dispatch.stalled", sid=work.event.sid, reason=reason)
+                self._remember_unsent(nonce)
+                await work.delivery.nak(RETRY_LATER_S)
+                return None
+            case other:
+                assert_never(other)
+
+    def _remember_unsent(self, nonce: str) -> None:
+        self._unsent[nonce] = None
+        if len(self._unsent) > UNSENT_REMEMBERED_MAX:
+            self._unsent.popitem(last=False)
+
+    def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body]:
+        """A claim; or a refusal, where nobody wants the message any more."""
+        age_s = self._clock.wall() - work.event.at
+        if age_s > work.message.validity_s:
+            self._counters.refused.inc()
+            reason = f"its validity period of {work.message.validity_s} s is over"
+            code = AMBIGUOUS_HAND_OVER if turn.is_resend else VALIDITY_EXPIRED
+            return Type.REFUSAL, Refused(attempt=turn.attempt - 1, error_code=code, reason=reason)
+        return Type.CLAIM, Claimed(
+            attempt=turn.attempt,
+            nonce=nonce,
+            lease=self._leases.own,
+            carrier=self._carrier.name,
+            is_resend=turn.is_resend,
+            has_callback=work.message.status_callback is not None,
+        )
+
+    async def _next_turn(self, work: Work, newest: Link) -> Turn | None:
+        """What the chain's newest record asks for: another attempt behind it, or nothing now."""
+        match newest.type:
+            case Type.RETURN:
+                return Turn(newest.attempt + 1, newest.sequence, is_resend=newest.is_resend)
+            case Type.CLAIM:
+                return await self._after_claim(work, newest)
+            case Type.AMBIGUOUS:
+                return await self._after_ambiguous(
+                    work, newest.sequence, newest.attempt, is_held=newest.is_held
+                )
+            case _:
+                await work.delivery.ack()
+                return None
+
+    async def _after_claim(self, work: Work, claim: Link) -> Turn | None:
+        """A live worker is left alone; what a dead one, or a task of ours that is gone, has claimed
+        may have left, so it is ambiguous."""
+        if claim.lease == self._leases.own:
+            if claim.nonce in self._unsent:
+                # Our own claim, which we could not be sure of: it stands, so go on with it.
+                del self._unsent[claim.nonce]
+                turn = Turn(claim.attempt, claim.sequence, is_resend=claim.is_resend)
+                await self._send_as(work, turn, claim.nonce)
+                return None
+            is_working = claim.nonce in self._working
+        else:
+            is_working = self._leases.is_live(claim.lease)
+        if not is_working:
+            reason = "its worker ended before it wrote down an answer"
+            mark = await self._mark_ambiguous(work, claim.attempt, claim.sequence, reason)
+            if mark is not None:
+                return await self._after_ambiguous(work, mark, claim.attempt, is_held=self._holds)
+        await work.delivery.nak(RETRY_LATER_S)
+        return None
+
+    async def _after_ambiguous(
+        self, work: Work, sequence: int, attempt: int, *, is_held: bool
+    ) -> Turn | None:
+        if is_held:
+            await work.delivery.ack()
+            return None
+        policy = self._on_ambiguous
+        if policy is OnAmbiguous.RESEND and attempt >= RESENT_MAX:
+            policy = OnAmbiguous.HOLD
+        match policy:
+            case OnAmbiguous.RESEND if self._has_ended(work.event.sid):
+                # A receipt came for an attempt that we were unsure of: it did arrive.
+                await work.delivery.ack()
+            case OnAmbiguous.RESEND:
+                return Turn(attempt + 1, sequence, is_resend=True)
+            case OnAmbiguous.FAIL:
+                refusal = Refused(
+                    attempt=attempt, error_code=AMBIGUOUS_HAND_OVER, reason="ambiguous hand-over"
+                )
+                await self._finish(work, Type.REFUSAL, refusal, sequence)
+            case OnAmbiguous.HOLD:
+                held = Ambiguous(attempt=attempt, reason="held by policy", is_held=True)
+                await self._finish(work, Type.AMBIGUOUS, held, sequence)
+            case other:
+                assert_never(other)
+        return None
+
+    def _has_ended(self, sid: str) -> bool:
+        message = self._find(sid)
+        return message is not None and message.ending is not None
+
+    async def _send_as(self, work: Work, turn: Turn, nonce: str) -> None:
+        """Send under a claim of an earlier task of this process."""
+        self._working.add(nonce)
+        try:
+            await self._send(work, turn)
+        finally:
+            self._working.discard(nonce)
+
+    async def _send(self, work: Work, turn: Turn) -> None:
+        """The claim stands at `turn.behind`: hand over once, and write down what came of it."""
+        if not self.may_act():
+            return  # whoever gets the message next marks this claim ambiguous
+        if work.deadline.has_passed():
+            await self._return(work, turn, "the time for work was over", retry_after_s=0.0)
+            return
+        submission = _submission(work, turn)
+        attempt = turn.attempt
+        deadline = Deadline.after(HAND_OVER_MAX_S, self._clock)
+        self._crash_here(CrashPoint.HAND_OVER_BEFORE)
+        outcome = await self._carrier.submit(
+            submission, key=submission.reference, deadline=deadline
+        )
+        self._crash_here(CrashPoint.ANSWER_BEFORE_OUTCOME)
+        match outcome:
+            case carrier.Accepted(carrier_message_id=carrier_message_id):
+                self._counters.handed_over.inc()
+                handed_over = HandedOver(
+                    attempt=attempt,
+                    carrier=self._carrier.name,
+                    carrier_message_id=carrier_message_id,
+                )
+                await self._finish(work, Type.OUTCOME, handed_over, turn.behind, is_answer=True)
+            case carrier.Refused(is_returned=True, reason=reason, retry_after_s=retry_after_s):
+                await self._return(work, turn, reason, retry_after_s=retry_after_s)
+            case carrier.Refused(error_code=error_code, reason=reason):
+                self._counters.refused.inc()
+                refusal = Refused(attempt=attempt, error_code=error_code, reason=reason)
+                await self._finish(work, Type.REFUSAL, refusal, turn.behind, is_answer=True)
+            case carrier.Unknown(reason=reason):
+                await self._unknown(work, turn, reason)
+            case other:
+                assert_never(other)
+
+    async def _return(self, work: Work, turn: Turn, reason: str, *, retry_after_s: float) -> None:
+        """The attempt surely did not leave: write that down, and try again later."""
+        self._counters.returned.inc()
+        returned = Returned(attempt=turn.attempt, reason=reason, is_resend=turn.is_resend)
+        await self._advance(work, Type.RETURN, returned, behind=turn.behind)
+        await work.delivery.nak(growing_s(retry_after_s or RETRY_LATER_S, turn.attempt))
+
+    async def _unknown(self, work: Work, turn: Turn, reason: str) -> None:
+        mark = await self._mark_ambiguous(work, turn.attempt, turn.behind, reason)
+        if mark is None:
+            await work.delivery.nak(RETRY_LATER_S)
+        elif self._on_ambiguous is OnAmbiguous.RESEND and turn.attempt < RESENT_MAX:
+            await work.delivery.nak(growing_s(RETRY_LATER_S, turn.attempt) - RETRY_LATER_S)
+        else:
+            await self._after_ambiguous(work, mark, turn.attempt, is_held=self._holds)
+
+    @property
+    def _holds(self) -> bool:
+        return self._on_ambiguous is OnAmbiguous.HOLD
+
+    async def _mark_ambiguous(
+        self, work: Work, attempt: int, behind: int, reason: str
+    ) -> int | None:
+        """The mark's sequence; None if somebody else wrote first, or nobody can say."""
+        mark = Ambiguous(attempt=attempt, reason=reason, is_held=self._holds)
+        answer = await self._advance(work, Type.AMBIGUOUS, mark, behind=behind)
+        if not isinstance(answer, Advanced):
+            return None
+        self._counters.ambiguous.inc()
+        log.warning("message.ambiguous", sid=work.event.sid, attempt=attempt, reason=reason)
+        return answer.sequence
+
+    async def _finish(
+        self, work: Work, type_: Type, body: Body, behind: int, *, is_answer: bool = False
+    ) -> None:
+        """Write the last record; only then is the message done with. `is_answer`: a carrier's."""
+        match await self._advance(work, type_, body, behind=behind):
+            case Advanced():
+                log.debug("message.settled", sid=work.event.sid, outcome=type_.value)
+                self._crash_here(CrashPoint.OUTCOME_BEFORE_ACK)
+                await work.delivery.ack()
+            case Overtaken(newest=newest):
+                log.warning("dispatch.overtaken", sid=work.event.sid, by=newest.sequence)
+                if is_answer:
+                    # Somebody marked the attempt ambiguous meanwhile. What the carrier said still
+                    # counts: folded into the record, it may release a message that is held.
+                    event = work.event
+                    await self._recorder.record(event.kind, type_, event.account, event.sid, body)
+                await work.delivery.nak(RETRY_LATER_S)
+            case Stalled(reason=reason):
+                log.warning("dispatch.stalled", sid=work.event.sid, reason=reason)
+            case other:
+                assert_never(other)
+
+    async def _advance(
+        self,
+        work: Work,
+        type_: Type,
+        body: Body,
+        *,
+        behind: int,
+        deadline: Deadline | None = None,
+    ) -> LedgerAnswer:
+        """Write a record; unless a `deadline` says otherwise, for as long as work may take from
+        now. An answer is always worth writing down: the chain refuses it if it comes too late."""
+        event = work.event
+        wish = Wish(
+            record=self._author.event(event.kind, type_, event.account, event.sid, body),
+            body=body,
+            original=work.delivery.stored.sequence,
+            behind=behind,
+            deadline=deadline or Deadline.after(WORK_MAX_S, self._clock),
+        )
+        return await self._chains.advance(work.delivery.stored.shard, wish)
+
+
+def growing_s(base_s: float, attempt: int) -> float:
+    """The wait after the n-th attempt that came to nothing: doubled each time, up to a minute."""
+    return float(min(RETRY_LATER_MAX_S, base_s * 2.0 ** min(attempt - 1, 16)))
+
+
+def _submission(work: Work, turn: Turn) -> Submission:
+    return Submission(
+        reference=reference_of(work.event.account, work.event.sid, turn.attempt),
+        sender=work.message.sender,
+        recipient=work.message.recipient,
+        text=work.message.text,
+        media_urls=work.message.media_urls,
+        is_possible_duplicate=turn.is_resend,
+    )
