@@ -1,17 +1,24 @@
 """A lean HTTP/1.1 load generator: keep-alive connections, closed loop or at a fixed rate.
 
-It costs a few microseconds a request, because it shares the machine with what it measures.
+It shares the machine with what it measures, so it is made of callbacks alone: no task, no future and
+no timer for a request. Each connection has one request under way at a time, each request is another
+message, and each answer is read to its end.
 """
 
 import asyncio
 import base64
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, urlsplit
 
 ANSWER_MAX_S: Final = 30.0
+WATCH_EVERY_S: Final = 1.0
+"""How often it is looked whether a request waits for too long."""
+
+_LENGTH: Final = b"content-length: "
 
 
 @dataclass(slots=True)
@@ -41,128 +48,191 @@ class Sample:
 class _Connection(asyncio.Protocol):
     """One keep-alive connection with one request under way at a time."""
 
-    def __init__(self) -> None:
-        self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[int] | None = None
+    __slots__ = ("_on_answer", "_on_lost", "_received", "_since", "_transport", "_write")
+
+    def __init__(
+        self,
+        on_answer: Callable[["_Connection", int, float], None],
+        on_lost: Callable[[Exception], None],
+    ) -> None:
+        self._on_answer = on_answer
+        self._on_lost = on_lost
         self._received = b""
+        self._since = float("inf")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # A transport of uvloop is one by its methods only, so it cannot be asked what it is.
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # see above
+        self._write = self._transport.write
 
-    def request(self, payload: bytes) -> "asyncio.Future[int]":
-        assert self._transport is not None
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(payload)
-        return self._answer
+    def send(self, payload: bytes, *, since: float) -> None:
+        """Send a request whose latency counts from `since`."""
+        self._since = since
+        self._write(payload)
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        head_end = self._received.find(b"\r\n\r\n")
-        if head_end < 0:
+        if self._received:
+            data = self._received + data
+        at = data.find(_LENGTH)
+        body_at = data.find(b"\r\n\r\n", at) + 4
+        if at < 0 or body_at < 4:
+            self._received = data
             return
-        head = self._received[:head_end].lower()
-        at = head.find(b"content-length:")
-        length = int(head[at + 15 :].split(b"\r\n", 1)[0])
-        if len(self._received) < head_end + 4 + length:
+        at += len(_LENGTH)
+        if len(data) < body_at + int(data[at : data.find(b"\r", at)]):
+            self._received = data
             return
         self._received = b""
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(int(head[9:12]))
+        since, self._since = self._since, float("inf")
+        self._on_answer(self, int(data[9:12]), since)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(exc or ConnectionError("the server hung up"))
+        if self._since != float("inf"):
+            self._on_lost(exc or ConnectionError("the server hung up"))
+
+    def has_waited_s(self, now: float) -> float:
+        return now - self._since
 
     def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+        self._transport.close()
+
+
+class _Run:
+    """One phase: connections that are idle, requests that are due, and how it ended."""
+
+    def __init__(self, requests: Iterator[bytes]) -> None:
+        self.sample = Sample(started_at=time.perf_counter())
+        self._requests = requests
+        self._connections: list[_Connection] = []
+        self._idle: deque[_Connection] = deque()
+        self._due: deque[float] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._until = float("inf")
+        self._is_closed_loop = False
+
+    async def connect(self, host: str, port: int, connections: int) -> None:
+        for _ in range(connections):
+            _, connection = await self._loop.create_connection(
+                lambda: _Connection(self._on_answer, self._fail), host, port
+            )
+            self._connections.append(connection)
+        self._idle.extend(self._connections)
+        self.sample.started_at = time.perf_counter()
+
+    async def closed_loop(self, seconds: float) -> None:
+        self._is_closed_loop = True
+        self._until = self.sample.started_at + seconds
+        while self._idle:
+            self._idle.popleft().send(next(self._requests), since=time.perf_counter())
+        await self._wait()
+
+    async def fixed_rate(self, rate: float, seconds: float) -> None:
+        self._tick(0, int(rate * seconds), 1.0 / rate)
+        await self._wait()
+
+    def _tick(self, sent: int, count: int, every_s: float) -> None:
+        """Send, or note as due, whatever is due by now; then come back for the next."""
+        started_at, now = self.sample.started_at, time.perf_counter()
+        while sent < count and (at := started_at + sent * every_s) <= now:
+            sent += 1
+            if self._idle:
+                self._idle.popleft().send(next(self._requests), since=at)
+            else:
+                self._due.append(at)
+        if sent < count:
+            wait_s = started_at + sent * every_s - now
+            self._loop.call_later(wait_s, self._tick, sent, count, every_s)
+        else:
+            self._until = now
+            self._end_if_all_idle()
+
+    def _on_answer(self, connection: _Connection, status: int, since: float) -> None:
+        now = time.perf_counter()
+        if status == 201:
+            self.sample.latencies_s.append(now - since)
+        else:
+            self.sample.refused[status] = self.sample.refused.get(status, 0) + 1
+        if self._is_closed_loop and now < self._until:
+            connection.send(next(self._requests), since=now)
+        elif self._due:
+            connection.send(next(self._requests), since=self._due.popleft())
+        else:
+            self._idle.append(connection)
+            if now >= self._until:
+                self._end_if_all_idle()
+
+    def _end_if_all_idle(self) -> None:
+        if len(self._idle) == len(self._connections) and not self._ended.done():
+            self.sample.ended_at = time.perf_counter()
+            self._ended.set_result(None)
+
+    def _fail(self, failure: Exception) -> None:
+        if not self._ended.done():
+            self._ended.set_exception(failure)
+
+    async def _wait(self) -> None:
+        """Until every request is answered. Raises if one waits for too long."""
+        while not self._ended.done():
+            await asyncio.wait([self._ended], timeout=WATCH_EVERY_S)
+            now = time.perf_counter()
+            if any(each.has_waited_s(now) > ANSWER_MAX_S for each in self._connections):
+                raise TimeoutError(f"a request was not answered in {ANSWER_MAX_S:.0f} s")
+        for connection in self._connections:
+            connection.close()
+        self._ended.result()
 
 
 class Load:
-    """Creates messages through one host's API."""
+    """Creates messages through one host's API; a share of them, `keyed`, with a key of its own."""
 
-    def __init__(self, facts: dict[str, str], *, callback: str = "") -> None:
+    def __init__(self, facts: dict[str, str], *, callback: str = "", keyed: float = 0.0) -> None:
         self._address = urlsplit(facts["base_url"])
         self._account = facts["account_sid"]
         self._sender = quote(facts["phone_number"])
         secret = f"{facts['account_sid']}:{facts['auth_token']}".encode()
         self._authorization = base64.b64encode(secret).decode()
         self._callback = f"&StatusCallback={quote(callback, safe='')}" if callback else ""
+        self._keyed = keyed
 
     async def closed_loop(self, *, connections: int, seconds: float, run: str) -> Sample:
         """As fast as it goes, each connection sending its next request upon the last answer."""
-        sample = Sample(started_at=time.perf_counter())
-        until = sample.started_at + seconds
-        bodies = self._requests(run)
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(connections):
-                tasks.create_task(
-                    self._send_until(bodies, sample, lambda: time.perf_counter() < until)
-                )
-        sample.ended_at = time.perf_counter()
-        return sample
+        running = await self._connected(connections, run)
+        await running.closed_loop(seconds)
+        return running.sample
 
     async def fixed_rate(
         self, *, rate: float, seconds: float, connections: int, run: str
     ) -> Sample:
         """Open loop: each request is due at its own time, and its latency counts from then."""
-        sample = Sample(started_at=time.perf_counter())
-        due: asyncio.Queue[float | None] = asyncio.Queue()
-        bodies = self._requests(run)
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(connections):
-                tasks.create_task(self._send_due(due, bodies, sample))
-            for number in range(int(rate * seconds)):
-                at = sample.started_at + number / rate
-                await asyncio.sleep(max(0.0, at - time.perf_counter()))
-                due.put_nowait(at)
-            for _ in range(connections):
-                due.put_nowait(None)
-        sample.ended_at = time.perf_counter()
-        return sample
+        running = await self._connected(connections, run)
+        await running.fixed_rate(rate, seconds)
+        return running.sample
 
-    async def _send_until(
-        self, bodies: Iterator[bytes], sample: Sample, is_going_on: Callable[[], bool]
-    ) -> None:
-        connection = await self._connect()
-        while is_going_on():
-            await _send(connection, next(bodies), sample, since=time.perf_counter())
-        connection.close()
-
-    async def _send_due(
-        self, due: "asyncio.Queue[float | None]", bodies: Iterator[bytes], sample: Sample
-    ) -> None:
-        connection = await self._connect()
-        while (at := await due.get()) is not None:
-            await _send(connection, next(bodies), sample, since=at)
-        connection.close()
-
-    async def _connect(self) -> _Connection:
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            _Connection, self._address.hostname or "", self._address.port or 80
-        )
-        return connection
+    async def _connected(self, connections: int, run: str) -> _Run:
+        running = _Run(self._requests(run))
+        await running.connect(self._address.hostname or "", self._address.port or 80, connections)
+        return running
 
     def _requests(self, run: str) -> Iterator[bytes]:
-        number = 0
+        """Requests of one length, so that only the numbers in them are made anew."""
+        recipient, text = "To=%2B1202556", f"&From={self._sender}&Body={run}-"
+        length = len(f"{recipient}0000{text}00000000{self._callback}")
+        before = (
+            f"POST /2010-04-01/Accounts/{self._account}/Messages.json HTTP/1.1\r\n"
+            f"Host: {self._address.netloc}\r\nAuthorization: Basic {self._authorization}\r\n"
+            "Content-Type: application/x-www-form-urlencoded\r\n"
+            f"Content-Length: {length}\r\n"
+        )
+        number, keyed = 0, 0.0
         while True:
             number += 1
-            recipient = quote(f"+1202556{number % 10_000:04d}")
-            form = f"To={recipient}&From={self._sender}&Body={run}-{number}{self._callback}"
+            keyed += self._keyed
+            key = ""
+            if keyed >= 1.0:
+                keyed -= 1.0
+                key = f"Idempotency-Key: {run}-{number}\r\n"
             yield (
-                f"POST /2010-04-01/Accounts/{self._account}/Messages.json HTTP/1.1\r\n"
-                f"Host: {self._address.netloc}\r\nAuthorization: Basic {self._authorization}\r\n"
-                "Content-Type: application/x-www-form-urlencoded\r\n"
-                f"Content-Length: {len(form)}\r\n\r\n{form}"
-            ).encode()
-
-
-async def _send(connection: _Connection, payload: bytes, sample: Sample, *, since: float) -> None:
-    async with asyncio.timeout(ANSWER_MAX_S):
-        status = await connection.request(payload)
-    if status == 201:
-        sample.latencies_s.append(time.perf_counter() - since)
-    else:
-        sample.refused[status] = sample.refused.get(status, 0) + 1
+                f"{before}{key}\r\n{recipient}{number % 10_000:04d}{text}{number:08d}"
+                f"{self._callback}"
+            ).encode("ascii")
