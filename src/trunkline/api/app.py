@@ -6,7 +6,7 @@ headers and each error the same shape. No log entry is made from a body or from 
 
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -15,11 +15,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from trunkline.api import catalogue
 from trunkline.api.answer import Answer
 from trunkline.api.arguments import ArgumentReader
-from trunkline.api.auth import authenticate
+from trunkline.api.auth import Authenticator
 from trunkline.api.errors import ApiError, not_found, not_implemented
 from trunkline.api.form import ClientGone, Fields, fields_of_body, fields_of_query, read_body
 from trunkline.api.metrics import ApiMetrics
 from trunkline.api.probes import PROBES
+from trunkline.api.remembered import RememberingReplica
 from trunkline.api.request import Handler, Request
 from trunkline.api.resources import RESOURCES
 from trunkline.api.routes import Match, Routes
@@ -27,7 +28,7 @@ from trunkline.api.services import ApiServices
 from trunkline.domain import sid
 from trunkline.domain.account import Account
 from trunkline.domain.errors import Code
-from trunkline.kernel import Deadline
+from trunkline.kernel import Alarms, Deadline
 
 API_DEADLINE_S: Final = 10.0
 """Clients wait 30 s (Node) or for ever (Python); what takes longer than this should be repeated."""
@@ -59,7 +60,10 @@ class _Api:
         known: catalogue.Catalogue,
         handlers: Mapping[str, Handler],
     ) -> None:
-        self._services = services
+        replica = RememberingReplica(services.replica, services.clock)
+        self._services: Final = replace(services, replica=replica)
+        self._authenticator: Final = Authenticator(services.replica, services.clock)
+        self._alarms: Final = Alarms()
         self._metrics = ApiMetrics(services.registry)
         # Bound once: the lazy proxy that `get_logger` returns assembles a logger on every call.
         self._log = structlog.get_logger("trunkline.api").bind()
@@ -120,11 +124,11 @@ class _Api:
         services = self._services
         deadline = Deadline.after(API_DEADLINE_S, services.clock)
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        account = authenticate(headers.get(b"authorization"), services.replica)
+        account = self._authenticator.account(headers.get(b"authorization"))
         _check_owner(account, words, scope["path"])
         if endpoint.handler is None:
             raise not_implemented(f"The operation {endpoint.operation.name}")
-        fields = await _fields(endpoint.operation, scope, receive, headers)
+        fields = await self._fields(endpoint.operation, scope, receive, headers)
         request = Request(
             operation=endpoint.operation,
             account=account,
@@ -136,6 +140,18 @@ class _Api:
             deadline=deadline,
         )
         return await endpoint.handler.run(request, services)
+
+    async def _fields(
+        self,
+        operation: catalogue.Operation,
+        scope: Scope,
+        receive: Receive,
+        headers: dict[bytes, bytes],
+    ) -> Fields:
+        if operation.method == "POST":
+            body = await read_body(receive, headers, self._alarms)
+            return fields_of_body(body, headers, operation.parameters)
+        return fields_of_query(scope["query_string"], operation.parameters)
 
     def _failure(self, failure: Exception, name: str, request_id: str) -> Answer:
         # As text: a logger that renders exceptions itself may print local variables, tokens included.
@@ -187,14 +203,6 @@ def _other_method(method: str, methods: Iterable[str]) -> Answer:
     if method == "OPTIONS":
         return Answer(200, b"", allow)
     raise ApiError(Code.METHOD_NOT_ALLOWED, headers=allow, method=method, allowed=names)
-
-
-async def _fields(
-    operation: catalogue.Operation, scope: Scope, receive: Receive, headers: dict[bytes, bytes]
-) -> Fields:
-    if operation.method == "POST":
-        return fields_of_body(await read_body(receive, headers), headers, operation.parameters)
-    return fields_of_query(scope["query_string"], operation.parameters)
 
 
 async def _send(

@@ -6,11 +6,14 @@ or `GMT`; because `strftime` follows the locale; and because this runs three tim
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 DAY_S: Final = 86_400.0
+MOMENTS_CACHED_MAX: Final = 1024
+"""Thousands of messages share a second, and each shows two or three."""
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = (
@@ -29,7 +32,12 @@ class Span(msgspec.Struct, frozen=True):
 
 def rfc_2822(seconds: float) -> str:
     """Like `Thu, 24 Aug 2023 05:01:45 +0000`; fractions of a second are cut off."""
-    moment = datetime.fromtimestamp(int(seconds), UTC)
+    return _rfc_2822(int(seconds))
+
+
+@lru_cache(maxsize=MOMENTS_CACHED_MAX)
+def _rfc_2822(seconds: int) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
     return (
         f"{_DAYS[moment.weekday()]}, {moment.day:02} {_MONTHS[moment.month - 1]} {moment.year:04} "
         f"{moment.hour:02}:{moment.minute:02}:{moment.second:02} +0000"

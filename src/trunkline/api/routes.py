@@ -6,11 +6,16 @@ never has to go back. Paths are taken with and without `.json`.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 from trunkline.api.catalogue import Operation
 
 JSON_SUFFIX: Final = ".json"
+PATHS_CACHED_MAX: Final = 1024
+"""Paths that are known by heart: an account's creates all go to the same one."""
+PATH_CACHED_CHARS_MAX: Final = 200
+"""None of ours is longer; so what is known by heart takes some hundred kilobytes at most."""
 
 Leaf = TypeVar("Leaf")
 
@@ -40,9 +45,13 @@ class Routes(Generic[Leaf]):
             for word in operation.path.removesuffix(JSON_SUFFIX).split("/"):
                 node = _grown(node, word)
             node.by_method[operation.method] = leaf
+        self._known: Final = lru_cache(maxsize=PATHS_CACHED_MAX)(self._walk)
 
     def match(self, path: str) -> Match[Leaf] | None:
         """None when no operation has this path."""
+        return self._known(path) if len(path) <= PATH_CACHED_CHARS_MAX else self._walk(path)
+
+    def _walk(self, path: str) -> Match[Leaf] | None:
         node = self._root
         words: list[str] = []
         for word in path.removesuffix(JSON_SUFFIX).split("/"):

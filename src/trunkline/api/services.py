@@ -68,6 +68,8 @@ class ReplicaPort(Protocol):
 
     def lag_ms(self) -> float: ...
 
+    def version(self) -> bytes: ...
+
 
 @dataclass(frozen=True, slots=True)
 class ApiServices:

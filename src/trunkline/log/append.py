@@ -7,6 +7,7 @@ same bytes, which a register cannot tell from a slow network: it is how a create
 of the engine. Counter-examples for every shortcut are in docs/design/append.md.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -37,8 +38,7 @@ from trunkline.log.limits import (
 from trunkline.log.shards import order
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """A resource to be created."""
 
     kind: Kind
@@ -48,8 +48,7 @@ class Draft:
     is_keyed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(msgspec.Struct, frozen=True):
     """It is stored and flushed; `event` is the stored original."""
 
     event: Event
@@ -95,6 +94,12 @@ class ShardHealth:
         until = self._until.get(shard)
         return until is not None and self.clock.monotonic() < until
 
+    def passable(self, shards: Iterable[int]) -> list[int]:
+        """Those of `shards` that are not ejected."""
+        if not self._until:  # nearly always: no shard has ever failed to answer
+            return list(shards)
+        return [shard for shard in shards if not self.is_ejected(shard)]
+
 
 async def append(log: Log, draft: Draft, *, author: Author, health: ShardHealth) -> AppendAnswer:
     """Store `draft`, walking the shards of its order; see the module for the rules."""
@@ -126,7 +131,7 @@ async def _walk(
     name = digits_of(draft.sid)
     walk = order(name, log.shards)
     roomy = [shard for shard in walk if not log.is_nearly_full(shard)]
-    healthy = [shard for shard in roomy if not health.is_ejected(shard)] or roomy
+    healthy = health.passable(roomy) or roomy
     written = author.event(draft.kind, Type.ORIGINAL, draft.account, draft.sid, draft.body)
     tries: list[_Try] = []
     refusal = "the log is nearly full"

@@ -33,8 +33,7 @@ CONNECT_WAIT_S: Final = 2.0
 """How long a create waits for an engine that is just restarting, before it is refused."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewMessage:
+class NewMessage(msgspec.Struct, frozen=True):
     """A checked request for a message. Numbers are E.164; `validity_s` is 1 to 36000."""
 
     account: str
@@ -48,8 +47,7 @@ class NewMessage:
     direction: str = "outbound-api"
 
 
-@dataclass(frozen=True, slots=True)
-class Created:
+class Created(msgspec.Struct, frozen=True):
     """It is on flushed storage; `message` is what to answer, also for a repeat of its key."""
 
     message: Message
@@ -103,13 +101,8 @@ class Acceptor:
             known = self._known(sid, fingerprint)
             if known is not None:
                 return known
-        draft = Draft(
-            kind=Kind.MESSAGE,
-            sid=sid,
-            account=new.account,
-            body=_original(new, sid, fingerprint),
-            is_keyed=key is not None,
-        )
+        original = _original(new, sid, fingerprint)
+        draft = Draft(Kind.MESSAGE, sid, new.account, original, is_keyed=key is not None)
         answer: AppendAnswer = NotStored("the log cannot be reached")
         while await self.log.wait_until_connected(min(CONNECT_WAIT_S, deadline.remaining_s())):
             self.crash_here(CrashPoint.ACCEPT_BEFORE_APPEND)
@@ -121,20 +114,19 @@ class Acceptor:
         if isinstance(answer, NotStored) and key is not None:
             # It speaks of this request. An earlier one under the same key may have been stored.
             return OutcomeUnknown(answer.reason)
+        if isinstance(answer, Appended):
+            return Created(_created(answer.event, original))
         return self._answer(answer, fingerprint)
 
     def _known(self, sid: str, fingerprint: str) -> AcceptAnswer | None:
         """The answer to a repeat of a key whose message the local copy has; also after trimming."""
-        for same_name in (SMS + digits_of(sid), MMS + digits_of(sid)):
-            message = self.replica.message(same_name)
-            if message is not None and message.original is not None:
-                return _repeat(message, message.original, fingerprint)
-        return None
+        message = self.replica.message_named(digits_of(sid))
+        if message is None or message.original is None:
+            return None
+        return _repeat(message, message.original, fingerprint)
 
-    def _answer(self, appended: AppendAnswer, fingerprint: str) -> AcceptAnswer:
+    def _answer(self, appended: Found | NotStored | Uncertain, fingerprint: str) -> AcceptAnswer:
         match appended:
-            case Appended(event=event):
-                return Created(message_from(event))
             case Found(event=event):
                 message = message_from(event)
                 if message.original is None:
@@ -156,6 +148,18 @@ def message_from(event: Event) -> Message:
         at=event.at,
         event_id=event.id,
         position=event.position,
+    )
+
+
+def _created(event: Event, original: MessageCreated) -> Message:
+    """`message_from(event)`, whose body is `original`: without reading what was just written."""
+    return Message(
+        sid=original.sid,
+        account=event.account,
+        original=original,
+        position=event.position,
+        created_at=event.at,
+        updated_at=event.at,
     )
 
 

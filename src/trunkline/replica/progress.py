@@ -37,6 +37,10 @@ class Progress:
         sequence: int = _ENTRY.unpack_from(self._map, shard * _ENTRY.size)[0]
         return sequence
 
+    def version(self) -> bytes:
+        """All of it: no two states of the copy have the same, because sequences only grow."""
+        return self._map[:]
+
     def lag_ms(self) -> float:
         """How long ago the copy was last known to be complete, in milliseconds; the true lag is
         not greater. Infinite when it never was."""

@@ -56,8 +56,7 @@ class Replica:
 
     def message(self, sid: str) -> Message | None:
         """The message, if its original has arrived here."""
-        row = self._one("SELECT state FROM message WHERE digits = ? AND created_at > 0", sid[2:])
-        message = None if row is None else _MESSAGE.decode(row[0])
+        message = self.message_named(sid[2:])
         return message if message is not None and message.sid == sid else None
 
     def sequence(self, shard: int) -> int:
@@ -72,6 +71,11 @@ class Replica:
             return Unreadable(f"the read copy cannot be read: {error}")
         link = None if row is None else _MESSAGE.decode(row[0]).link
         return link if link is not None and link.shard == shard else None
+
+    def message_named(self, digits: str) -> Message | None:
+        """The message with these digits, whatever letters its SID begins with."""
+        row = self._one("SELECT state FROM message WHERE digits = ? AND created_at > 0", digits)
+        return None if row is None else _MESSAGE.decode(row[0])
 
     def messages(
         self, account: str, wanted: MessageFilter, *, items_max: int, behind: Place | None = None
@@ -118,6 +122,10 @@ class Replica:
     def lag_ms(self) -> float:
         """How long ago this copy was last known to be complete, in milliseconds."""
         return self._progress.lag_ms()
+
+    def version(self) -> bytes:
+        """Another one whenever the copy has moved; what was read under the same one still holds."""
+        return self._progress.version()
 
     async def wait_until_seen(self, shard: int, sequence: int, *, deadline: Deadline) -> bool:
         """Whether the copy holds `sequence` of `shard` before the deadline."""

@@ -1,6 +1,8 @@
 """A host's API without the host: a real read copy, and small true implementations of the ports."""
 
+import contextlib
 import itertools
+import sqlite3
 from base64 import b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,9 +62,11 @@ class Copy:
     """The host's read copy, with the writing side in the test's hands."""
 
     def __init__(self, path: Path, clock: FakeClock) -> None:
+        self._path = path
         self._clock = clock
         self._ids = itertools.count()
         self._folding = Folding(schema.open_for_writing(path, cluster="test"))
+        self._sequence = 0
         self._progress = Progress(path.with_suffix(".progress"), shards=1, clock=clock)
         self.replica = Replica(path, self._progress)
 
@@ -87,7 +91,16 @@ class Copy:
         self._folding.write()
         self._folding.commit()
         self._folding.forget_written()
-        self._progress.record(0, sequence=1, complete_at=self._clock.wall())
+        self._sequence += 1
+        self._progress.record(0, sequence=self._sequence, complete_at=self._clock.wall())
+
+    def change_token(self, account: str, token: str) -> None:
+        """As a projector does that has not said yet that it wrote."""
+        known = self.replica.account(account)
+        assert known is not None
+        state = msgspec.msgpack.encode(msgspec.structs.replace(known, auth_token=token))
+        with contextlib.closing(sqlite3.connect(self._path)) as database, database:
+            database.execute("UPDATE account SET state = ? WHERE sid = ?", (state, account))
 
     def close(self) -> None:
         self.replica.close()

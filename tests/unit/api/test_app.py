@@ -1,7 +1,9 @@
 """What every request meets: routes, credentials, bodies, errors, headers and probes."""
 
+import itertools
 from base64 import b64encode
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +23,9 @@ from tests.unit.api.api_world import (
 
 from trunkline.api.errors import ApiError
 from trunkline.api.form import BODY_BYTES_MAX, BODY_DISCARDED_BYTES_MAX, fields_of_body, read_body
+from trunkline.api.remembered import REMEMBERED_MAX_S
 from trunkline.domain.errors import FAULTS
+from trunkline.kernel import Alarms
 from trunkline.messaging.accept import NotAccepted
 
 pytestmark = pytest.mark.anyio
@@ -91,6 +95,30 @@ async def test_bad_credentials_are_401_with_a_challenge(
 
     assert (answered.status, answered.code) == (401, 20003)
     assert answered.headers["www-authenticate"] == 'Basic realm="Twilio API"'
+
+
+async def test_a_token_that_was_changed_is_refused_as_soon_as_the_copy_shows_it(
+    world: World,
+) -> None:
+    assert (await world.get(MESSAGES)).status == 200
+
+    world.copy.change_token(ACCOUNT, "another-token")
+    world.copy.catch_up()
+
+    assert (await world.get(MESSAGES)).status == 401
+    assert (await world.call("GET", MESSAGES, token="another-token")).status == 200
+
+
+async def test_what_was_remembered_is_read_again_when_the_copy_s_writer_says_nothing_for_long(
+    world: World,
+) -> None:
+    assert (await world.get(MESSAGES)).status == 200
+
+    world.copy.change_token(ACCOUNT, "another-token")
+    assert (await world.get(MESSAGES)).status == 200
+    await world.clock.advance(REMEMBERED_MAX_S)
+
+    assert (await world.get(MESSAGES)).status == 401
 
 
 @pytest.mark.parametrize("account", [OTHER_ACCOUNT, "AC" + "0" * 32, "me"])
@@ -185,7 +213,7 @@ async def test_a_body_without_end_is_cut_off_and_the_connection_with_it(
     taken: list[int] = []
 
     with pytest.raises(ApiError) as refused:
-        await read_body(endless(taken), headers)
+        await read_body(endless(taken), headers, Alarms())
 
     assert refused.value.http_status == 413
     assert refused.value.headers == ((b"connection", b"close"),)
@@ -225,6 +253,31 @@ def test_any_bytes_are_either_fields_of_clean_text_or_a_refusal(body: bytes) -> 
     text = "".join(name + "".join(values) for name, values in fields.items())
     assert "\x00" not in text
     text.encode("utf-8")
+
+
+@given(
+    st.text(alphabet="ab+%&=2BCc3é\u20ac 09", max_size=40).map(str.encode)
+    | st.lists(st.tuples(st.text(max_size=9), st.text(max_size=9)), max_size=6).map(
+        lambda pairs: urlencode(pairs, errors="surrogatepass").encode()
+    )
+)
+def test_a_form_is_read_as_the_standard_library_reads_it(body: bytes) -> None:
+    try:
+        expected = parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
+        is_clean = "\x00" not in "".join(itertools.chain(*expected))
+    except UnicodeDecodeError:
+        expected, is_clean = [], False
+
+    try:
+        fields = fields_of_body(body, {})
+    except ApiError:
+        assert not is_clean
+        return
+
+    assert is_clean
+    assert sorted((name, value) for name, values in fields.items() for value in values) == sorted(
+        expected
+    )
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

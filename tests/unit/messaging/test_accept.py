@@ -1,10 +1,10 @@
 """Accepting: what is answered for a new message, for a repeat of its key, and when nobody knows."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from tests.unit.log.scripted_log import ACCOUNT, Fate
 from tests.unit.messaging.message_bench import Bench, Copy
 
@@ -25,6 +25,7 @@ from trunkline.messaging.accept import (
 pytestmark = pytest.mark.anyio
 
 HELLO = NewMessage(account=ACCOUNT, sender="+15550001", recipient="+15550002", text="hello")
+ACCOUNT_OF_OLD = "AC" + "a" * 32
 WITH_MEDIA = replace(HELLO, media_urls=("https://media.example/cat.jpg",))
 
 
@@ -156,6 +157,29 @@ async def test_keys_of_two_accounts_have_nothing_to_do_with_each_other(host: Hos
     theirs = await host.created(replace(HELLO, account="AC" + "b" * 32), key="order 7")
 
     assert ours.message.sid != theirs.message.sid
+
+
+async def test_a_key_that_an_older_version_stored_still_names_the_same_request(host: Host) -> None:
+    # The fingerprint stands in the log for as long as the key: it may never be made another way.
+    plain = NewMessage(ACCOUNT_OF_OLD, "+15125550100", "+15125550123", "Grüße")
+    rich = NewMessage(
+        ACCOUNT_OF_OLD,
+        "+15125550100",
+        "+15125550123",
+        "",
+        media_urls=("https://a.example/1",),
+        status_callback="https://app.example/status",
+        validity_s=60,
+    )
+
+    stored = [
+        (await host.created(new, key="k" + new.text)).message.original for new in (plain, rich)
+    ]
+
+    assert [original.fingerprint for original in stored if original] == [
+        "c895dffd637b1b460abf428634b3d90a",
+        "a1bcd0c895e849339780d71de3622f59",
+    ]
 
 
 async def test_a_message_that_no_shard_takes_is_not_accepted(bench: Bench, host: Host) -> None:
