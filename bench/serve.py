@@ -160,7 +160,7 @@ async def _bench(folder: Path) -> AsyncIterator[Bench]:
         rng=random.Random(1),  # noqa: S311 - jitter
         registry=prometheus_client.CollectorRegistry(),
     )
-    async with assemble(context, ["projector", "api"], readiness=list) as assembly:
+    async with assemble(context, ["projector", "api"], readiness=list, on_newer=print) as assembly:
         await _catch_up(assembly.supports[0].run, assembly.progress, log)
         log.forget()
         replica = Replica(layout.replica, assembly.progress)

@@ -139,6 +139,35 @@ def fold(
     return msgspec.structs.replace(message, **changes)
 
 
+def merge(one: Message, other: Message) -> Message:
+    """The record of everything that either of two copies of one message has seen.
+
+    `fold` adds one event; this joins two folds, in any order and grouping, however much both have
+    seen: folding parts of a history and merging them gives what folding all of it does.
+    """
+    first = min(one, other, key=lambda copy: copy.position)
+    endings = [copy.ending for copy in (one, other) if copy.ending is not None]
+    sent = [copy.sent_at for copy in (one, other) if copy.sent_at is not None]
+    carried = max((copy.carrier, copy.carrier_message_id) for copy in (one, other))
+    return Message(
+        sid=first.sid,
+        account=first.account or one.account or other.account,
+        original=first.original,
+        received=first.received,
+        position=first.position,
+        created_at=first.created_at,
+        updated_at=max(one.updated_at, other.updated_at),
+        sent_at=min(sent, default=None),
+        open_status=max(one.open_status, other.open_status, key=rank),
+        ending=min(endings, default=None, key=_moment),
+        carrier=carried[0],
+        carrier_message_id=carried[1],
+        attempts=max(one.attempts, other.attempts),
+        ambiguous=one.ambiguous | other.ambiguous,
+        told=one.told | other.told,
+    )
+
+
 _Changes = dict[str, Any]
 
 
@@ -208,10 +237,11 @@ def _returned(message: Message, body: Returned, moment: Moment, position: int) -
 
 def _ended(message: Message, ending: Ending) -> _Changes:
     known = message.ending
-    earliest = (
-        ending if known is None else min(known, ending, key=lambda end: (end.at, end.event_id))
-    )
-    return {"ending": earliest}
+    return {"ending": ending if known is None else min(known, ending, key=_moment)}
+
+
+def _moment(ending: Ending) -> Moment:
+    return ending.at, ending.event_id
 
 
 _JOINS: Final[Mapping[type[Body], Callable[..., _Changes]]] = {

@@ -98,9 +98,14 @@ class Assembly:
 
 @contextlib.asynccontextmanager
 async def assemble(
-    context: Context, names: Sequence[str], *, readiness: Callable[[], list[str]]
+    context: Context,
+    names: Sequence[str],
+    *,
+    readiness: Callable[[], list[str]],
+    on_newer: Callable[[str], None],
 ) -> AsyncIterator[Assembly]:
-    """Build the services `names`; on leaving, everything that was opened is closed.
+    """Build the services `names`; on leaving, everything that was opened is closed. `on_newer` is
+    told the reason if the projector finds a log that only a newer version can read.
 
     The projector, where it is one of them, is open and not yet running; where it is not, the parent
     process has made sure that there is a copy to read.
@@ -118,6 +123,7 @@ async def assemble(
                 progress,
                 cluster=context.cluster,
                 clock=context.clock,
+                on_newer=on_newer,
                 crash_here=crash_here,
             )
             await projector.open()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from trunkline.host.assemble import Assembly, Context, Service, assemble
+from trunkline.host.refusal import DataFolderError
 from trunkline.host.serve_http import HttpServer
 from trunkline.replica.progress import is_caught_up
 
@@ -22,9 +23,15 @@ async def serve(
 ) -> None:
     """Run the services `names` until `stop`; then drain them within the bound, and end the rest.
 
-    `listener` is where the API is served, in a process that has it.
+    `listener` is where the API is served, in a process that has it. Raises `DataFolderError` for a
+    log that only a newer version can read; one that becomes so later is held still, and not ready.
     """
     not_ready = ["replica"]
+    newer: list[str] = []
+
+    def on_newer(reason: str) -> None:
+        newer.append(reason)
+        not_ready.append("replica")
 
     def readiness() -> list[str]:
         log = context.log
@@ -36,12 +43,12 @@ async def serve(
         ]
 
     async with (
-        assemble(context, names, readiness=readiness) as assembly,
+        assemble(context, names, readiness=readiness, on_newer=on_newer) as assembly,
         asyncio.TaskGroup() as supports,
     ):
         leaning = [supports.create_task(support.run()) for support in assembly.supports]
-        await _until_caught_up(context, assembly, stop)
-        not_ready.clear()
+        await _until_caught_up(context, assembly, stop, newer)
+        not_ready[:] = ["replica"] if newer else []
         await _work(context, assembly, listener, stop, on_ready)
         for task in leaning:
             task.cancel()
@@ -72,7 +79,14 @@ async def _work(
             task.cancel()
 
 
-async def _until_caught_up(context: Context, assembly: Assembly, stop: asyncio.Event) -> None:
+async def _until_caught_up(
+    context: Context, assembly: Assembly, stop: asyncio.Event, newer: Sequence[str]
+) -> None:
     """The copy holds all that the log held at the start: the first answers are not from the past."""
     while not stop.is_set() and not await is_caught_up(assembly.progress, context.log):
+        if newer:
+            raise DataFolderError(
+                f"the log in {context.layout.data} is of a newer version ({newer[0]})",
+                "run the newer version of Trunkline, or restore a backup made by this one",
+            )
         await context.clock.sleep(CATCH_UP_POLL_S)

@@ -8,7 +8,7 @@ from trunkline.domain.events import Kind, Type
 from trunkline.domain.sid import digits_of
 from trunkline.kernel import Deadline
 from trunkline.log.append import is_late
-from trunkline.log.event import Event, created_subject, decode
+from trunkline.log.event import Event, UnreadableEvent, created_subject, decode
 from trunkline.log.interface import Log, Stored, Unreadable
 from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.shards import order
@@ -25,7 +25,11 @@ async def find_original(
         standing = await log.read_first(shard, subject, timeout_s=bound_s)
         match standing:
             case Stored(payload=payload, at=stored_at):
-                event = decode(payload)
+                try:
+                    event = decode(payload)
+                except UnreadableEvent as error:
+                    unasked = Unreadable(str(error))
+                    continue
                 if event.type is Type.ORIGINAL and not is_late(event, stored_at):
                     return event
             case Unreadable():

@@ -16,7 +16,7 @@ import structlog
 
 from trunkline.kernel import Clock
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
-from trunkline.log.event import UnreadableEvent, decode_all
+from trunkline.log.event import NewerEvent, UnreadableEvent, decode_all
 from trunkline.log.interface import Log, LogUnavailable, Stored
 from trunkline.replica import schema
 from trunkline.replica.folding import Folding
@@ -69,13 +69,16 @@ class Projector:
         *,
         cluster: str,
         clock: Clock,
+        on_newer: Callable[[str], None] | None = None,
         crash_here: CrashHere = never_crash,
     ) -> None:
+        """`on_newer` is called once with the reason if the log is of a newer version."""
         self._log = log
         self._path = path
         self._progress = progress
         self._cluster = cluster
         self._clock = clock
+        self._on_newer = on_newer
         self._crash_here = crash_here
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="projector")
         self._batches: asyncio.Queue[Batch] = asyncio.Queue(maxsize=BATCHES_WAITING_MAX)
@@ -131,8 +134,12 @@ class Projector:
             while not self._batches.empty() and len(batches) < BATCHES_WRITTEN_MAX:
                 batches.append(self._batches.get_nowait())
             written = [batch for batch in batches if batch.messages]
-            for batch in written:
-                await self._add(folding, batch)
+            try:
+                for batch in written:
+                    await self._add(folding, batch)
+            except NewerEvent as newer:
+                await self._commit(folding)
+                await self._stand_still(str(newer))
             if written:
                 await self._commit(folding)
                 self._crash_here(CrashPoint.PROJECTION_AFTER_COMMIT)
@@ -151,6 +158,14 @@ class Projector:
             if number % FOLDED_AT_ONCE_MAX == 0:
                 await asyncio.sleep(0)
         folding.move(batch.shard, batch.sequence)
+
+    async def _stand_still(self, reason: str) -> None:
+        """Until cancelled: what is behind this place is for a newer version to read, and would be
+        lost for good if the cursor passed it."""
+        _log.error("replica.newer_log", reason=reason, mend="run the newer version")
+        if self._on_newer is not None:
+            self._on_newer(reason)
+        await asyncio.Event().wait()
 
     async def _commit(self, folding: Folding) -> None:
         """Until it is done: a full disk is waited out, and nothing is lost by waiting.
@@ -213,11 +228,13 @@ def _cursors(database: sqlite3.Connection) -> dict[int, int]:
 
 
 def add(folding: Folding, stored: Stored) -> bool:
-    """Take in one message of the log; one that cannot be read is told of and passed over. False
-    when the copy itself cannot be read just now."""
+    """Take in one message of the log; a damaged one is told of and passed over. False when the copy
+    itself cannot be read just now. Raises `NewerEvent`."""
     try:
         for event in decode_all(stored.payload):
             folding.add(event, event.body(), stored)
+    except NewerEvent:
+        raise
     except (UnreadableEvent, ValueError, TypeError, KeyError) as error:
         _log.error("replica.unreadable_event", subject=stored.subject, error=str(error))
     except sqlite3.Error as error:

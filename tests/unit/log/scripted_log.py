@@ -5,6 +5,7 @@ with `always`. What is under way is stored by `land` or lost by `lose`, when the
 """
 
 import asyncio
+import contextlib
 import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -19,6 +20,7 @@ from trunkline.log.author import Author
 from trunkline.log.engines.memory import MemoryLog
 from trunkline.log.event import (
     Event,
+    UnreadableEvent,
     chain_subject,
     created_subject,
     decode_all,
@@ -263,7 +265,9 @@ class _Delivery:
         await self._inner.ack()
 
     async def nak(self, delay_s: float) -> None:
-        self._log.put_back += [(event, delay_s) for event in decode_all(self.stored.payload)]
+        with contextlib.suppress(UnreadableEvent):
+            events = decode_all(self.stored.payload)
+            self._log.put_back += [(event, delay_s) for event in events]
         await self._inner.nak(delay_s)
 
 

@@ -1,5 +1,7 @@
 """The envelope and the subjects: what is written is read again, and what is not ours is refused."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +10,7 @@ from tests.unit.log.scripted_log import ACCOUNT, pen
 from trunkline.domain.events import Kind, MessageCreated, Type
 from trunkline.kernel import FakeClock
 from trunkline.log.event import (
+    NewerEvent,
     UnreadableEvent,
     changed_filter,
     changed_subject,
@@ -48,8 +51,43 @@ def test_an_event_of_a_newer_version_is_refused() -> None:
     event = pen("one", FakeClock()).event(Kind.MESSAGE, Type.ORIGINAL, ACCOUNT, SID, BODY)
     newer = encode(event).replace(b'{"id"', b'{"v":2,"id"', 1)
 
-    with pytest.raises(UnreadableEvent, match="version 2"):
+    with pytest.raises(NewerEvent, match="version 2"):
         decode(newer)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"v":2}',
+        b'{"v":7,"id":{"of":"another"},"kind":3}',
+        b'{"v":1,"kind":"call","type":"original"}',
+        b'{"kind":"message","type":"cancelled"}',
+        b'[{"kind":"message","type":"claim"},{"v":2}]',
+    ],
+)
+def test_what_a_newer_program_wrote_is_never_taken_for_damage(payload: bytes) -> None:
+    with pytest.raises(NewerEvent):
+        decode(payload)
+
+
+@pytest.mark.parametrize(
+    "payload", [b"junk", b"[" * 10_000, b'{"v":"2"}', b'{"v":1,"kind":"message","type":"claim"}']
+)
+def test_damage_is_not_taken_for_a_newer_program_s_work(payload: bytes) -> None:
+    with pytest.raises(UnreadableEvent) as refusal:
+        decode(payload)
+    assert not isinstance(refusal.value, NewerEvent)
+
+
+def test_fields_that_were_added_later_are_passed_over() -> None:
+    event = pen("one", FakeClock()).event(Kind.MESSAGE, Type.ORIGINAL, ACCOUNT, SID, BODY)
+    written = json.loads(encode(event))
+    written["span"] = "0af7"
+    written["data"]["colour"] = "blue"
+
+    read = decode(json.dumps(written).encode())
+
+    assert (read.id, read.body()) == (event.id, BODY)
 
 
 @given(st.binary(max_size=200))
