@@ -8,6 +8,7 @@ from typing import Final
 from trunkline.host.assemble import Assembly, Context, Service, assemble
 from trunkline.host.refusal import DataFolderError
 from trunkline.host.serve_http import HttpServer
+from trunkline.log.clock_check import can_be_trusted
 from trunkline.replica.progress import is_caught_up
 
 CATCH_UP_POLL_S: Final = 0.01
@@ -35,11 +36,14 @@ async def serve(
 
     def readiness() -> list[str]:
         log = context.log
-        is_full = all(log.is_nearly_full(shard) for shard in range(log.shards))
+        shards = range(log.shards)
+        is_full = all(log.is_nearly_full(shard) for shard in shards)
+        is_clock_off = not any(can_be_trusted(log.clock_off_s(shard)) for shard in shards)
         return [
             *not_ready,
             *([] if log.is_connected else ["log"]),
             *(["room"] if is_full else []),
+            *(["clock"] if is_clock_off else []),
         ]
 
     async with (

@@ -9,7 +9,7 @@ of the engine. Counter-examples for every shortcut are in docs/design/append.md.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 
@@ -17,6 +17,7 @@ from trunkline.domain.events import Body, Kind, Type
 from trunkline.domain.sid import digits_of
 from trunkline.kernel import Clock
 from trunkline.log.author import Author
+from trunkline.log.clock_check import Stopwatch, can_be_trusted
 from trunkline.log.event import Event, UnreadableEvent, created_subject, decode, encode
 from trunkline.log.interface import (
     Accepted,
@@ -36,6 +37,9 @@ from trunkline.log.limits import (
     TRY_TIMEOUT_S,
 )
 from trunkline.log.shards import order
+
+NEARLY_FULL: Final = "the log is nearly full"
+CLOCK_OFF: Final = "this host's clock and the log's are too far apart"
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -104,6 +108,7 @@ class ShardHealth:
 async def append(log: Log, draft: Draft, *, author: Author, health: ShardHealth) -> AppendAnswer:
     """Store `draft`, walking the shards of its order; see the module for the rules."""
     clock = author.clock
+    watch = Stopwatch(clock)
     answer_until = clock.monotonic() + ANSWER_MAX_S
     walked = await _walk(log, draft, author=author, health=health)
     if isinstance(walked, tuple):
@@ -111,6 +116,10 @@ async def append(log: Log, draft: Draft, *, author: Author, health: ShardHealth)
         walked = await _settle(log, walked, clock=clock, until=until)
     if isinstance(walked, Appended) and clock.monotonic() >= answer_until:
         return Uncertain("stored, but too late to be answered")
+    if isinstance(walked, Appended) and not can_be_trusted(watch.stepped_s()):
+        # Its own time is from before the step, and the time of storing may be from after it: it may
+        # count as late, and then it is never sent.
+        return Uncertain("the clock was set while it was stored")
     return walked
 
 
@@ -131,10 +140,11 @@ async def _walk(
     name = digits_of(draft.sid)
     walk = order(name, log.shards)
     roomy = [shard for shard in walk if not log.is_nearly_full(shard)]
-    healthy = health.passable(roomy) or roomy
+    timely = [shard for shard in roomy if can_be_trusted(log.clock_off_s(shard))]
+    healthy = health.passable(timely) or timely
     written = author.event(draft.kind, Type.ORIGINAL, draft.account, draft.sid, draft.body)
     tries: list[_Try] = []
-    refusal = "the log is nearly full"
+    refusal = CLOCK_OFF if roomy else NEARLY_FULL
     for position, shard in enumerate(walk):
         if shard not in healthy:
             continue

@@ -120,6 +120,10 @@ class Log(Protocol):
     def is_nearly_full(self, shard: int) -> bool:
         """Whether the shard keeps its last room for what belongs to resources it already has."""
 
+    def clock_off_s(self, shard: int) -> float:
+        """How far the shard's clock is ahead of this process's, as far as is surely known; 0 until
+        it is. Less than 0: behind."""
+
     async def publish(
         self, shard: int, subject: str, payload: bytes, *, expected: int | None, timeout_s: float
     ) -> PublishAnswer:

@@ -27,6 +27,7 @@ from trunkline.domain.ports import Counter
 from trunkline.kernel import Deadline
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.author import Author
+from trunkline.log.clock_check import Ages
 from trunkline.log.event import Event
 from trunkline.log.interface import Delivery
 from trunkline.log.ledger import Advanced, LedgerAnswer, Overtaken, Stalled, Wish
@@ -127,6 +128,7 @@ class Attempts:
         self._author = author
         self._crash_here = crash_here
         self._clock = author.clock
+        self._ages = Ages(author.clock)
         self._working: set[str] = set()
         self._unsent: OrderedDict[str, None] = OrderedDict()
 
@@ -190,8 +192,7 @@ class Attempts:
 
     def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body]:
         """A claim; or a refusal, where nobody wants the message any more."""
-        age_s = self._clock.wall() - work.event.at
-        if age_s > work.message.validity_s:
+        if self._ages.age_s(work.delivery.stored.at) > work.message.validity_s:
             self._counters.refused.inc()
             reason = f"its validity period of {work.message.validity_s} s is over"
             code = AMBIGUOUS_HAND_OVER if turn.is_resend else VALIDITY_EXPIRED

@@ -19,6 +19,7 @@ from trunkline.domain.message import Message
 from trunkline.domain.status import FINAL, Status, rank, steps
 from trunkline.kernel import Clock, Deadline
 from trunkline.kernel.crash import CrashHere, never_crash
+from trunkline.log.clock_check import Ages
 from trunkline.log.event import Event, chain_subject, changed_filter
 from trunkline.log.interface import Delivery, Log
 from trunkline.replica.queries import Replica
@@ -72,6 +73,7 @@ class StatusCallbacks:
     ) -> None:
         self._replica = replica
         self._clock = clock
+        self._ages = Ages(clock)
         self._rng = rng
         self._silent = Silent()
         planner = MessagePlanner(replica, recorder)
@@ -140,7 +142,7 @@ class StatusCallbacks:
     def _wait_for_originals(self, delivery: Delivery, sids: Sequence[str]) -> float | None:
         """Seconds until it is looked again for the originals of `sids`; `None`: no longer. They may
         stand in a shard of which the copy has not seen as much."""
-        if sids and self._clock.wall() - delivery.stored.at < UNKNOWN_MAX_S:
+        if sids and self._ages.age_s(delivery.stored.at) < UNKNOWN_MAX_S:
             return COPY_RETRY_S
         for sid in sids:
             log.warning("callbacks.unknown_message", sid=sid, subject=delivery.stored.subject)

@@ -39,8 +39,12 @@ class Folding:
         self._cursors: dict[int, int] = {}
 
     def add(self, event: Event, body: Body, stored: Stored) -> None:
-        """Take in one event; a late original is closed and changes nothing."""
-        if event.type is Type.ORIGINAL and is_late(event, stored.at):
+        """Take in one event; a late original is closed and changes nothing.
+
+        A number's is never closed: it has one register, so no earlier one can have been missed.
+        """
+        is_closable = event.type is Type.ORIGINAL and event.kind is not Kind.NUMBER
+        if is_closable and is_late(event, stored.at):
             return
         match event.kind:
             case Kind.MESSAGE | Kind.INBOUND:

@@ -98,6 +98,7 @@ class ScriptedLog:
         self.followed_after: dict[int, int] = {}
         self.unreadable: set[int] = set()
         self.empty_looking: set[int] = set()
+        self.clocks_off_s: dict[int, float] = {}
         self.is_connected = True
         self.on_publish: Callable[[Publish], Awaitable[None]] | None = None
         self._inner = MemoryLog(clock=clock, shards=shards)
@@ -105,6 +106,9 @@ class ScriptedLog:
         self._always: dict[int, Fate] = {}
         self._under_way: list[tuple[Publish, Fate]] = []
         self._consumers: list[Consumer] = []
+
+    def clock_off_s(self, shard: int) -> float:
+        return self.clocks_off_s.get(shard, 0.0)
 
     def is_nearly_full(self, shard: int) -> bool:
         return self._inner.is_nearly_full(shard)

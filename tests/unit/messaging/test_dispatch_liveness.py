@@ -16,6 +16,7 @@ from trunkline.messaging.carrier import Outcome, Submission
 pytestmark = pytest.mark.anyio
 
 BAD, GOOD = 0, 1
+NAME = "3" * 32
 
 
 def names_whose_order_starts(*shards: int, count: int) -> list[str]:
@@ -120,3 +121,19 @@ async def test_a_process_whose_lease_is_lost_claims_nothing_and_ends(bench: Benc
     assert [event.id for event in await bench.log.chain(created.shard, "8" * 32)] == [
         created.event.id
     ]
+
+
+@pytest.mark.parametrize("jump_s", [11 * 3600.0, -11 * 3600.0])
+async def test_a_clock_that_jumps_expires_no_message(bench: Bench, jump_s: float) -> None:
+    bench.carrier.down_for_s = 1.0
+    dispatcher = bench.dispatcher("one")
+    await bench.put(NAME)
+    async with bench.running(dispatcher):
+        await bench.pass_time(5.0)
+        bench.clock.jump_wall(jump_s)
+        bench.carrier.down_for_s = 0.0
+
+        await bench.pass_time(5.0)
+
+    message = await bench.message(NAME)
+    assert message.status is Status.SENT

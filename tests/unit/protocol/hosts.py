@@ -12,7 +12,7 @@ from tests.unit.protocol.faulty_log import Call, HostClock, HostLog, Network, Ru
 
 from trunkline.domain.events import Kind, Type
 from trunkline.domain.message import Link, Message, fold, link_of
-from trunkline.domain.sid import digits_of
+from trunkline.domain.sid import MMS, SMS, digits_of
 from trunkline.kernel import Deadline
 from trunkline.log.append import ShardHealth, is_late
 from trunkline.log.author import Author
@@ -179,6 +179,9 @@ class ReadCopy:
     def message(self, sid: str) -> Message | None:
         message = self._messages.get(sid)
         return message if message is not None and message.is_known else None
+
+    def message_named(self, digits: str) -> Message | None:
+        return self.message(SMS + digits) or self.message(MMS + digits)
 
 
 class SingleLedgers:

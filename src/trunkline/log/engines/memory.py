@@ -51,6 +51,10 @@ class MemoryLog:
     def is_nearly_full(self, shard: int) -> bool:
         return self._shards[shard].is_nearly_full
 
+    def clock_off_s(self, shard: int) -> float:
+        del shard  # there is one clock
+        return 0.0
+
     async def publish(
         self, shard: int, subject: str, payload: bytes, *, expected: int | None, timeout_s: float
     ) -> PublishAnswer:

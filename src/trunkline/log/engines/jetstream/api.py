@@ -82,6 +82,13 @@ class StreamAnswer(msgspec.Struct, frozen=True):
     config: Bounds | None = None
     state: StreamState | None = None
     error: ApiError | None = None
+    ts: str = ""
+    """The server's clock."""
+
+    @property
+    def at(self) -> float | None:
+        """What the server's clock said, in seconds since the epoch."""
+        return _seconds(self.ts) if self.ts else None
 
 
 class ConsumerAnswer(msgspec.Struct, frozen=True):

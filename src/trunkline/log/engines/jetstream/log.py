@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from trunkline.kernel import Clock
+from trunkline.log.clock_check import apart_s, can_be_trusted
 from trunkline.log.engines.jetstream import api
 from trunkline.log.engines.jetstream.connection import Connection
 from trunkline.log.engines.jetstream.consume import (
@@ -151,6 +152,7 @@ class JetStreamLog:
         self._bounds = bounds
         self._has_room = has_room
         self._is_nearly_full = [False] * SHARDS
+        self._clock_off_s = [0.0] * SHARDS
         self._requests = requests
         self._clock = clock
         self._consumers: list[JetStreamConsumer] = []
@@ -226,11 +228,12 @@ class JetStreamLog:
                 consumer.keep_in_hand()
 
     async def watch_room(self) -> None:
-        """Until cancelled: see how full each shard is, and the disk below them."""
+        """Until cancelled: see how full each shard is, the disk below them, and what their clocks
+        say."""
         while True:
             for shard in range(self.shards):
                 has_room = self._has_room()
-                used = await self._bytes_used(shard)
+                used = await self._look_at(shard)
                 if used is not None or not has_room:
                     is_over = used is not None and used >= self._bounds[shard] * CREATES_SHARE
                     self._is_nearly_full[shard] = is_over or not has_room
@@ -239,14 +242,31 @@ class JetStreamLog:
     def is_nearly_full(self, shard: int) -> bool:
         return self._is_nearly_full[shard]
 
-    async def _bytes_used(self, shard: int) -> int | None:
+    def clock_off_s(self, shard: int) -> float:
+        return self._clock_off_s[shard]
+
+    async def _look_at(self, shard: int) -> int | None:
+        """How many bytes the shard holds; its clock is noted."""
+        asked_at = self._clock.wall()
         reply = await self._requests.request(
             f"$JS.API.STREAM.INFO.{api.stream_name(shard)}", timeout_s=ADMIN_TIMEOUT_S
         )
         if not isinstance(reply, bytes):
             return None
-        state = msgspec.json.decode(reply, type=api.StreamAnswer).state
-        return None if state is None else state.bytes
+        answer = msgspec.json.decode(reply, type=api.StreamAnswer)
+        if answer.at is not None:
+            self._note_clock(
+                shard, apart_s(asked_at=asked_at, said=answer.at, answered_at=self._clock.wall())
+            )
+        return None if answer.state is None else answer.state.bytes
+
+    def _note_clock(self, shard: int, off_s: float) -> None:
+        was_trusted = can_be_trusted(self._clock_off_s[shard])
+        self._clock_off_s[shard] = off_s
+        if was_trusted and not can_be_trusted(off_s):
+            log.error("log.clock_off", shard=shard, ahead_s=round(off_s, 1))
+        elif not was_trusted and can_be_trusted(off_s):
+            log.info("log.clock_right", shard=shard)
 
     async def close(self) -> None:
         self._requests.connection.close()
