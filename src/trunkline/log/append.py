@@ -18,7 +18,7 @@ from trunkline.domain.sid import digits_of
 from trunkline.kernel import Clock
 from trunkline.log.author import Author
 from trunkline.log.clock_check import Stopwatch, can_be_trusted
-from trunkline.log.event import Event, UnreadableEvent, created_subject, decode, encode
+from trunkline.log.event import Event, UnreadableEvent, created_subject, decode, encode, encode_all
 from trunkline.log.interface import (
     Accepted,
     Exists,
@@ -43,21 +43,29 @@ CLOCK_OFF: Final = "this host's clock and the log's are too far apart"
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A resource to be created."""
+    """A resource to be created; and `others` of its account, keyless as it is, in the same register.
+    `name` names the register where that is not the SID's digits."""
 
     kind: Kind
     sid: str
     account: str
     body: Body
     is_keyed: bool
+    name: str = ""
+    others: "tuple[Draft, ...]" = ()
+
+    @property
+    def register(self) -> str:
+        return self.name or digits_of(self.sid)
 
 
 class Appended(msgspec.Struct, frozen=True):
-    """It is stored and flushed; `event` is the stored original."""
+    """It is stored and flushed; `event` is the stored original, and `others` are those beside it."""
 
     event: Event
     shard: int
     sequence: int
+    others: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,34 +137,42 @@ class _Try:
 
     shard: int
     subject: str
-    event: Event
+    events: tuple[Event, ...]
+    payload: bytes
     reason: str
+
+    def stored_at(self, sequence: int) -> Appended:
+        return Appended(self.events[0], self.shard, sequence, self.events[1:])
 
 
 async def _walk(
     log: Log, draft: Draft, *, author: Author, health: ShardHealth
 ) -> AppendAnswer | tuple[_Try, ...]:
     """One walk; the tries of unknown outcome if nothing better came of it."""
-    name = digits_of(draft.sid)
+    name = draft.register
     walk = order(name, log.shards)
     roomy = [shard for shard in walk if not log.is_nearly_full(shard)]
     timely = [shard for shard in roomy if can_be_trusted(log.clock_off_s(shard))]
     healthy = health.passable(timely) or timely
-    written = author.event(draft.kind, Type.ORIGINAL, draft.account, draft.sid, draft.body)
+    written = [
+        author.event(draft.kind, Type.ORIGINAL, draft.account, each.sid, each.body)
+        for each in (draft, *draft.others)
+    ]
     tries: list[_Try] = []
     refusal = CLOCK_OFF if roomy else NEARLY_FULL
     for position, shard in enumerate(walk):
         if shard not in healthy:
             continue
         prior = None if draft.is_keyed else tuple(each.shard for each in tries)
-        event = msgspec.structs.replace(written, position=position, prior=prior)
-        subject = created_subject(shard, draft.kind, draft.account, name)
-        answer = await log.publish(
-            shard, subject, encode(event), expected=0, timeout_s=TRY_TIMEOUT_S
+        events = tuple(
+            msgspec.structs.replace(event, position=position, prior=prior) for event in written
         )
+        payload = encode(events[0]) if len(events) == 1 else encode_all(events)
+        subject = created_subject(shard, draft.kind, draft.account, name)
+        answer = await log.publish(shard, subject, payload, expected=0, timeout_s=TRY_TIMEOUT_S)
         match answer:
             case Accepted(sequence=sequence):
-                return Appended(event, shard, sequence)
+                return Appended(events[0], shard, sequence, events[1:])
             case Refused(reason=refusal):
                 continue
             case Unknown(reason=reason):
@@ -164,13 +180,15 @@ async def _walk(
             case Undecided():
                 reason = "another create of the same resource is under way"
             case Exists():
-                found = _as_answer(await log.read_first(shard, subject, timeout_s=TRY_TIMEOUT_S))
+                standing = await log.read_first(shard, subject, timeout_s=TRY_TIMEOUT_S)
+                # Nobody else knows the name of a keyless one: what stands there is a tombstone.
+                found = _as_answer(standing) if draft.is_keyed else None
                 if found is not None:
                     return found
                 reason = "the register holds no answer"
             case other:
                 assert_never(other)
-        tries.append(_Try(shard, subject, event, reason))
+        tries.append(_Try(shard, subject, events, payload, reason))
     return tuple(tries) if tries else NotStored(refusal)
 
 
@@ -201,20 +219,19 @@ class _Closed:
 
 async def _try_again(log: Log, attempt: _Try) -> Appended | Found | _Closed | None:
     """What stands in the try's register now; `None` if that is still not known."""
-    payload = encode(attempt.event)
     answer = await log.publish(
-        attempt.shard, attempt.subject, payload, expected=0, timeout_s=TRY_TIMEOUT_S
+        attempt.shard, attempt.subject, attempt.payload, expected=0, timeout_s=TRY_TIMEOUT_S
     )
     if isinstance(answer, Accepted):
-        return Appended(attempt.event, attempt.shard, answer.sequence)
+        return attempt.stored_at(answer.sequence)
     if not isinstance(answer, Exists):
         return None
     standing = await log.read_first(attempt.shard, attempt.subject, timeout_s=TRY_TIMEOUT_S)
     if not isinstance(standing, Stored):
         return None
-    if standing.payload == payload and not is_late(attempt.event, standing.at):
-        return Appended(attempt.event, attempt.shard, standing.sequence)
-    return _as_answer(standing) or _Closed()
+    if standing.payload == attempt.payload and not is_late(attempt.events[0], standing.at):
+        return attempt.stored_at(standing.sequence)
+    return (_as_answer(standing) if attempt.events[0].is_keyed else None) or _Closed()
 
 
 def is_late(event: Event, stored_at: float) -> bool:

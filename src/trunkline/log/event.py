@@ -4,9 +4,10 @@
     ev.<shard>.<kind>.chain                       the chains of the shard, written by compare-and-set
     ev.<shard>.<kind>.changed.<account>           what may arrive in any order
 
-`name` is the 32 digits of a SID, or for what must be unique the unique thing itself; a unique thing
-has its chain behind its original, on the register's own subject. Under the last two, one message of
-the log may hold several events: each flush costs the engine a tenth of a millisecond of CPU.
+`name` is the 32 digits of a SID; or what the SIDs of several keyless resources begin with, which were
+created at the same moment and share a register; or for what must be unique the unique thing itself,
+which has its chain behind its original, on the register's own subject. Otherwise one message of the
+log may hold several events: each flush costs the engine a tenth of a millisecond of CPU.
 
 A field may be added to the envelope or to a body if whoever overlooks it does no harm; readers pass
 over fields they do not know. Anything else needs a new type or a new version, and these are never
@@ -132,6 +133,11 @@ def _too_new(version: int) -> str:
 
 def created_subject(shard: int, kind: Kind, account: str, name: str) -> str:
     return f"ev.{shard}.{kind}.created.{account}.{name}"
+
+
+def register_name(subject: str) -> str:
+    """What a register is named by, from the subject it stands under."""
+    return subject.rpartition(".")[2]
 
 
 def chain_subject(shard: int, kind: Kind) -> str:

@@ -12,7 +12,14 @@ from trunkline.domain.events import Tombstone, Type
 from trunkline.domain.sid import digits_of
 from trunkline.kernel import Clock, Deadline
 from trunkline.log.append import is_late
-from trunkline.log.event import Event, created_subject, decode, encode, encode_body
+from trunkline.log.event import (
+    Event,
+    created_subject,
+    decode_all,
+    encode,
+    encode_body,
+    register_name,
+)
 from trunkline.log.interface import (
     Accepted,
     Exists,
@@ -37,11 +44,12 @@ class Verdict(Enum):
 
 
 async def is_true_copy(
-    log: Log, event: Event, shard: int, *, clock: Clock, deadline: Deadline
+    log: Log, event: Event, stored: Stored, *, clock: Clock, deadline: Deadline
 ) -> Verdict:
-    """Whether the original `event`, which stands in `shard`, is the one that counts."""
+    """Whether the original `event`, which stands in `stored`, is the one that counts; so are then
+    those that stand in the same register."""
     for earlier in earlier_shards(event, log.shards):
-        verdict = await _settle(log, event, shard, earlier, clock=clock, deadline=deadline)
+        verdict = await _settle(log, event, stored, earlier, clock=clock, deadline=deadline)
         if verdict is not Verdict.TRUE:
             return verdict
     return Verdict.TRUE
@@ -57,11 +65,11 @@ def earlier_shards(event: Event, shards: int) -> tuple[int, ...]:
 
 
 async def _settle(
-    log: Log, event: Event, shard: int, earlier: int, *, clock: Clock, deadline: Deadline
+    log: Log, event: Event, stored: Stored, earlier: int, *, clock: Clock, deadline: Deadline
 ) -> Verdict:
     """Close `earlier` for this resource, or find the true original there."""
-    subject = created_subject(earlier, event.kind, event.account, digits_of(event.sid))
-    tombstone = encode(_tombstone(event, shard))
+    subject = created_subject(earlier, event.kind, event.account, register_name(stored.subject))
+    tombstone = encode(_tombstone(event, stored.shard))
     while not deadline.has_passed():
         match await log.publish(earlier, subject, tombstone, expected=0, timeout_s=TRY_TIMEOUT_S):
             case Accepted():
@@ -82,7 +90,7 @@ def _verdict(standing: Stored | Unreadable | None) -> Verdict:
     """What the first record of an earlier register says about a later copy."""
     if not isinstance(standing, Stored):
         return Verdict.UNSETTLED  # an empty read proves nothing
-    first = decode(standing.payload)
+    first = decode_all(standing.payload)[0]
     if first.type is Type.TOMBSTONE or is_late(first, standing.at):
         return Verdict.TRUE
     return Verdict.DUPLICATE

@@ -1,7 +1,7 @@
 """Accepting a message: from here on it is ours. Nothing is answered before it is flushed."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from trunkline.domain import segment
 from trunkline.domain.events import Kind, MessageCreated
 from trunkline.domain.message import Message, fold
-from trunkline.domain.sid import MMS, SMS, digits_of, sid_from_entropy, sid_from_key
+from trunkline.domain.sid import MMS, SMS, digits_of, sid_from_key
 from trunkline.kernel import Deadline
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.append import (
@@ -24,6 +24,7 @@ from trunkline.log.append import (
 )
 from trunkline.log.author import Author
 from trunkline.log.event import Event
+from trunkline.log.gather import WALKS_MAX, Gatherer
 from trunkline.log.interface import Log
 from trunkline.replica.queries import Replica
 
@@ -89,34 +90,47 @@ class Acceptor:
     health: ShardHealth
     author: Author
     crash_here: CrashHere = never_crash
+    walks_max: int = WALKS_MAX
+    _gatherer: Gatherer = field(init=False)
+
+    def __post_init__(self) -> None:
+        gatherer = Gatherer(self._append, author=self.author, walks_max=self.walks_max)
+        object.__setattr__(self, "_gatherer", gatherer)
 
     async def accept(self, new: NewMessage, *, key: str | None, deadline: Deadline) -> AcceptAnswer:
         """Store `new`, or find what `key` already names. Nothing is retried here but the walk."""
         prefix = MMS if new.media_urls else SMS
-        fingerprint = _fingerprint(new) if key is not None else ""
         if key is None:
-            sid = sid_from_entropy(prefix, self.author.entropy(16))
-        else:
-            sid = sid_from_key(prefix, new.account, OPERATION, key)
-            known = self._known(sid, fingerprint)
-            if known is not None:
-                return known
+            return await self._accept_keyless(new, prefix)
+        fingerprint = _fingerprint(new)
+        sid = sid_from_key(prefix, new.account, OPERATION, key)
+        known = self._known(sid, fingerprint)
+        if known is not None:
+            return known
         original = _original(new, sid, fingerprint)
-        draft = Draft(Kind.MESSAGE, sid, new.account, original, is_keyed=key is not None)
+        draft = Draft(Kind.MESSAGE, sid, new.account, original, is_keyed=True)
+        answer = await self._append(draft, min(CONNECT_WAIT_S, deadline.remaining_s()))
+        if isinstance(answer, NotStored):
+            # It speaks of this request. An earlier one under the same key may have been stored.
+            return OutcomeUnknown(answer.reason)
+        return self._answer(answer, original)
+
+    async def _accept_keyless(self, new: NewMessage, prefix: str) -> AcceptAnswer:
+        place = self._gatherer.place(prefix, new.account)
+        original = _original(new, place.sid, "")
+        draft = Draft(Kind.MESSAGE, place.sid, new.account, original, is_keyed=False)
+        return self._answer(await self._gatherer.append(place, draft), original)
+
+    async def _append(self, draft: Draft, connect_s: float = CONNECT_WAIT_S) -> AppendAnswer:
+        """Walk; and again if the engine went away just then, which leaves nothing behind."""
         answer: AppendAnswer = NotStored("the log cannot be reached")
-        while await self.log.wait_until_connected(min(CONNECT_WAIT_S, deadline.remaining_s())):
+        while await self.log.wait_until_connected(connect_s):
             self.crash_here(CrashPoint.ACCEPT_BEFORE_APPEND)
             answer = await append(self.log, draft, author=self.author, health=self.health)
             self.crash_here(CrashPoint.ACCEPT_AFTER_APPEND)
             if not isinstance(answer, NotStored) or self.log.is_connected:
                 break
-            # Refused because the engine just went away: this request is surely stored nowhere.
-        if isinstance(answer, NotStored) and key is not None:
-            # It speaks of this request. An earlier one under the same key may have been stored.
-            return OutcomeUnknown(answer.reason)
-        if isinstance(answer, Appended):
-            return Created(_created(answer.event, original))
-        return self._answer(answer, fingerprint)
+        return answer
 
     def _known(self, sid: str, fingerprint: str) -> AcceptAnswer | None:
         """The answer to a repeat of a key whose message the local copy has; also after trimming."""
@@ -125,13 +139,15 @@ class Acceptor:
             return None
         return _repeat(message, message.original, fingerprint)
 
-    def _answer(self, appended: Found | NotStored | Uncertain, fingerprint: str) -> AcceptAnswer:
+    def _answer(self, appended: AppendAnswer, original: MessageCreated) -> AcceptAnswer:
         match appended:
+            case Appended(event=event):
+                return Created(_created(event, original))
             case Found(event=event):
                 message = message_from(event)
                 if message.original is None:
                     return OutcomeUnknown("the key names something that is not an outbound message")
-                return _repeat(message, message.original, fingerprint)
+                return _repeat(message, message.original, original.fingerprint)
             case NotStored(reason=reason):
                 return NotAccepted(reason)
             case Uncertain(reason=reason):

@@ -4,7 +4,8 @@ One message at a time, many at once: each in a task of its own, within the carri
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, assert_never
 
 import structlog
@@ -15,8 +16,9 @@ from trunkline.kernel import Deadline
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.append import is_late
 from trunkline.log.author import Author
-from trunkline.log.event import created_filter, decode
+from trunkline.log.event import Event, created_filter, decode_all
 from trunkline.log.fence import Verdict, is_true_copy
+from trunkline.log.gather import GATHERED_MAX
 from trunkline.log.interface import Consumer, Delivery, Log
 from trunkline.log.ledgers import Chains
 from trunkline.log.limits import WORK_MAX_S
@@ -24,12 +26,15 @@ from trunkline.log.reading import FETCH_WAIT_S, open_consumer
 from trunkline.messaging.attempt import Attempts, Counters, OnAmbiguous, Work
 from trunkline.messaging.carrier import Carrier
 from trunkline.messaging.lease import Leases
+from trunkline.messaging.parcel import Parcel
 from trunkline.messaging.record import EventRecorder
 
 log: Final = structlog.get_logger(__name__)
 
-FETCH_MAX: Final = 32
-"""Deliveries of one shard that are worked on here at once."""
+FETCH_MAX: Final = 16
+
+IN_HAND_MAX: Final = 2 * GATHERED_MAX
+"""Messages of one shard that are in hand here at once, beyond those that wait at the engine."""
 
 UNSETTLED_RETRY_S: Final = 2.0
 POISON_RETRY_S: Final = 30.0
@@ -108,62 +113,100 @@ class Dispatcher:
         filters = [created_filter(shard, Kind.MESSAGE)]
         consumer = await open_consumer(self._log, shard, self.name, filters, clock=self._clock)
         consumers.append(consumer)
-        room = asyncio.Semaphore(FETCH_MAX)
+        room = asyncio.Semaphore(IN_HAND_MAX)
         while not self._is_ending:
             down_for_s = self._carrier.ready_in_s()
             if down_for_s > 0.0:
                 await self._clock.sleep(min(down_for_s, FETCH_WAIT_S))
                 continue
             for delivery in await consumer.fetch(FETCH_MAX, FETCH_WAIT_S):
-                await room.acquire()
-                tasks.create_task(self._handle(delivery, room))
+                works = await self._open(delivery)
+                for _ in works:
+                    await room.acquire()
+                if works:
+                    tasks.create_task(self._handle(works, room))
 
-    async def _handle(self, delivery: Delivery, room: asyncio.Semaphore) -> None:
+    async def _open(self, delivery: Delivery) -> list[Work]:
+        """The messages of a delivery; one that is about none is answered."""
         try:
-            event = decode(delivery.stored.payload)
-            if event.type is not Type.ORIGINAL:
+            events = decode_all(delivery.stored.payload)
+            if events[0].type is not Type.ORIGINAL:
                 await delivery.ack()
-                return
-            body = event.body()
-            if not isinstance(body, MessageCreated):
-                raise TypeError(f"{event.sid} is not an outbound message")  # noqa: TRY301 - one log line for all of them
-            deadline = Deadline.after(WORK_MAX_S, self._clock)
-            await self._dispatch(Work(delivery, event, body, deadline))
+                return []
+            return _works(delivery, events, Deadline.after(WORK_MAX_S, self._clock))
         except Exception:
             # One poisonous message must not stop the others; it stays un-acked and visible.
             log.exception("dispatch.failed", subject=delivery.stored.subject)
             await delivery.nak(POISON_RETRY_S)
-        finally:
-            room.release()
+            return []
 
-    async def _dispatch(self, work: Work) -> None:
-        stored = work.delivery.stored
+    async def _handle(self, works: Sequence[Work], room: asyncio.Semaphore) -> None:
+        """Fence what stands in one register, and send each message of it."""
+        try:
+            if await self._may_send(works[0]):
+                await self._send_all(works)
+        except Exception:
+            # As above.
+            log.exception("dispatch.failed", subject=works[0].delivery.stored.subject)
+            await works[0].delivery.nak(POISON_RETRY_S)
+        finally:
+            for _ in works:
+                room.release()
+
+    async def _may_send(self, work: Work) -> bool:
+        """Whether it is the true copy; if not, or if that cannot be said, it is answered. What
+        stands in the same register shares its fate."""
+        delivery, stored = work.delivery, work.delivery.stored
         if is_late(work.event, stored.at):
             self._counters.held.inc()
             log.error("dispatch.held_late", sid=work.event.sid)
-            await work.delivery.ack()
-            return
+            await delivery.ack()
+            return False
         # While a shard elects, what is fenced behind it goes back and waits outside: the room in
         # hand is for messages that can move.
         self._crash_here(CrashPoint.FENCE_BEFORE)
         fenced_by = Deadline.after(FENCE_MAX_S, self._clock)
-        verdict = await is_true_copy(
-            self._log, work.event, stored.shard, clock=self._clock, deadline=fenced_by
-        )
-        match verdict:
+        match await is_true_copy(
+            self._log, work.event, stored, clock=self._clock, deadline=fenced_by
+        ):
             case Verdict.TRUE:
-                async with self._slots:
-                    await self._attempt(work)
+                return True
             case Verdict.DUPLICATE:
                 log.info("dispatch.duplicate_dropped", sid=work.event.sid, shard=stored.shard)
-                await work.delivery.ack()
+                await delivery.ack()
             case Verdict.UNSETTLED:
-                await work.delivery.nak(UNSETTLED_RETRY_S)
+                await delivery.nak(UNSETTLED_RETRY_S)
             case other:
                 assert_never(other)
+        return False
 
-    async def _attempt(self, work: Work) -> None:
-        if self._is_ending:
-            await work.delivery.nak(0.0)
-        else:
-            await self._attempts.make(work)
+    async def _send_all(self, works: Sequence[Work]) -> None:
+        if len(works) == 1:
+            await self._send(works[0])
+            return
+        parcel = Parcel(works[0].delivery, len(works))
+        async with asyncio.TaskGroup() as tasks:
+            for work in works:
+                tasks.create_task(self._send(replace(work, delivery=parcel.share())))
+
+    async def _send(self, work: Work) -> None:
+        try:
+            async with self._slots:
+                if self._is_ending:
+                    await work.delivery.nak(0.0)
+                else:
+                    await self._attempts.make(work)
+        except Exception:
+            # As above; it does not stop those that it shares a delivery with.
+            log.exception("dispatch.failed", subject=work.delivery.stored.subject)
+            await work.delivery.nak(POISON_RETRY_S)
+
+
+def _works(delivery: Delivery, events: Sequence[Event], deadline: Deadline) -> list[Work]:
+    works = []
+    for event in events:
+        body = event.body()
+        if not isinstance(body, MessageCreated):
+            raise TypeError(f"{event.sid} is not an outbound message")
+        works.append(Work(delivery, event, body, deadline))
+    return works

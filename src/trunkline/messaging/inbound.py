@@ -172,21 +172,24 @@ class Inbound:
         self._intake.drain()
 
     async def _take(self, shard: int, deliveries: Sequence[Delivery], hands: Hands) -> None:
+        del shard  # it is in each delivery
         for delivery in deliveries:
             events = await readable(delivery)
             if events is None:
                 continue
             event = events[0]  # a register holds one
             if event.type is Type.ORIGINAL:
-                work = functools.partial(self._handle, shard, delivery, event)
+                work = functools.partial(self._handle, delivery, event)
                 await hands.pass_on(delivery, work)
             else:
                 await delivery.ack()
 
-    async def _handle(self, shard: int, delivery: Delivery, event: Event) -> None:
+    async def _handle(self, delivery: Delivery, event: Event) -> None:
         """Fence, then converse; the delivery is answered in every case."""
         deadline = Deadline.after(FENCE_DEADLINE_S, self._clock)
-        match await is_true_copy(self._log, event, shard, clock=self._clock, deadline=deadline):
+        match await is_true_copy(
+            self._log, event, delivery.stored, clock=self._clock, deadline=deadline
+        ):
             case Verdict.TRUE:
                 await self._handle_true(delivery, event)
             case Verdict.DUPLICATE:

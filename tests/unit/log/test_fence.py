@@ -14,11 +14,12 @@ from tests.unit.log.scripted_log import (
 )
 
 from trunkline.domain.events import MessageCreated, Tombstone, Type
+from trunkline.domain.sid import digits_of
 from trunkline.kernel import Deadline, FakeClock
 from trunkline.log.append import Appended, Found, Uncertain
-from trunkline.log.event import Event
+from trunkline.log.event import Event, encode
 from trunkline.log.fence import Verdict, is_true_copy
-from trunkline.log.interface import Exists
+from trunkline.log.interface import Exists, Stored
 from trunkline.log.limits import LATE_MAX_S, WORK_MAX_S
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +30,9 @@ FIRST, SECOND, THIRD, *REST = walk(NAME)
 
 async def fence(log: ScriptedLog, clock: FakeClock, event: Event, shard: int) -> Verdict:
     deadline = Deadline.after(WORK_MAX_S, clock)
-    asked = is_true_copy(log, event, shard, clock=clock, deadline=deadline)
+    subject = register(shard, digits_of(event.sid))
+    stored = Stored(shard, subject, 1, event.at, encode(event))
+    asked = is_true_copy(log, event, stored, clock=clock, deadline=deadline)
     return await in_virtual_time(clock, asked)
 
 

@@ -1,7 +1,8 @@
 """Dispatch: handed over once and written down; and what becomes of a message when a host is not."""
 
+import msgspec
 import pytest
-from tests.unit.log.scripted_log import ACCOUNT, Fate, Publish, pen, put, walk
+from tests.unit.log.scripted_log import ACCOUNT, Fate, Publish, draft, pen, put, walk
 from tests.unit.messaging.message_bench import Bench, ScriptedCarrier, ScriptedLeases, Tally
 
 from trunkline.domain.events import (
@@ -14,6 +15,7 @@ from trunkline.domain.events import (
 )
 from trunkline.domain.status import Status
 from trunkline.kernel import FakeClock
+from trunkline.log.append import Appended, ShardHealth, append
 from trunkline.log.limits import LATE_MAX_S, WORK_MAX_S
 from trunkline.messaging import carrier
 from trunkline.messaging.attempt import RETRY_LATER_S, OnAmbiguous
@@ -447,3 +449,70 @@ async def test_draining_settles_what_is_under_way_claims_nothing_new_and_ends(
 
     assert len(bench.carrier.submitted) == 4
     assert len(bench.acked) == 6
+
+
+async def put_together(bench: Bench, *names: str) -> Appended:
+    """Accepted messages that stand in one register."""
+    first, *others = (draft(name, is_keyed=False) for name in names)
+    together = msgspec.structs.replace(first, name=names[0][:20], others=tuple(others))
+    answer = await bench.within_time(
+        append(bench.log, together, author=bench.author("api"), health=ShardHealth(bench.clock))
+    )
+    assert isinstance(answer, Appended)
+    return answer
+
+
+TOGETHER = [f"{'9' * 20}{number:012x}" for number in range(4)]
+
+
+async def test_messages_of_one_register_are_each_sent_once_and_acknowledged_together(
+    bench: Bench,
+) -> None:
+    created = await put_together(bench, *TOGETHER)
+
+    async with bench.running(bench.dispatcher("one")):
+        await bench.pass_time(1.0)
+
+    assert len(bench.carrier.submitted) == 4
+    assert bench.acked == [created.event.id, *(event.id for event in created.others)]
+
+
+async def test_what_is_left_of_a_register_comes_again_without_what_is_done(bench: Bench) -> None:
+    await put_together(bench, *TOGETHER)
+    bench.carrier.answers.append(carrier.Refused(0, "full", is_returned=True, retry_after_s=5.0))
+
+    async with bench.running(bench.dispatcher("one")):
+        await bench.pass_time(1.0)
+        assert (len(bench.carrier.submitted), bench.acked) == (4, [])
+        await bench.pass_time(10.0)
+
+    assert len(bench.carrier.submitted) == 5
+    assert len(bench.acked) == 4
+    assert [attempt for attempt, _ in bench.carrier.attempts] == [1, 1, 1, 1, 2]
+
+
+async def test_one_poisonous_message_of_a_register_does_not_stop_the_others(bench: Bench) -> None:
+    await put_together(bench, *TOGETHER)
+    bench.carrier.answers.append(RuntimeError("a bug"))
+
+    async with bench.running(bench.dispatcher("one")):
+        await bench.pass_time(1.0)
+
+    assert len(bench.carrier.submitted) == 4
+    assert bench.acked == []
+
+
+async def test_a_register_in_the_hands_of_two_hosts_is_sent_once(bench: Bench) -> None:
+    await put_together(bench, *TOGETHER)
+    bench.carrier.answering.clear()
+    leases = [ScriptedLeases(name, live={"one", "two"}) for name in ("one", "two")]
+    first, second = (bench.dispatcher(each.own, leases=each) for each in leases)
+
+    async with bench.running(first):
+        await bench.log.deliver_again()
+        async with bench.running(second):
+            await bench.pass_time(2.0)
+            bench.carrier.answering.set()
+            await bench.pass_time(2.0)
+
+    assert len(bench.carrier.submitted) == 4

@@ -140,7 +140,7 @@ class Cluster:
 
     def deliver(self, worker: Worker, stored: Stored) -> Act:
         """The engine hands an original to a worker, whoever else may have it in hand."""
-        handling = worker.dispatcher._handle(HostDelivery(stored), asyncio.Semaphore(1))
+        handling = _handled(worker, HostDelivery(stored))
         return self._begin(Act(f"dispatch on {worker.lease}", handling, worker.host, worker))
 
     def audit(self, host: Host, stored: Stored) -> Act:
@@ -148,7 +148,7 @@ class Cluster:
         event = decode(stored.payload)
         clock = host.author.clock
         judging = is_true_copy(
-            host.log, event, stored.shard, clock=clock, deadline=Deadline.after(1.0, clock)
+            host.log, event, stored, clock=clock, deadline=Deadline.after(1.0, clock)
         )
 
         def judged(act: Act) -> None:
@@ -455,3 +455,10 @@ class Cluster:
         payload = encode(msgspec.structs.replace(event, prior=prior))
         act.first_bytes.setdefault(call.shard, payload)
         return replace(call, payload=payload)
+
+
+async def _handled(worker: Worker, delivery: HostDelivery) -> None:
+    """What a dispatcher does with one delivery."""
+    works = await worker.dispatcher._open(delivery)
+    if works:
+        await worker.dispatcher._handle(works, asyncio.Semaphore(len(works)))

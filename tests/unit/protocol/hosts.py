@@ -261,7 +261,7 @@ def new_host(name: str, network: Network, clock: HostClock) -> Host:
     health = ShardHealth(clock)
     copy = ReadCopy(network)
     log = HostLog(network.shards)
-    acceptor = Acceptor(log, cast("Replica", copy), health, author)
+    acceptor = Acceptor(log, cast("Replica", copy), health, author, walks_max=WINDOW)
     return Host(name, author, health, copy, log, acceptor)
 
 

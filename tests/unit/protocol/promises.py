@@ -5,7 +5,7 @@ not be. It looks at the log, at what reached the carrier, and at what clients we
 what the code under test believes.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -18,6 +18,7 @@ from trunkline.domain.sid import digits_of
 from trunkline.log.append import is_late
 from trunkline.log.event import Event, created_subject, decode, decode_all
 from trunkline.log.fence import Verdict
+from trunkline.log.gather import SHARED_DIGITS
 from trunkline.log.interface import Stored
 from trunkline.log.shards import order
 from trunkline.messaging.accept import Created, KeyReused, NotAccepted
@@ -210,13 +211,19 @@ class Promises:
     def copies(self, digits: str) -> list[Copy]:
         """Its originals in time, the first of the order first."""
         found = []
-        for shard in order(digits, self.network.shards):
-            subject = created_subject(shard, Kind.MESSAGE, ACCOUNT, digits)
+        for name, shard in self._registers(digits):
+            subject = created_subject(shard, Kind.MESSAGE, ACCOUNT, name)
             for stored in self.network.standing(subject)[:1]:
                 event = decode(stored.payload)
                 if event.type is Type.ORIGINAL and not is_late(event, stored.at):
                     found.append(Copy(stored, event))
         return found
+
+    def _registers(self, digits: str) -> Iterator[tuple[str, int]]:
+        """Where it may stand, keyed or not, in the order that counts."""
+        for name in (digits, digits[:SHARED_DIGITS]):
+            for shard in order(name, self.network.shards):
+                yield name, shard
 
     def ambiguous(self, digits: str) -> set[int]:
         """The attempts that are marked."""
