@@ -13,12 +13,14 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trunkline.api import catalogue
+from trunkline.api.admission import API_LIMITS, Admission
 from trunkline.api.answer import Answer
-from trunkline.api.arguments import ArgumentReader
+from trunkline.api.arguments import PAGE_SIZE, ArgumentReader
 from trunkline.api.auth import Authenticator
 from trunkline.api.errors import ApiError, not_found, not_implemented
 from trunkline.api.form import ClientGone, Fields, fields_of_body, fields_of_query, read_body
-from trunkline.api.metrics import ApiMetrics
+from trunkline.api.metrics import AdmissionMetrics, ApiMetrics
+from trunkline.api.paging import PAGE_SIZE_DEFAULT
 from trunkline.api.probes import PROBES
 from trunkline.api.remembered import RememberingReplica
 from trunkline.api.request import Handler, Request
@@ -28,7 +30,16 @@ from trunkline.api.services import ApiServices
 from trunkline.domain import sid
 from trunkline.domain.account import Account
 from trunkline.domain.errors import Code
-from trunkline.kernel import Alarms, Deadline
+from trunkline.kernel import (
+    DEADLINE_HEADER,
+    RETRIED_HEADER,
+    Alarms,
+    Deadline,
+    Priority,
+    ServerLimits,
+    deadline_scope,
+    retried_above,
+)
 
 API_DEADLINE_S: Final = 10.0
 """Clients wait 30 s (Node) or for ever (Python); what takes longer than this should be repeated."""
@@ -39,9 +50,13 @@ _READS: Final[Mapping[str, str]] = {"HEAD": "GET"}
 """HEAD is a GET whose body is not sent (RFC 9110 section 9.3.2)."""
 
 
-def create_app(services: ApiServices) -> ASGIApp:
+_DEADLINE: Final = DEADLINE_HEADER.lower().encode()
+_RETRIED: Final = RETRIED_HEADER.lower().encode()
+
+
+def create_app(services: ApiServices, limits: ServerLimits = API_LIMITS) -> ASGIApp:
     """The API over `services`. Reads the catalogue: a few milliseconds."""
-    return _Api(services, catalogue.load(), RESOURCES)
+    return _Api(services, catalogue.load(), RESOURCES, limits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,7 @@ class _Endpoint:
     operation: catalogue.Operation
     reader: ArgumentReader
     handler: Handler | None
+    priority: Priority
 
 
 class _Api:
@@ -59,12 +75,16 @@ class _Api:
         services: ApiServices,
         known: catalogue.Catalogue,
         handlers: Mapping[str, Handler],
+        limits: ServerLimits,
     ) -> None:
         replica = RememberingReplica(services.replica, services.clock)
         self._services: Final = replace(services, replica=replica)
         self._authenticator: Final = Authenticator(services.replica, services.clock)
         self._alarms: Final = Alarms()
         self._metrics = ApiMetrics(services.registry)
+        self._admission: Final = Admission(
+            limits, clock=services.clock, metrics=AdmissionMetrics(services.registry)
+        )
         # Bound once: the lazy proxy that `get_logger` returns assembles a logger on every call.
         self._log = structlog.get_logger("trunkline.api").bind()
         self._routes: Final[Routes[_Endpoint]] = Routes(
@@ -121,13 +141,13 @@ class _Api:
     async def _handle(
         self, endpoint: _Endpoint, words: tuple[str, ...], scope: Scope, receive: Receive
     ) -> Answer:
-        services = self._services
-        deadline = Deadline.after(API_DEADLINE_S, services.clock)
         headers: dict[bytes, bytes] = dict(scope["headers"])
+        deadline = self._deadline(headers.get(_DEADLINE))
         account = self._authenticator.account(headers.get(b"authorization"))
         _check_owner(account, words, scope["path"])
         if endpoint.handler is None:
             raise not_implemented(f"The operation {endpoint.operation.name}")
+        self._admission.refuse_expired(deadline, endpoint.priority)
         fields = await self._fields(endpoint.operation, scope, receive, headers)
         request = Request(
             operation=endpoint.operation,
@@ -139,7 +159,31 @@ class _Api:
             arguments=endpoint.reader.read(fields),
             deadline=deadline,
         )
-        return await endpoint.handler.run(request, services)
+        with deadline_scope(deadline):
+            if _RETRIED in headers:
+                with retried_above():
+                    return await self._admitted(request, endpoint.handler, endpoint.priority)
+            return await self._admitted(request, endpoint.handler, endpoint.priority)
+
+    async def _admitted(self, request: Request, handler: Handler, priority: Priority) -> Answer:
+        # Whoever asks for a longer page than anybody reads is exporting.
+        if request.operation.is_paged and (
+            (request.arguments.integer(PAGE_SIZE) or 0) > PAGE_SIZE_DEFAULT
+        ):
+            priority = Priority.BULK
+        return await self._admission.run(
+            lambda: handler.run(request, self._services),
+            account=request.account.sid,
+            priority=priority,
+            deadline=request.deadline,
+        )
+
+    def _deadline(self, told: bytes | None) -> Deadline:
+        """When the caller stops waiting, by its own word, and at the latest by ours."""
+        clock = self._services.clock
+        if told is None:
+            return Deadline.after(API_DEADLINE_S, clock)
+        return Deadline.from_header(told.decode("latin-1"), clock, cap_s=API_DEADLINE_S)
 
     async def _fields(
         self,
@@ -176,7 +220,8 @@ def _endpoint(
     known: catalogue.Catalogue, operation: catalogue.Operation, handler: Handler | None
 ) -> _Endpoint:
     codes = {} if handler is None else handler.codes
-    return _Endpoint(operation, ArgumentReader(known, operation, codes), handler)
+    priority = Priority.READ if operation.method == "GET" else Priority.CREATE
+    return _Endpoint(operation, ArgumentReader(known, operation, codes), handler, priority)
 
 
 def _check_owner(account: Account, words: tuple[str, ...], path: str) -> None:

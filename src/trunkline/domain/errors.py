@@ -21,6 +21,7 @@ class Code(IntEnum):
     BODY_TOO_LARGE = 20413
     MEDIA_TYPE_UNSUPPORTED = 20415
     KEY_REUSED = 20422
+    TOO_MANY_REQUESTS = 20429
     INTERNAL = 20500
     NOT_IMPLEMENTED = 20501
     UNAVAILABLE = 20503
@@ -65,6 +66,11 @@ FAULTS: Final[Mapping[Code, Fault]] = {
         422,
         "The idempotency key already names {sid}, which was created with other parameters. "
         "Use a new key for a new request.",
+    ),
+    Code.TOO_MANY_REQUESTS: Fault(
+        429,
+        "The account has too many requests under way. Nothing was done; try again, or send fewer "
+        "at once.",
     ),
     Code.INTERNAL: Fault(
         500, "An internal error occurred. Quote request {request_id} to report it."

@@ -116,8 +116,11 @@ class Bound:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._alarm is not None:
-            self._alarms.clear(self._alarm)
+        # The alarm rings for us, and we know the alarm: that cycle would be left for the collector, one
+        # for each bound there ever was.
+        alarm, self._alarm = self._alarm, None
+        if alarm is not None:
+            self._alarms.clear(alarm)
         if not self.has_expired:
             return
         # As asyncio.Timeout does: our cancellation is taken back, and only if nobody else wants

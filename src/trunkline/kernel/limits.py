@@ -196,6 +196,21 @@ class Limiter:
         if gradient is not None:
             self._admission.in_flight_max = gradient.limit
 
+    @property
+    def in_flight(self) -> int:
+        """What runs now."""
+        return self._admission.in_flight
+
+    @property
+    def queued(self) -> int:
+        """What waits now."""
+        return self._admission.queued()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether new work would have to wait."""
+        return self._admission.in_flight >= self._admission.in_flight_max
+
     async def run(
         self,
         handler: Callable[[], Awaitable[Answer]],

@@ -1,5 +1,6 @@
 """A host's API without the host: a real read copy, and small true implementations of the ports."""
 
+import asyncio
 import contextlib
 import itertools
 import sqlite3
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 from starlette.types import Message as AsgiMessage
 
+from trunkline.api.admission import API_LIMITS
 from trunkline.api.app import create_app
 from trunkline.api.services import ApiServices
 from trunkline.directory.numbers import OwnAnswer, Owned, Taken
@@ -21,7 +23,13 @@ from trunkline.domain import sid
 from trunkline.domain.events import AccountOpened, Body, Kind, MessageCreated, NumberOwned, Type
 from trunkline.domain.message import Message, fold
 from trunkline.domain.number import Number
-from trunkline.kernel import Deadline, FakeClock
+from trunkline.kernel import (
+    Deadline,
+    FakeClock,
+    ServerLimits,
+    ambient_deadline,
+    is_retried_above,
+)
 from trunkline.log.event import Event, changed_subject, encode_body
 from trunkline.log.interface import Stored, Unreadable
 from trunkline.messaging.accept import AcceptAnswer, Created, KeyReused, NewMessage
@@ -117,9 +125,17 @@ class Acceptor:
     says: AcceptAnswer | None = None
     accepted: list[tuple[NewMessage, str | None]] = field(default_factory=list)
     by_key: dict[tuple[str, str], tuple[NewMessage, Message]] = field(default_factory=dict)
+    may_go_on: asyncio.Event | None = None
+    asked_with: list[tuple[float, bool]] = field(default_factory=list)
+    """For each call, the seconds that the ambient deadline left, and whether a caller retries."""
 
     async def accept(self, new: NewMessage, *, key: str | None, deadline: Deadline) -> AcceptAnswer:
         assert not deadline.has_passed()
+        ambient = ambient_deadline()
+        assert ambient is not None
+        self.asked_with.append((ambient.remaining_s(), is_retried_above()))
+        if self.may_go_on is not None:
+            await self.may_go_on.wait()
         if self.says is not None:
             return self.says
         earlier = self.by_key.get((new.account, key)) if key is not None else None
@@ -190,7 +206,7 @@ class Lookup:
 class World:
     """An application over all of the above, and a client of it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: ServerLimits = API_LIMITS) -> None:
         self.clock = FakeClock()
         self.copy = Copy(path, self.clock)
         self.acceptor = Acceptor(self.copy, self.clock)
@@ -209,7 +225,7 @@ class World:
             registry=self.registry,
             readiness=lambda: self.missing,
         )
-        self.app: ASGIApp = create_app(services)
+        self.app: ASGIApp = create_app(services, limits)
         self.open_account(ACCOUNT, TOKEN)
         self.open_account(OTHER_ACCOUNT, OTHER_TOKEN)
         self.give_number(ACCOUNT, OUR_NUMBER)
@@ -237,6 +253,11 @@ class World:
     ) -> Answered:
         body = form if isinstance(form, bytes) else urlencode(form, doseq=True).encode()
         return await self.call("POST", path, body=body, headers=headers)
+
+    async def metric(self, line: str) -> float:
+        """The value of one series, as a scrape shows it."""
+        text = (await self.call("GET", "/metrics", user=None)).body.decode()
+        return next(float(row.split()[-1]) for row in text.splitlines() if row.startswith(line))
 
     async def get(self, path_and_query: str) -> Answered:
         return await self.call("GET", path_and_query)

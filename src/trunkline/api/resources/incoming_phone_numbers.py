@@ -11,6 +11,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from trunkline.api.admission import not_begun_in_time
 from trunkline.api.answer import Answer, json_answer
 from trunkline.api.arguments import Arguments, Value
 from trunkline.api.errors import ApiError, invalid, not_found, not_implemented, unavailable
@@ -143,6 +144,8 @@ async def _own(
     if known is not None and known.sid != number_sid:
         return None  # nobody ever gives a number back, so an old copy cannot be wrong about this
     settings = await _settings(request.arguments, phone_number, number_sid)
+    if request.deadline.has_passed():
+        raise not_begun_in_time()
     answer = await services.numbers.own(account, settings, deadline=request.deadline)
     match answer:
         case Owned(number, is_repeat):

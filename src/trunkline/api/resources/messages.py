@@ -9,6 +9,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from trunkline.api.admission import not_begun_in_time
 from trunkline.api.answer import Answer, json_answer
 from trunkline.api.arguments import Arguments, Value
 from trunkline.api.errors import ApiError, invalid, not_found, not_implemented, unavailable
@@ -106,6 +107,8 @@ async def _create(request: Request, services: ApiServices) -> Answer:
         status_callback=callback or None,
         validity_s=_validity_s(arguments),
     )
+    if request.deadline.has_passed():
+        raise not_begun_in_time()
     answer = await services.acceptor.accept(new, key=key, deadline=request.deadline)
     return _accepted(answer, request, key)
 
