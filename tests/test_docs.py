@@ -27,7 +27,8 @@ REFERENCE = DOCS / "reference"
 GLOSSARY = DOCS / "glossary.md"
 
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
-METRIC_MAKERS = {"Counter", "Gauge", "Histogram", "Summary", "GaugeMetricFamily"}
+COUNTER_MAKERS = {"Counter", "CounterMetricFamily"}
+METRIC_MAKERS = {"Gauge", "Histogram", "Summary", "GaugeMetricFamily"} | COUNTER_MAKERS
 EVENT = re.compile(r"[a-z_]+(\.[a-z_]+)+\Z")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 CODE_BLOCK = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
@@ -78,7 +79,7 @@ def metrics_in_source() -> set[str]:
     for path, node, name in calls():
         makers = called(node.func)
         if makers & METRIC_MAKERS and name.startswith("trunkline_"):
-            found.add(f"{name}_total" if "Counter" in makers else name)
+            found.add(f"{name}_total" if makers & COUNTER_MAKERS else name)
         # `host.gauges.counters` gives a function that makes the messages' counters.
         elif makers == {"counter"} and path.is_relative_to(SOURCE / "host"):
             found.add(f"trunkline_messages_{name}_total")

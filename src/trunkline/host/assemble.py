@@ -132,6 +132,7 @@ async def assemble(
         stack.callback(replica.close)
         gauges.watch(context.registry, replica)
         builder = _Builder(context, replica, stack, crash_here=crash_here)
+        gauges.watch_pools(context.registry, builder.pool_owners)
         services = tuple(builder.build(name) for name in _WORKERS if name in names)
         app = builder.api(readiness) if "api" in names else None
         yield Assembly(services, (*supports, *builder.links), progress, app)
@@ -172,6 +173,10 @@ class _Builder:
                 readiness=readiness,
             )
         )
+
+    def pool_owners(self) -> tuple[object, ...]:
+        """The parts of this process that ask other processes, as far as they are built."""
+        return (self._context.log, self._carrier, self._client)
 
     def build(self, name: str) -> Service:
         match name:

@@ -1,11 +1,13 @@
 """The host's own metrics: counters made when first asked for, and what is read when scraped."""
 
 from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import prometheus_client
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from trunkline.kernel import Pool
 from trunkline.replica.queries import Replica
 
 
@@ -37,3 +39,71 @@ class _ReplicaLag(Collector):
             "How long ago the read copy was last known to be complete.",
             value=self._replica.lag_ms() / 1000.0,
         )
+
+
+@runtime_checkable
+class HasPools(Protocol):
+    """Something that asks others through pools, however many and since whenever."""
+
+    def pools(self) -> Iterable[Pool[Any]]: ...
+
+
+def watch_pools(
+    registry: prometheus_client.CollectorRegistry, owners: Callable[[], Iterable[object]]
+) -> None:
+    """Show what the pools of all `owners` have counted; those without pools show nothing.
+
+    Who owns pools is asked at each scrape, because some are made when they are first needed. Pools
+    of one name are shown as one.
+    """
+    registry.register(_PoolCounts(owners))
+
+
+class _PoolCounts(Collector):
+    def __init__(self, owners: Callable[[], Iterable[object]]) -> None:
+        self._owners: Final = owners
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        families = _pool_families()
+        counted: dict[str, dict[str, int]] = {}
+        for pool in self._pools():
+            counts = counted.setdefault(pool.name, dict.fromkeys(families, 0))
+            for field in counts:
+                counts[field] += getattr(pool, field)
+        for name, counts in counted.items():
+            for field, count in counts.items():
+                families[field].add_metric([name], count)
+        yield from families.values()
+
+    def _pools(self) -> Iterable[Pool[Any]]:
+        for owner in self._owners():
+            if isinstance(owner, HasPools):
+                yield from owner.pools()
+
+
+def _pool_families() -> dict[str, CounterMetricFamily]:
+    """By the name of what a `Pool` counts."""
+    by_pool = ["pool"]
+    return {
+        "calls": CounterMetricFamily(
+            "trunkline_pool_calls", "Calls, each of one try or more.", labels=by_pool
+        ),
+        "failures": CounterMetricFamily(
+            "trunkline_pool_failures", "Tries without a good answer.", labels=by_pool
+        ),
+        "timeouts": CounterMetricFamily(
+            "trunkline_pool_timeouts", "Tries that ran into their bound.", labels=by_pool
+        ),
+        "retries": CounterMetricFamily(
+            "trunkline_pool_retries", "Tries after the first.", labels=by_pool
+        ),
+        "hedges": CounterMetricFamily(
+            "trunkline_pool_hedges", "Second tries beside a slow first.", labels=by_pool
+        ),
+        "hedges_won": CounterMetricFamily(
+            "trunkline_pool_hedges_won", "Hedges that answered first.", labels=by_pool
+        ),
+        "unaffordable": CounterMetricFamily(
+            "trunkline_pool_unaffordable", "Retries and hedges without a budget.", labels=by_pool
+        ),
+    }

@@ -147,6 +147,10 @@ class WebhookClient:
             return Unreachable(answer.reason, HTTP_RETRIEVAL_FAILURE, is_unsent=not answer.sent)
         return answer
 
+    def pools(self) -> tuple[Pool[aiohttp.ClientSession], ...]:
+        """For who counts; none before the first request."""
+        return () if self._pool is None else (self._pool,)
+
     async def close(self) -> None:
         """Let go of all connections. A request after this opens new ones."""
         session, self._session, self._pool = self._session, None, None

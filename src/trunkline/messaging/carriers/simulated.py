@@ -122,6 +122,10 @@ class SimulatedCarrier:
     def window(self) -> int:
         return self._window
 
+    def pools(self) -> tuple[Pool[str], ...]:
+        """For who counts."""
+        return (self._submits, self._receives, self._acknowledges)
+
     async def run(self) -> None:
         """Post what `submit` gathers, until `close`. Cancelled, it leaves open posts unknown."""
         self._ended.clear()

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from trunkline.kernel import Clock
+from trunkline.kernel import Clock, Pool
 from trunkline.log.clock_check import apart_s, can_be_trusted
 from trunkline.log.engines.jetstream import api
 from trunkline.log.engines.jetstream.connection import Connection
@@ -267,6 +267,10 @@ class JetStreamLog:
             log.error("log.clock_off", shard=shard, ahead_s=round(off_s, 1))
         elif not was_trusted and can_be_trusted(off_s):
             log.info("log.clock_right", shard=shard)
+
+    def pools(self) -> tuple[Pool[Connection], ...]:
+        """For who counts."""
+        return self._requests.pools()
 
     async def close(self) -> None:
         self._requests.connection.close()

@@ -61,6 +61,10 @@ class Requests:
         connection.subscribe(f"{self._prefix}.r.*", self._on_reply)
         connection.when_lost(self._fail_pending)
 
+    def pools(self) -> tuple[Pool[Connection], ...]:
+        """For who counts."""
+        return (self._pool,)
+
     def new_inbox(self) -> str:
         return f"{self._prefix}.{next(self._inboxes)}"
 

@@ -1,0 +1,53 @@
+"""What a host shows of its pools when its metrics are read."""
+
+import random
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from trunkline.host.gauges import watch_pools
+from trunkline.kernel import Deadline, FakeClock, Pool, PoolLimits
+
+pytestmark = pytest.mark.anyio
+
+
+class Owner:
+    """Something that makes its pools when it needs them."""
+
+    def __init__(self) -> None:
+        self.made: list[Pool[Any]] = []
+
+    def pools(self) -> list[Pool[Any]]:
+        return self.made
+
+
+def a_pool(name: str, clock: FakeClock) -> Pool[str]:
+    limits = PoolLimits(try_timeout_s=1.0, tries_max=1)
+    return Pool(name, ["there"], limits=limits, clock=clock, rng=random.Random(1))
+
+
+async def answer(replica: str, bound_s: float) -> str:
+    return f"{replica} within {bound_s}"
+
+
+async def refuse(replica: str, bound_s: float) -> str:
+    raise ConnectionRefusedError(f"{replica} within {bound_s}")
+
+
+async def test_a_pool_made_after_the_start_is_shown_and_those_of_one_name_are_one() -> None:
+    clock, owner, registry = FakeClock(), Owner(), CollectorRegistry()
+    watch_pools(registry, lambda: [owner, None, "no owner of pools"])
+    assert 'pool="' not in generate_latest(registry).decode()
+
+    one, same, other = a_pool("log", clock), a_pool("log", clock), a_pool("webhooks", clock)
+    owner.made += [one, same, other]
+    for pool in (one, same):
+        await pool.call(answer, deadline=Deadline.after(9.0, clock), is_repeatable=False)
+    await other.call(refuse, deadline=Deadline.after(9.0, clock), is_repeatable=False)
+
+    shown = generate_latest(registry).decode().splitlines()
+    assert 'trunkline_pool_calls_total{pool="log"} 2.0' in shown
+    assert 'trunkline_pool_failures_total{pool="log"} 0.0' in shown
+    assert 'trunkline_pool_failures_total{pool="webhooks"} 1.0' in shown
+    assert 'trunkline_pool_unaffordable_total{pool="webhooks"} 0.0' in shown
