@@ -1,23 +1,34 @@
 """What the disk can do to one host: fill up, shrink, lose a part; and what the host then says."""
 
+import contextlib
+import errno
+import http.client
+import itertools
 import json
 import shutil
 import subprocess
 import sys
+import threading
 import urllib.error
+from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlencode, urlsplit
 
 import pytest
-from tests.system.running import Running, get_json, up, wait_until
+from tests.system.running import Running, get_json, simulator, up, wait_until
 from twilio.base.exceptions import TwilioRestException
 from twilio.rest import Client
+
+from trunkline.host.engine import WRITE_FAILED
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
 HANDSET = "+12025550123"
 MIB = 1024 * 1024
+LOAD_EVERY_S = 0.005
 
 
 @pytest.fixture
@@ -66,6 +77,37 @@ def test_a_full_disk_refuses_creates_at_once_and_takes_them_again_by_itself(
         wait_until(lambda: status_of(host, sid) == "delivered", "it to go out")
 
 
+def test_a_disk_that_fills_up_under_load_loses_nothing_and_needs_no_restart(
+    small_disk: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        simulator(tmp_path / "carrier") as carrier,
+        up(small_disk / "data", carrier=carrier) as host,
+        Load(host) as load,
+    ):
+        wait_until(lambda: len(load.accepted) >= 50, "the load to be accepted")
+        ballast = small_disk / "ballast"
+        fill_up(ballast)
+        wait_until(lambda: load.refused_in_a_row >= 20, "creates to be refused")
+        assert not_ready(host) == ["room"]
+        before = len(load.accepted)
+
+        ballast.unlink()
+        wait_until(lambda: len(load.accepted) >= before + 50, "creates to go on")
+        load.stop()
+
+        assert set(load.refusals) == {503}
+        wait_until(lambda: load.accepted <= set(arrived(carrier)), "everything accepted to arrive")
+        bodies = arrived(carrier)
+        assert len(bodies) == len(set(bodies))
+        assert host.stop() == 0
+    said = capfd.readouterr().err
+    # What was full is the engine itself, whose shards take nothing more until it is started anew.
+    assert WRITE_FAILED in said.lower()
+    assert said.count("engine.replaced") == 1
+    assert "starting it again" not in said
+
+
 def test_a_shard_that_is_missing_is_a_loss_and_is_refused(tmp_path: Path) -> None:
     with up(tmp_path / "data") as host:
         send(host, "kept somewhere")
@@ -86,6 +128,85 @@ def test_a_shard_that_is_missing_is_a_loss_and_is_refused(tmp_path: Path) -> Non
     assert "shard 3 is missing" in done.stderr
     assert "backup" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def fill_up(path: Path) -> None:
+    """Take every byte that the disk has left, and what is given back meanwhile."""
+    with path.open("wb", buffering=0) as file:
+        piece = 16 * MIB
+        while piece >= 4096:
+            try:
+                file.write(bytes(piece))
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                piece //= 2
+
+
+class Load:
+    """Creates without end from a thread, each under a key of its own, until stopped."""
+
+    def __init__(self, host: Running) -> None:
+        self.accepted: set[str] = set()
+        self.refusals: Counter[int] = Counter()
+        self.refused_in_a_row = 0
+        self._host = host
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(timeout=20.0)
+
+    def _run(self) -> None:
+        account, token = self._host.facts["account_sid"], self._host.facts["auth_token"]
+        url = urlsplit(self._host.facts["base_url"])
+        secret = b64encode(f"{account}:{token}".encode()).decode()
+        form = {"To": HANDSET, "From": self._host.facts["phone_number"]}
+        path = f"/2010-04-01/Accounts/{account}/Messages.json"
+        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=20)
+        with contextlib.closing(connection):
+            for number in itertools.count():
+                if self._stopping.wait(LOAD_EVERY_S):
+                    return
+                body = f"message {number}"
+                headers = {
+                    "Authorization": f"Basic {secret}",
+                    "Content-Type": "application/x-www-form-urlencoded",
+                    "Idempotency-Key": body,
+                }
+                connection.request("POST", path, urlencode(form | {"Body": body}), headers)
+                answer = connection.getresponse()
+                answer.read()
+                self._note(body, answer.status)
+
+    def _note(self, body: str, status: int) -> None:
+        if status == 201:
+            self.accepted.add(body)
+            self.refused_in_a_row = 0
+        else:
+            self.refusals[status] += 1
+            self.refused_in_a_row += 1
+
+
+def arrived(carrier: str) -> list[str]:
+    """What the handset has, oldest first."""
+    bodies: list[str] = []
+    after = 0
+    while True:
+        url = f"{carrier}/v1/handsets/{HANDSET}/messages?limit=1000&after={after}"
+        page = get_json(url)
+        if not page:
+            return bodies
+        bodies += [message["body"] for message in page]
+        after = page[-1]["n"]
 
 
 def client_of(host: Running) -> Client:

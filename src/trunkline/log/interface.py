@@ -85,7 +85,8 @@ class Consumer(Protocol):
     """The deliveries of one shard to one service; several processes may share the service's name."""
 
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[Delivery]:
-        """Up to `items_max` deliveries, as soon as there is one; empty after `wait_s` without."""
+        """Up to `items_max` deliveries, as soon as there is one; empty after `wait_s` without, or
+        sooner where they cannot be had at the moment. Never raises for what the engine does."""
 
     async def close(self) -> None: ...
 

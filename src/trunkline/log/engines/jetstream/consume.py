@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 import msgspec
+import structlog
 
 from trunkline.kernel import Clock
 from trunkline.log.engines.jetstream import api
@@ -18,6 +19,8 @@ from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Unan
 from trunkline.log.interface import LogUnavailable, Stored
 from trunkline.log.limits import ACK_WAIT_S, WORK_MAX_S
 from trunkline.protocols import nats
+
+log: Final = structlog.get_logger(__name__)
 
 PULL_EXPIRES_S: Final = 20.0
 """How long a pull request stays open at the server; then the next one is sent."""
@@ -31,6 +34,9 @@ GONE: Final = frozenset({409, 503})
 
 REFUSED: Final = "Exceeded"
 """How the description of a 409 begins that only says no to this one request."""
+
+REPAIR_AGAIN_S: Final = 0.2
+"""Between two tries to make a consumer anew; an engine takes longer than this to start."""
 
 _ACK: Final = b"+ACK"
 _IN_PROGRESS: Final = b"+WPI"
@@ -179,7 +185,14 @@ class JetStreamConsumer:
         await self._puller.start()
 
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[JetStreamDelivery]:
-        return await self._puller.take(items_max, wait_s)
+        try:
+            return await self._puller.take(items_max, wait_s)
+        except LogUnavailable as error:
+            # The engine is being replaced, and the consumer went with it: the next fetch makes it
+            # anew. A service must not end for that, and with it its host.
+            log.info("log.waiting", service=self._service, shard=self.shard, reason=str(error))
+            await self._clock.sleep(min(wait_s, REPAIR_AGAIN_S))
+            return []
 
     def keep_in_hand(self) -> None:
         """Tell the server that what is still worked on is; let go what is past the bound on work."""
