@@ -9,6 +9,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+from tests import remote_acts
+
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "trunkline"
 
@@ -31,9 +34,7 @@ CONTRACTS = {
     "log/engines": "tests/contract/test_log_engines.py",
 }
 
-# What reaches other processes, by import or by call, and who may do so without a pool of their own.
-CLIENTS = {"aiohttp", "http.client", "httpx", "requests", "urllib.request"}
-CONNECTS = {"create_connection", "create_datagram_endpoint", "open_connection", "urlopen"}
+# Who may reach other processes (`tests/remote_acts.py`) without a pool of their own.
 WITHOUT_POOL = {
     "src/trunkline/cli/commands/phone.py": "a person at a terminal sees the failure, and repeats",
     "src/trunkline/host/engine_child.py": "asks a child of its own, in a loop, whether it is ready",
@@ -241,36 +242,28 @@ def test_every_drop_in_stands_in_its_table() -> None:
 
 def test_every_remote_act_goes_through_a_pool() -> None:
     """Whoever can reach another process makes a `Pool` and gives it acts to `call`."""
-    reaching = {module.name for module in modules() if _reaches_out(module.tree)}
-    pooled = {module.name for module in modules() if {"Pool", "call"} <= _called(module.tree)}
-    broken = sorted(reaching - pooled - WITHOUT_POOL.keys())
-    broken += [
-        f"{name} needs no exception" for name in WITHOUT_POOL if name not in reaching - pooled
+    unpooled = {
+        module.name: acts for module in modules() if (acts := remote_acts.unpooled(module.tree))
+    }
+    broken = [
+        f"{name}: {act}"
+        for name, acts in unpooled.items()
+        if name not in WITHOUT_POOL
+        for act in acts
     ]
+    broken += [f"{name} needs no exception" for name in WITHOUT_POOL if name not in unpooled]
 
     assert not broken, "\n".join(["", *broken])
 
 
-def _reaches_out(tree: ast.Module) -> bool:
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    imports = any(name == far or name.startswith(f"{far}.") for name in names for far in CLIENTS)
-    return imports or not CONNECTS.isdisjoint(_called(tree))
+@pytest.mark.parametrize("example", remote_acts.UNPOOLED_EXAMPLES)
+def test_a_remote_act_without_a_pool_is_found(example: str) -> None:
+    assert remote_acts.unpooled(ast.parse(example))
 
 
-def _called(tree: ast.Module) -> set[str]:
-    """The last names of what is called: `Pool` of `Pool(...)` and of `Pool[str](...)`, `call` of
-    `pool.call(...)`."""
-    called: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            function = node.func.value if isinstance(node.func, ast.Subscript) else node.func
-            called.add(ast.unparse(function).rpartition(".")[2])
-    return called
+@pytest.mark.parametrize("example", remote_acts.POOLED_EXAMPLES)
+def test_what_goes_through_a_pool_or_stays_here_is_left_alone(example: str) -> None:
+    assert remote_acts.unpooled(ast.parse(example)) == []
 
 
 def test_every_carrier_and_engine_passes_its_contract_suite() -> None:

@@ -17,7 +17,7 @@ import structlog
 from trunkline.directory.numbers import find_number
 from trunkline.domain.events import Kind, MessageReceived, Type
 from trunkline.domain.number import Number, is_e164
-from trunkline.kernel import Backoff, Clock, Deadline
+from trunkline.kernel import Backoff, Clock, Deadline, Open
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.event import Event, created_filter
 from trunkline.log.fence import Verdict, is_true_copy
@@ -74,6 +74,8 @@ TO_INVALID: Final = 14101
 FROM_INVALID: Final = 14102
 STATUS_CALLBACK_INVALID: Final = 14105
 DOCUMENT_LIMIT_REACHED: Final = 14106
+
+SPARED: Final = TwimlError(HTTP_RETRIEVAL_FAILURE, "it has failed so often that it was not asked")
 
 _GEOGRAPHY: Final = tuple(
     (side + part, "") for side in ("From", "To") for part in ("City", "State", "Zip", "Country")
@@ -160,7 +162,7 @@ class Inbound:
         self._clock = clock
         self._rng = rng
         self._backoff = Backoff(ACCEPT_BACKOFF_BASE_S, ACCEPT_BACKOFF_CAP_S, rng)
-        self._receivers = Receivers()
+        self._receivers = Receivers(clock)
         self._intake = Intake(log, self.name, _filters, self._take, clock=clock, rng=rng)
 
     async def run(self) -> None:
@@ -223,7 +225,7 @@ class Inbound:
             await delivery.nak(self._rng.uniform(RETURN_DELAY_MIN_S, RETURN_DELAY_MAX_S))
 
     async def _converse_in_turn(self, conversation: Conversation) -> bool:
-        with self._receivers.hold(conversation.primary.url) as receiver:
+        with self._receivers.hold(conversation.account, conversation.primary.url) as receiver:
             if receiver is None:
                 return False
             async with receiver.tries:
@@ -267,9 +269,17 @@ class Inbound:
         sid = conversation.received.sid
         started = self._clock.monotonic()
         request = request_for(conversation, place, hop)
-        reply = read(await self._ask(request, work))
-        took_s = self._clock.monotonic() - started
-        receiver.note(is_success=isinstance(reply, Reply), took_s=took_s)
+        # A primary URL that keeps failing is left out where there is another one to ask.
+        asked = await self._receivers.ask(
+            lambda: self._ask(request, work),
+            account=conversation.account,
+            url=place.url,
+            is_only_chance=conversation.fallback is None,
+        )
+        reply = SPARED if isinstance(asked, Open) else read(asked)
+        if not isinstance(asked, Open):
+            took_s = self._clock.monotonic() - started
+            receiver.note(is_success=isinstance(reply, Reply), took_s=took_s)
         if isinstance(reply, TwimlError) and conversation.fallback is not None:
             _warn_all(sid, [reply])
             failed, place = place, conversation.fallback

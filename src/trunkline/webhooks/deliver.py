@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol, assert_never
 
-from trunkline.kernel import Backoff, Clock, Deadline
+from trunkline.kernel import Backoff, Clock, Deadline, Open
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.webhooks.client import (
     HTTP_RETRIEVAL_FAILURE,
@@ -113,7 +113,7 @@ class CallbackDeliverer:
         self._clock = clock
         self._crash_here = crash_here
         self._backoff = Backoff(RETRY_BASE_S, RETRY_CAP_S, rng)
-        self._receivers = Receivers()
+        self._receivers = Receivers(clock)
         self._tries = asyncio.Semaphore(TRIES_MAX)
         self._turns: dict[str, _Turn] = {}
         self._troubles: OrderedDict[str, _Trouble] = OrderedDict()
@@ -129,7 +129,7 @@ class CallbackDeliverer:
         if plan is None or not plan.steps:
             return Notified.SETTLED
         hold = Deadline.after(HOLD_MAX_S, self._clock)
-        with self._receivers.hold(plan.url) as receiver:
+        with self._receivers.hold(plan.account, plan.url) as receiver:
             if receiver is None:
                 return Notified.LATER
             async with self._turn_of(sid):
@@ -159,13 +159,20 @@ class CallbackDeliverer:
             answer = await self._try(plan, step, receiver, hold)
             if answer is None:
                 return None
-            trouble.attempts += 1
-            result = result_of(answer, attempts=trouble.attempts)
+            if isinstance(answer, Open):
+                # Nobody was asked. Who waits here is the next one to find out whether it is back.
+                result, delay_s = None, answer.retry_after_s
+                answer = Unreachable(
+                    "it has failed so often that it was spared", HTTP_RETRIEVAL_FAILURE
+                )
+            else:
+                trouble.attempts += 1
+                result = result_of(answer, attempts=trouble.attempts)
+                delay_s = self._backoff.delay_s(trouble.attempts - 1)
             if result is None and self._clock.monotonic() - trouble.since >= RETRY_WINDOW_S:
                 result = given_up(answer, attempts=trouble.attempts)
             if result is not None:
                 return result
-            delay_s = self._backoff.delay_s(trouble.attempts - 1)
             if receiver.is_crowded or delay_s >= hold.remaining_s():
                 return None
             await self._pause(delay_s)
@@ -180,8 +187,9 @@ class CallbackDeliverer:
 
     async def _try(
         self, plan: Plan, step: Step, receiver: Receiver, hold: Deadline
-    ) -> WebhookAnswer | None:
-        """One request; `None` if the receiver fell ill, or time ran out, while we waited for it."""
+    ) -> WebhookAnswer | Open | None:
+        """One request; `Open` if the receiver is spared it; `None` if it fell ill, or time ran out,
+        while we waited for it."""
         request = WebhookRequest(
             plan.url, plan.method, step.params, plan.auth_token, step.token, step.headers
         )
@@ -190,7 +198,13 @@ class CallbackDeliverer:
                 return None
             started = self._clock.monotonic()
             deadline = Deadline.after(WEBHOOK_DEADLINE_S, self._clock)
-            answer = await self._client.send(request, deadline=deadline)
+            answer = await self._receivers.ask(
+                lambda: self._client.send(request, deadline=deadline),
+                account=plan.account,
+                url=plan.url,
+            )
+            if isinstance(answer, Open):
+                return answer
             receiver.note(
                 is_success=result_of(answer, attempts=1) is not None,
                 took_s=self._clock.monotonic() - started,

@@ -77,6 +77,7 @@ class Book:
 
     def __init__(self, **steps: list[str]) -> None:
         self.open = steps
+        self.accounts: dict[str, str] = {}
         self.results: list[tuple[str, str, StepResult]] = []
 
     def plan(self, sid: str) -> Plan | None:
@@ -85,7 +86,7 @@ class Book:
         steps = tuple(
             Step(name, (("Step", name),), token=f"{sid}:{name}") for name in self.open[sid]
         )
-        return Plan("AC1", "token", "https://app.example/cb", "POST", steps)
+        return Plan(self.accounts.get(sid, "AC1"), "token", "https://app.example/cb", "POST", steps)
 
     async def on_told(self, sid: str, step: Step, result: StepResult) -> None:
         self.open[sid].remove(step.name)
@@ -236,3 +237,75 @@ async def test_a_stop_does_not_wait_for_an_application_that_is_down() -> None:
 
     assert notifying.result() is Notified.LATER
     assert book.open == {"SM1": ["sending"]}
+
+
+async def test_an_application_that_only_fails_is_spared_and_found_well_again() -> None:
+    book = Book(**{f"SM1{number}": ["sent"] for number in range(60)})
+    application = Application(lambda _: 500)
+    clock = FakeClock()
+    telling = deliverer(book, application, clock)
+
+    async with asyncio.TaskGroup() as tasks:
+        for sid in list(book.open):
+            tasks.create_task(_until_settled(telling, clock, sid))
+        await clock.advance(300.0)
+        asked = len(application.heard)
+        await clock.advance(300.0)
+        # One probe in each term of thirty seconds, whatever waits.
+        assert len(application.heard) - asked <= 300 / 30 + 1
+
+        application._answer = lambda _: 200
+        await clock.advance(31.0)
+        assert len(book.results) >= UNWELL_IN_HAND_MAX
+        await clock.advance(60.0)
+
+    assert len(book.results) == 60
+    assert all(result.http_status == 200 for _, _, result in book.results)
+
+
+async def test_one_account_s_failures_keep_no_other_account_from_the_same_platform() -> None:
+    bad = {f"SM1{number}": ["bad"] for number in range(40)}
+    book = Book(**bad, SM2=["good"])
+    book.accounts["SM2"] = "AC2"
+    application = Application(lambda step: 500 if step == "bad" else 200)
+    clock = FakeClock()
+    telling = deliverer(book, application, clock)
+    async with asyncio.TaskGroup() as tasks:
+        telling_bad = [tasks.create_task(_until_settled(telling, clock, sid)) for sid in bad]
+        await clock.advance(20.0)
+        asked = application.steps.count("bad")
+
+        tasks.create_task(_until_settled(telling, clock, "SM2"))
+        await clock.advance(10.0)
+
+        assert application.steps.count("bad") <= asked + 1
+        assert [sid for sid, _, _ in book.results] == ["SM2"]
+        for task in telling_bad:
+            task.cancel()
+
+
+async def test_what_was_spared_for_its_whole_window_is_given_up_like_the_rest() -> None:
+    book = Book(**{f"SM1{number}": ["sent"] for number in range(40)})
+    application = Application(lambda _: 500)
+    clock = FakeClock()
+    telling = deliverer(book, application, clock)
+
+    asked = 0
+    for _ in range(2):
+        await clock.advance(RETRY_WINDOW_S)
+        asked = len(application.heard)
+        async with asyncio.TaskGroup() as tasks:
+            notifying = [tasks.create_task(telling.notify(sid)) for sid in list(book.open)]
+            await clock.advance(1.0)
+            for task in notifying:
+                task.cancel()
+
+    assert len(application.heard) == asked + 1
+    assert len(book.results) == UNWELL_IN_HAND_MAX
+    assert all(result.is_given_up for _, _, result in book.results)
+
+
+async def _until_settled(telling: CallbackDeliverer, clock: FakeClock, sid: str) -> None:
+    """As the log does: what comes back is delivered again after a while."""
+    while await telling.notify(sid) is Notified.LATER:
+        await clock.sleep(5.0)
