@@ -21,7 +21,13 @@ MESSAGES_CACHED_MAX: Final = 20_000
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
 
-_PUT_MESSAGE: Final = "INSERT OR REPLACE INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+# An index is written anew only where its columns change: most changes are of the state alone.
+_PUT_MESSAGE: Final = (
+    "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digits) DO UPDATE SET "
+    "sid = excluded.sid, account = excluded.account, sender = excluded.sender, "
+    "recipient = excluded.recipient, created_at = excluded.created_at, "
+    "sent_or_created_at = excluded.sent_or_created_at, state = excluded.state"
+)
 _PUT_NUMBER: Final = "INSERT OR IGNORE INTO number VALUES (?, ?, ?, ?, ?, ?)"
 _PUT_ACCOUNT: Final = "INSERT OR IGNORE INTO account VALUES (?, ?)"
 _PUT_CURSOR: Final = "INSERT OR REPLACE INTO cursor VALUES (?, ?)"
@@ -37,6 +43,11 @@ class Folding:
         self._numbers: list[tuple[object, ...]] = []
         self._accounts: list[tuple[object, ...]] = []
         self._cursors: dict[int, int] = {}
+
+    @property
+    def rows(self) -> int:
+        """How many messages have changed since the last commit."""
+        return len(self._changed)
 
     def add(self, event: Event, body: Body, stored: Stored) -> None:
         """Take in one event; a late original is closed and changes nothing.

@@ -35,6 +35,11 @@ BATCHES_WRITTEN_MAX: Final = 24
 FOLDED_AT_ONCE_MAX: Final = 50
 """Events folded before others get a turn of the loop: about a millisecond."""
 
+COMMIT_BUSY_PAUSE_S: Final = 0.1
+BUSY_ROWS: Final = 30
+"""A commit of this many rows is followed by the longer pause: most of a message's events then meet
+in one transaction, and its row is written once or twice instead of four times."""
+
 COMMIT_PAUSE_S: Final = 0.02
 """Between two commits under load, so that each flush serves many events; it is paid only by what
 comes right behind a commit."""
@@ -140,6 +145,7 @@ class Projector:
             except NewerEvent as newer:
                 await self._commit(folding)
                 await self._stand_still(str(newer))
+            is_busy = folding.rows >= BUSY_ROWS
             if written:
                 await self._commit(folding)
                 self._crash_here(CrashPoint.PROJECTION_AFTER_COMMIT)
@@ -149,7 +155,7 @@ class Projector:
                 )
             if written:
                 self._progress.wake()
-                await self._clock.sleep(COMMIT_PAUSE_S)
+                await self._clock.sleep(COMMIT_BUSY_PAUSE_S if is_busy else COMMIT_PAUSE_S)
 
     async def _add(self, folding: Folding, batch: Batch) -> None:
         for number, stored in enumerate(batch.messages, start=1):
