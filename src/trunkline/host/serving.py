@@ -1,7 +1,6 @@
 """Running the services of one process: what they lean on first, then they, and back in reverse."""
 
 import asyncio
-import gc
 import socket
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -13,12 +12,6 @@ from trunkline.log.clock_check import can_be_trusted
 from trunkline.replica.progress import is_caught_up
 
 CATCH_UP_POLL_S: Final = 0.01
-
-GC_YOUNG_MAX: Final = 20_000
-GC_MIDDLE_MAX: Final = 20
-GC_OLD_MAX: Final = 50
-"""Thresholds of the collector. With Python's own, made for programs that live for seconds, it walks
-everything that is under way some hundred times a second."""
 
 
 async def serve(
@@ -60,10 +53,6 @@ async def serve(
         leaning = [supports.create_task(support.run()) for support in assembly.supports]
         await _until_caught_up(context, assembly, stop, newer)
         not_ready[:] = ["replica"] if newer else []
-        # What stands now stands for long; the collector need not walk it again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_YOUNG_MAX, GC_MIDDLE_MAX, GC_OLD_MAX)
         await _work(context, assembly, listener, stop, on_ready)
         for task in leaning:
             task.cancel()
