@@ -1,8 +1,9 @@
 """`make bench`: one host, flushed, with load and simulated carrier on the same machine.
 
-Two phases on one run. At a fixed rate: what a create costs its caller. At saturation: how many are
-accepted a second, and how many a second reach a handset while more are being accepted. The last
-line is one JSON object.
+Two phases on one run, behind a warm-up at the first one's rate. At a fixed rate: what a create costs
+its caller. At saturation: how many are accepted a second, and how many a second reach a handset while
+more are being accepted. Costs are counted until the last message of a phase has arrived. The last line
+is one JSON object.
 """
 
 import argparse
@@ -16,10 +17,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -29,7 +32,10 @@ from bench.processes import Cost, cost_of_self, tree
 READY_MAX_S: Final = 30.0
 STOP_MAX_S: Final = 30.0
 DRAIN_MAX_S: Final = 300.0
+RATE_CONNECTIONS: Final = 64
 POLL_S: Final = 0.05
+DRAIN_POLL_S: Final = 0.1
+"""Asking costs the load some milliseconds, and its CPU is counted."""
 
 
 def main() -> int:
@@ -38,7 +44,7 @@ def main() -> int:
         tempfile.TemporaryDirectory(prefix="trunkline-bench-") as folder,
         _up(Path(folder), arguments) as facts,
     ):
-        result = asyncio.run(_measure(facts, arguments))
+        result = uvloop.run(_measure(facts, arguments))
     _show(result)
     print(json.dumps(result))
     return 0
@@ -46,7 +52,11 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
-    parser.add_argument("--rate", type=float, default=500.0, help="creates a second in phase one")
+    parser.add_argument("--rate", type=float, default=1000.0, help="creates a second in phase one")
+    parser.add_argument("--warm", type=float, default=5.0, help="seconds at that rate before it")
+    parser.add_argument(
+        "--keyed", type=float, default=0.0, help="share of creates with an Idempotency-Key, 0 to 1"
+    )
     parser.add_argument("--seconds", type=float, default=8.0, help="length of each phase")
     parser.add_argument("--connections", type=int, default=64, help="connections at saturation")
     parser.add_argument("--window", type=int, default=200, help="the carrier link's window")
@@ -84,31 +94,65 @@ def _up(folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]
         process.wait(timeout=STOP_MAX_S)
 
 
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What one phase showed: until its last message had reached a handset, in the case of costs."""
+
+    sample: Sample
+    delivered_while_accepting: int
+    end_to_end_s: float
+    cpu_us: dict[str, int]
+    """CPU microseconds a message, by process."""
+
+    @property
+    def end_to_end_per_s(self) -> int:
+        return round(self.sample.accepted / self.end_to_end_s)
+
+
+class _Bench:
+    """A host that runs, the load on it, and how many of its messages must have arrived."""
+
+    def __init__(self, facts: dict[str, Any], *, keyed: float) -> None:
+        self.facts = facts
+        self.load = Load(facts, keyed=keyed)
+        self._accepted = 0
+
+    async def phase(self, load: Awaitable[Sample]) -> Phase:
+        """Let `load` run, and wait until all that was accepted has arrived."""
+        before, load_before, began = tree(self.facts["pid"]), cost_of_self(), time.perf_counter()
+        arrived_before = self._accepted
+        sample = await load
+        arrived = await asyncio.to_thread(_delivered, self.facts)
+        self._accepted += sample.accepted
+        await asyncio.to_thread(_until_delivered, self.facts, self._accepted)
+        end_to_end_s = time.perf_counter() - began
+        spent_s = _costs(before, tree(self.facts["pid"]))
+        spent_s["load"] = cost_of_self().cpu_s - load_before.cpu_s
+        messages = max(1, sample.accepted)
+        cpu_us = {name: round(s / messages * 1e6) for name, s in sorted(spent_s.items())}
+        return Phase(sample, arrived - arrived_before, end_to_end_s, cpu_us)
+
+
 async def _measure(facts: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    load = Load(facts)
     idle = sum(cost.resident_bytes for cost in tree(facts["pid"]).values())
-    await load.fixed_rate(rate=50, seconds=1, connections=8, run="warm")
-    await asyncio.to_thread(_until_delivered, facts, 50)
-    fixed = await load.fixed_rate(
-        rate=arguments.rate, seconds=arguments.seconds, connections=64, run="fixed"
-    )
-    await asyncio.to_thread(_until_delivered, facts, 50 + fixed.accepted)
-    before, load_before, began = tree(facts["pid"]), cost_of_self(), time.perf_counter()
+    bench = _Bench(facts, keyed=arguments.keyed)
+    load, rate = bench.load, arguments.rate
+
+    def at_rate(seconds: float, run: str) -> Awaitable[Sample]:
+        return load.fixed_rate(rate=rate, seconds=seconds, connections=RATE_CONNECTIONS, run=run)
+
+    await bench.phase(at_rate(arguments.warm, "warm"))
+    fixed = await bench.phase(at_rate(arguments.seconds, "fixed"))
     lags: list[float] = []
     async with asyncio.TaskGroup() as tasks:
         watcher = tasks.create_task(_watch_lag(facts, lags))
-        full = await load.closed_loop(
-            connections=arguments.connections, seconds=arguments.seconds, run="full"
+        full = await bench.phase(
+            load.closed_loop(
+                connections=arguments.connections, seconds=arguments.seconds, run="full"
+            )
         )
-        delivered_at_end = await asyncio.to_thread(_delivered, facts)
         watcher.cancel()
-    await asyncio.to_thread(_until_delivered, facts, 50 + fixed.accepted + full.accepted)
-    end_to_end_s = time.perf_counter() - began
-    after, load_after = tree(facts["pid"]), cost_of_self()
-    costs = _costs(before, after) | {"load": load_after.cpu_s - load_before.cpu_s}
-    return _result(
-        fixed, full, end_to_end_s, delivered_at_end - 50 - fixed.accepted, costs, after, lags, idle
-    )
+    return _result(fixed, full, tree(facts["pid"]), lags, idle)
 
 
 async def _watch_lag(facts: dict[str, Any], lags: list[float]) -> None:
@@ -139,7 +183,7 @@ def _until_delivered(facts: dict[str, Any], wanted: int) -> None:
     while (delivered := _delivered(facts)) < wanted:
         if time.monotonic() > until:
             raise SystemExit(f"only {delivered} of {wanted} messages arrived in {DRAIN_MAX_S} s")
-        time.sleep(POLL_S)
+        time.sleep(DRAIN_POLL_S)
 
 
 def _costs(before: dict[int, Cost], after: dict[int, Cost]) -> dict[str, float]:
@@ -151,30 +195,23 @@ def _costs(before: dict[int, Cost], after: dict[int, Cost]) -> dict[str, float]:
 
 
 def _result(
-    fixed: Sample,
-    full: Sample,
-    end_to_end_s: float,
-    delivered_while_accepting: int,
-    costs: dict[str, float],
-    processes: dict[int, Cost],
-    lags: list[float],
-    idle_bytes: int,
+    fixed: Phase, full: Phase, processes: dict[int, Cost], lags: list[float], idle_bytes: int
 ) -> dict[str, Any]:
-    messages = max(1, full.accepted)
     return {
-        "fixed_rate_per_s": round(fixed.accepted / fixed.seconds),
-        "fixed_rate_p50_ms": round(fixed.percentile_ms(0.50), 2),
-        "fixed_rate_p99_ms": round(fixed.percentile_ms(0.99), 2),
-        "accepts_per_s": round(full.accepted / full.seconds),
-        "accept_p50_ms": round(full.percentile_ms(0.50), 2),
-        "accept_p99_ms": round(full.percentile_ms(0.99), 2),
-        "not_accepted": {**fixed.refused, **full.refused},
-        "delivered_per_s_while_accepting": round(delivered_while_accepting / full.seconds),
-        "end_to_end_per_s": round(full.accepted / end_to_end_s),
-        "cpu_us_per_message": {
-            name: round(spent / messages * 1e6) for name, spent in sorted(costs.items())
-        },
-        "cpu_us_per_message_total": round(sum(costs.values()) / messages * 1e6),
+        "fixed_rate_per_s": round(fixed.sample.accepted / fixed.sample.seconds),
+        "fixed_rate_p50_ms": round(fixed.sample.percentile_ms(0.50), 2),
+        "fixed_rate_p99_ms": round(fixed.sample.percentile_ms(0.99), 2),
+        "fixed_rate_cpu_us_per_message": fixed.cpu_us,
+        "accepts_per_s": round(full.sample.accepted / full.sample.seconds),
+        "accept_p50_ms": round(full.sample.percentile_ms(0.50), 2),
+        "accept_p99_ms": round(full.sample.percentile_ms(0.99), 2),
+        "not_accepted": {**fixed.sample.refused, **full.sample.refused},
+        "delivered_per_s_while_accepting": round(
+            full.delivered_while_accepting / full.sample.seconds
+        ),
+        "end_to_end_per_s": full.end_to_end_per_s,
+        "cpu_us_per_message": full.cpu_us,
+        "cpu_us_per_message_total": sum(full.cpu_us.values()),
         "resident_mib": {
             cost.name: round(cost.resident_bytes / 2**20) for cost in processes.values()
         },
@@ -183,7 +220,7 @@ def _result(
         ),
         "resident_mib_idle": round(idle_bytes / 2**20),
         "replica_lag_ms_max": round(max(lags, default=0.0)),
-        "messages": full.accepted + fixed.accepted,
+        "messages": full.sample.accepted + fixed.sample.accepted,
     }
 
 
