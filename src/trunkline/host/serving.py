@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from trunkline.host import collector
 from trunkline.host.assemble import Assembly, Context, Service, assemble
 from trunkline.host.refusal import DataFolderError
 from trunkline.host.serve_http import HttpServer
@@ -74,6 +75,7 @@ async def _work(
         working = [services.create_task(part.run()) for part in parts]
         while server is not None and not server.is_serving and not stop.is_set():
             await context.clock.sleep(CATCH_UP_POLL_S)
+        collector.settle()
         on_ready()
         await stop.wait()
         for part in parts:
