@@ -138,6 +138,15 @@ class Tombstone(Body, frozen=True, kw_only=True):
     for_shard: int
 
 
+class KeyConflict(Body, frozen=True, kw_only=True):
+    """Two creates with one key and different parameters were both answered 201, because they met
+    different shards. The one with `kept` is sent; the copy in shard `dropped_in_shard` never is."""
+
+    kept: str
+    dropped: str
+    dropped_in_shard: int
+
+
 class Kind(StrEnum):
     """The kinds of resource; the third word of an event's subject."""
 
@@ -159,6 +168,7 @@ class Type(StrEnum):
     AMBIGUOUS = "ambiguous"
     RECEIPT = "receipt"
     TOLD = "told"
+    KEY_CONFLICT = "key_conflict"
 
 
 _ORIGINALS: Final[Mapping[Kind, type[Body]]] = {
@@ -177,6 +187,7 @@ _LATER: Final[Mapping[Type, type[Body]]] = {
     Type.AMBIGUOUS: Ambiguous,
     Type.RECEIPT: Receipt,
     Type.TOLD: Told,
+    Type.KEY_CONFLICT: KeyConflict,
 }
 
 

@@ -15,6 +15,7 @@ from trunkline.domain.events import (
     Body,
     Claimed,
     HandedOver,
+    KeyConflict,
     MessageCreated,
     MessageReceived,
     Receipt,
@@ -104,6 +105,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     told: frozenset[Status] = frozenset()
     link: Link | None = None
     """The newest record of its chain, where the log's own records may be gone."""
+    key_conflicts: frozenset[str] = frozenset()
+    """Fingerprints of other creates under its key that were answered 201 and are never sent."""
 
     @property
     def status(self) -> Status:
@@ -165,6 +168,7 @@ def merge(one: Message, other: Message) -> Message:
         attempts=max(one.attempts, other.attempts),
         ambiguous=one.ambiguous | other.ambiguous,
         told=one.told | other.told,
+        key_conflicts=one.key_conflicts | other.key_conflicts,
     )
 
 
@@ -235,6 +239,11 @@ def _returned(message: Message, body: Returned, moment: Moment, position: int) -
     return {}
 
 
+def _key_conflict(message: Message, body: KeyConflict, moment: Moment, position: int) -> _Changes:
+    del moment, position
+    return {"key_conflicts": message.key_conflicts | {body.dropped}}
+
+
 def _ended(message: Message, ending: Ending) -> _Changes:
     known = message.ending
     return {"ending": ending if known is None else min(known, ending, key=_moment)}
@@ -254,4 +263,5 @@ _JOINS: Final[Mapping[type[Body], Callable[..., _Changes]]] = {
     Receipt: _receipt,
     Ambiguous: _ambiguous,
     Told: _told,
+    KeyConflict: _key_conflict,
 }

@@ -5,6 +5,7 @@ killed; and every shard before it is closed before it acts, so none can come bef
 Once given, an answer never changes.
 """
 
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import assert_never
 
@@ -43,16 +44,35 @@ class Verdict(Enum):
     """An earlier shard could not be asked in time; nothing may be done yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A verdict; and with `DUPLICATE`, the earlier original, which counts in the copy's place."""
+
+    verdict: Verdict
+    original: Event | None = None
+
+
+_TRUE = Ruling(Verdict.TRUE)
+_UNSETTLED = Ruling(Verdict.UNSETTLED)
+
+
 async def is_true_copy(
     log: Log, event: Event, stored: Stored, *, clock: Clock, deadline: Deadline
 ) -> Verdict:
     """Whether the original `event`, which stands in `stored`, is the one that counts; so are then
     those that stand in the same register."""
+    return (await rule(log, event, stored, clock=clock, deadline=deadline)).verdict
+
+
+async def rule(
+    log: Log, event: Event, stored: Stored, *, clock: Clock, deadline: Deadline
+) -> Ruling:
+    """The same, for who must know which original counts instead."""
     for earlier in earlier_shards(event, log.shards):
-        verdict = await _settle(log, event, stored, earlier, clock=clock, deadline=deadline)
-        if verdict is not Verdict.TRUE:
-            return verdict
-    return Verdict.TRUE
+        ruling = await _settle(log, event, stored, earlier, clock=clock, deadline=deadline)
+        if ruling.verdict is not Verdict.TRUE:
+            return ruling
+    return _TRUE
 
 
 def earlier_shards(event: Event, shards: int) -> tuple[int, ...]:
@@ -66,34 +86,34 @@ def earlier_shards(event: Event, shards: int) -> tuple[int, ...]:
 
 async def _settle(
     log: Log, event: Event, stored: Stored, earlier: int, *, clock: Clock, deadline: Deadline
-) -> Verdict:
+) -> Ruling:
     """Close `earlier` for this resource, or find the true original there."""
     subject = created_subject(earlier, event.kind, event.account, register_name(stored.subject))
     tombstone = encode(_tombstone(event, stored.shard))
     while not deadline.has_passed():
         match await log.publish(earlier, subject, tombstone, expected=0, timeout_s=TRY_TIMEOUT_S):
             case Accepted():
-                return Verdict.TRUE
+                return _TRUE
             case Exists():
-                verdict = _verdict(await log.read_first(earlier, subject, timeout_s=TRY_TIMEOUT_S))
-                if verdict is not Verdict.UNSETTLED:
-                    return verdict
+                ruling = _ruling(await log.read_first(earlier, subject, timeout_s=TRY_TIMEOUT_S))
+                if ruling.verdict is not Verdict.UNSETTLED:
+                    return ruling
             case Undecided() | Refused() | Unknown():
                 pass
             case other:
                 assert_never(other)
         await clock.sleep(min(RETRY_PAUSE_S, deadline.remaining_s()))
-    return Verdict.UNSETTLED
+    return _UNSETTLED
 
 
-def _verdict(standing: Stored | Unreadable | None) -> Verdict:
+def _ruling(standing: Stored | Unreadable | None) -> Ruling:
     """What the first record of an earlier register says about a later copy."""
     if not isinstance(standing, Stored):
-        return Verdict.UNSETTLED  # an empty read proves nothing
+        return _UNSETTLED  # an empty read proves nothing
     first = decode_all(standing.payload)[0]
     if first.type is Type.TOMBSTONE or is_late(first, standing.at):
-        return Verdict.TRUE
-    return Verdict.DUPLICATE
+        return _TRUE
+    return Ruling(Verdict.DUPLICATE, first)
 
 
 def _tombstone(event: Event, shard: int) -> Event:

@@ -42,7 +42,9 @@ TOLD_REMEMBERED_MAX: Final = 65_536
 SILENT_REMEMBERED_MAX: Final = 32_768
 """About 6 MiB, of messages without a callback."""
 
-_CHANGES_NO_STATUS: Final = frozenset({Type.ORIGINAL, Type.TOLD, Type.TOMBSTONE, Type.RETURN})
+_CHANGES_NO_STATUS: Final = frozenset(
+    {Type.ORIGINAL, Type.TOLD, Type.TOMBSTONE, Type.RETURN, Type.KEY_CONFLICT}
+)
 """The first and the third stand where only a log of an earlier version has chains."""
 
 log: Final = structlog.get_logger(__name__)

@@ -17,7 +17,7 @@ from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.append import is_late
 from trunkline.log.author import Author
 from trunkline.log.event import Event, created_filter, decode_all
-from trunkline.log.fence import Verdict, is_true_copy
+from trunkline.log.fence import Verdict, rule
 from trunkline.log.gather import GATHERED_MAX
 from trunkline.log.interface import Consumer, Delivery, Log
 from trunkline.log.ledgers import Chains
@@ -25,6 +25,7 @@ from trunkline.log.limits import WORK_MAX_S
 from trunkline.log.reading import FETCH_WAIT_S, open_consumer
 from trunkline.messaging.attempt import Attempts, Counters, OnAmbiguous, Work
 from trunkline.messaging.carrier import Carrier
+from trunkline.messaging.key_conflict import note_conflict
 from trunkline.messaging.lease import Leases
 from trunkline.messaging.parcel import Parcel
 from trunkline.messaging.record import EventRecorder
@@ -70,6 +71,7 @@ class Dispatcher:
         self._chains = chains
         self._carrier = carrier
         self._leases = leases
+        self._recorder = recorder
         self._counters = counters
         self._crash_here = crash_here
         self._clock = author.clock
@@ -166,14 +168,18 @@ class Dispatcher:
         # hand is for messages that can move.
         self._crash_here(CrashPoint.FENCE_BEFORE)
         fenced_by = Deadline.after(FENCE_MAX_S, self._clock)
-        match await is_true_copy(
-            self._log, work.event, stored, clock=self._clock, deadline=fenced_by
-        ):
+        ruling = await rule(self._log, work.event, stored, clock=self._clock, deadline=fenced_by)
+        match ruling.verdict:
             case Verdict.TRUE:
                 return True
             case Verdict.DUPLICATE:
-                log.info("dispatch.duplicate_dropped", sid=work.event.sid, shard=stored.shard)
-                await delivery.ack()
+                if await note_conflict(
+                    self._recorder, work.event, ruling.original, shard=stored.shard
+                ):
+                    log.info("dispatch.duplicate_dropped", sid=work.event.sid, shard=stored.shard)
+                    await delivery.ack()
+                else:
+                    await delivery.nak(UNSETTLED_RETRY_S)
             case Verdict.UNSETTLED:
                 await delivery.nak(UNSETTLED_RETRY_S)
             case other:

@@ -16,6 +16,7 @@ from trunkline.domain.events import (
     Ambiguous,
     Claimed,
     HandedOver,
+    KeyConflict,
     Kind,
     MessageCreated,
     MessageReceived,
@@ -267,6 +268,17 @@ async def test_an_inbound_message_is_shown_as_received(world: World) -> None:
 
     assert (message["direction"], message["status"]) == ("inbound", "received")
     assert message["num_media"] == "1"
+
+
+async def test_a_fetch_says_that_the_key_was_used_for_something_else_too(world: World) -> None:
+    name = (await world.send()).json["sid"]
+    conflict = KeyConflict(kept="f1", dropped="f2", dropped_in_shard=3)
+    world.copy.put(Kind.MESSAGE, Type.KEY_CONFLICT, ACCOUNT, name, conflict)
+    world.copy.catch_up()
+
+    answered = await world.get(path_of(name))
+
+    assert answered.headers["x-trunkline-key-conflict"] == "1"
 
 
 async def test_a_fetch_says_how_old_it_may_be_and_how_many_attempts_are_ambiguous(

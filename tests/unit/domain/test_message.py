@@ -12,6 +12,7 @@ from trunkline.domain.events import (
     Body,
     Claimed,
     HandedOver,
+    KeyConflict,
     MessageCreated,
     MessageReceived,
     Receipt,
@@ -20,7 +21,7 @@ from trunkline.domain.events import (
     Told,
     Tombstone,
 )
-from trunkline.domain.message import Message, fold
+from trunkline.domain.message import Message, fold, merge
 from trunkline.domain.status import FINAL, Status, rank
 
 SID = "SM" + "1" * 32
@@ -82,6 +83,12 @@ _LATER: st.SearchStrategy[Body] = st.one_of(
     ),
     st.builds(Told, status=st.sampled_from(["sending", "sent", "delivered"]), attempts=st.just(1)),
     st.builds(Tombstone, for_shard=st.just(3)),
+    st.builds(
+        KeyConflict,
+        kept=st.just("f1"),
+        dropped=st.sampled_from(["f2", "f3"]),
+        dropped_in_shard=st.just(3),
+    ),
 )
 
 
@@ -112,6 +119,16 @@ def test_hosts_that_saw_events_in_any_order_and_any_number_of_times_agree(
     one, other = seen
 
     assert folded(*one) == folded(*other)
+
+
+@given(histories_seen_twice(), st.integers(0, 20))
+def test_copies_that_saw_parts_of_a_history_merge_into_the_whole(
+    seen: tuple[list[Happened], list[Happened]], cut: int
+) -> None:
+    history, other = seen
+    one, two = folded(*other[:cut]), folded(*other[cut // 2 :])
+
+    assert merge(one, two) == merge(two, one) == folded(*history)
 
 
 @given(histories())
@@ -188,6 +205,14 @@ def test_a_carrier_that_reports_a_failure_had_taken_the_message() -> None:
 
     assert (message.status, message.open_status) == (Status.FAILED, Status.SENT)
     assert message.sent_at is None  # when it took it is not known
+
+
+def test_a_key_conflict_is_shown_once_however_often_it_was_noted() -> None:
+    conflict = KeyConflict(kept="f1", dropped="f2", dropped_in_shard=3)
+
+    message = folded(Happened(conflict, 101.0, "a"), ORIGINALS[0], Happened(conflict, 102.0, "b"))
+
+    assert (message.key_conflicts, message.status) == (frozenset({"f2"}), Status.QUEUED)
 
 
 def test_later_events_without_an_original_are_kept_and_not_shown() -> None:

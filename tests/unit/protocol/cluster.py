@@ -347,6 +347,10 @@ class Cluster:
             and decode_all(stored.payload)[0].type is Type.ORIGINAL
         ]
 
+    def events(self) -> list[Event]:
+        """Everything that was written down."""
+        return [event for each in self.network.stored for event in decode_all(each.payload)]
+
     def land(self, arrived: UnderWay) -> None:
         """Something under way arrives after all."""
         if isinstance(arrived.cargo, Submission):

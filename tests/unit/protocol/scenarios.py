@@ -14,6 +14,7 @@ from tests.unit.protocol.faulty_log import Call, Publish, Rule, Settle, Submit
 from tests.unit.protocol.hosts import Act, Host, Worker
 from tests.unit.protocol.promises import ACCOUNT, Promise
 
+from trunkline.domain.events import Type
 from trunkline.domain.sid import SMS, digits_of, sid_from_key
 from trunkline.log.event import decode
 from trunkline.log.interface import Stored
@@ -139,6 +140,10 @@ def key_reused(cluster: Cluster) -> None:
     one.health.eject(A)
     assert accepted(cluster, one, text="the one") == B
     assert accepted(cluster, two, text="the other") == A
+
+    dispatch(cluster, B)
+    conflicts = [event for event in cluster.events() if event.type is Type.KEY_CONFLICT]
+    assert [digits_of(event.sid) for event in conflicts] == [DIGITS]
 
 
 def late_original_as_true(cluster: Cluster) -> None:

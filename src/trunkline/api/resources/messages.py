@@ -39,6 +39,7 @@ VALIDITY_S_MAX: Final = 36_000
 """Ten hours, the longest a message may wait (published default of ValidityPeriod)."""
 
 AMBIGUOUS_HEADER: Final = b"x-trunkline-ambiguous-attempts"
+KEY_CONFLICT_HEADER: Final = b"x-trunkline-key-conflict"
 
 _CODES: Final[Mapping[str, Code]] = {
     "To": Code.RECIPIENT_INVALID,
@@ -189,6 +190,8 @@ async def _fetch(request: Request, services: ApiServices) -> Answer:
     headers = lag_header(services.replica)
     if message.ambiguous:
         headers += ((AMBIGUOUS_HEADER, str(len(message.ambiguous)).encode()),)
+    if message.key_conflicts:
+        headers += ((KEY_CONFLICT_HEADER, str(len(message.key_conflicts)).encode()),)
     return json_answer(200, message_json(message, message.account), headers)
 
 
