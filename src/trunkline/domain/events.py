@@ -1,6 +1,6 @@
 """What can happen to a resource, as data: the bodies of the log's events.
 
-Each is a frozen struct whose fields may only ever be appended to, with defaults, so that an old
+Each is a frozen struct (without cycles, so none is the collector's business) whose fields may only ever be appended to, with defaults, so that an old
 log is read by new code. Times are seconds since the epoch.
 """
 
@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 
-class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Anything that may stand in an event's `data`."""
 
 

@@ -30,7 +30,7 @@ Moment = tuple[float, str]
 """When an event happened and its id: a total order among events."""
 
 
-class Ending(msgspec.Struct, frozen=True):
+class Ending(msgspec.Struct, frozen=True, gc=False):
     """A final status and what came with it; the earliest wins."""
 
     at: float
@@ -39,7 +39,7 @@ class Ending(msgspec.Struct, frozen=True):
     error_code: int | None = None
 
 
-class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A record of a message's chain, as whoever works on the message needs it. It stands at
     `sequence` of `shard`; `nonce` and `lease` are those of a claim."""
 
@@ -85,7 +85,7 @@ def link_of(event_id: str, type_: Type, body: Body, *, shard: int, sequence: int
             return None
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One message, inbound or outbound. Without an `original` only later events are known yet."""
 
     sid: str = ""

@@ -24,7 +24,7 @@ from trunkline.domain.events import Body, Kind, Type, body_type
 ENVELOPE_VERSION: Final = 1
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One fact. `at` is the wall clock of `by_host`; `position` and `prior` are of its append."""
 
     v: int = ENVELOPE_VERSION

@@ -20,8 +20,8 @@ from trunkline.log.author import Author
 SHARED_DIGITS: Final = 20
 """Of a SID's 32: 80 bits of entropy name the register, and 48 tell those in it apart."""
 
-WALKS_MAX: Final = 2
-"""Walks under way before others gather; the engine's streams flush side by side."""
+WALKS_MAX: Final = 1
+"""Walks under way before others gather."""
 
 GATHER_MAX_S: Final = 0.005
 """How long one may be kept waiting by walks under way, which may meet a shard that is silent."""

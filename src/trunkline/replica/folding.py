@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -17,6 +18,8 @@ from trunkline.log.interface import Stored
 
 MESSAGES_CACHED_MAX: Final = 20_000
 """Messages whose events still come are folded from memory; about 1 KiB each."""
+
+ROWS_AT_ONCE_MAX: Final = 100
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
@@ -70,10 +73,20 @@ class Folding:
 
     def write(self) -> None:
         """Put rows and cursors into one open transaction; `commit` or `take_back` ends it."""
+        for _ in self.write_in_steps():
+            pass
+
+    def write_in_steps(self) -> Iterator[None]:
+        """The same, some hundred microseconds at a time: all of it in one go, a thousand rows would
+        keep everybody else in the process waiting."""
         database = self._database
         database.execute("BEGIN IMMEDIATE")
-        rows = [_message_row(digits, self._recent[digits]) for digits in self._changed]
-        database.executemany(_PUT_MESSAGE, rows)
+        changed = tuple(self._changed)
+        for start in range(0, len(changed), ROWS_AT_ONCE_MAX):
+            part = changed[start : start + ROWS_AT_ONCE_MAX]
+            rows = [_message_row(digits, self._recent[digits]) for digits in part]
+            database.executemany(_PUT_MESSAGE, rows)
+            yield
         database.executemany(_PUT_NUMBER, self._numbers)
         database.executemany(_PUT_ACCOUNT, self._accounts)
         database.executemany(_PUT_CURSOR, self._cursors.items())

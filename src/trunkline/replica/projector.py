@@ -32,8 +32,8 @@ BATCHES_WAITING_MAX: Final = 24
 BATCHES_WRITTEN_MAX: Final = 24
 """Batches in one transaction."""
 
-FOLDED_AT_ONCE_MAX: Final = 50
-"""Events folded before others get a turn of the loop: about a millisecond."""
+FOLDED_AT_ONCE_MAX: Final = 16
+"""Messages of the log folded before others get a turn of the loop; each may hold tens of events."""
 
 COMMIT_BUSY_PAUSE_S: Final = 0.1
 BUSY_ROWS: Final = 30
@@ -161,7 +161,7 @@ class Projector:
         for number, stored in enumerate(batch.messages, start=1):
             while not add(folding, stored):
                 await self._clock.sleep(RETRY_S)
-            if number % FOLDED_AT_ONCE_MAX == 0:
+            if not number % FOLDED_AT_ONCE_MAX:
                 await asyncio.sleep(0)
         folding.move(batch.shard, batch.sequence)
 
@@ -182,7 +182,8 @@ class Projector:
         failing_since: float | None = None
         while True:
             try:
-                folding.write()
+                for _ in folding.write_in_steps():
+                    await asyncio.sleep(0)
                 self._crash_here(CrashPoint.PROJECTION_BEFORE_COMMIT)
                 await self._in_thread(folding.commit)
             except sqlite3.Error as error:
