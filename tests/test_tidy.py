@@ -38,6 +38,7 @@ CONTRACTS = {
 WITHOUT_POOL = {
     "src/trunkline/cli/commands/phone.py": "a person at a terminal sees the failure, and repeats",
     "src/trunkline/host/engine_child.py": "asks a child of its own, in a loop, whether it is ready",
+    "src/trunkline/messaging/http_connection.py": "the wire below a carrier's link, which has pools",
     "src/trunkline/log/engines/jetstream/connection.py": "the wire below `Requests`, whose pool it is",
 }
 

@@ -5,7 +5,7 @@ attempt ambiguous and the route's policy decides. Whoever implements this must b
 answering `Refused` with `is_returned`: it promises that the message surely did not leave.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,6 +53,9 @@ class Unknown:
 
 
 Outcome = Accepted | Refused | Unknown
+
+OnOutcome = Callable[[int, Outcome], None]
+"""Is given the place of a submission in its batch, and what came of it. It must not raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,14 @@ class Carrier(Protocol):
 
     async def submit(self, submission: Submission, *, key: str, deadline: Deadline) -> Outcome:
         """Hand one message over. Never raises for what a network can do; `key` names the attempt."""
+
+    def submit_many(
+        self, submissions: Sequence[Submission], *, deadline: Deadline, on_outcome: OnOutcome
+    ) -> None:
+        """Hand a batch over, without a task or a future for each. `on_outcome` is called from the
+        event loop, exactly once for each of them, as its outcome comes: in any order, by the
+        deadline, and never before this returns. Each one's key is its `reference`. The caller
+        keeps to the window, and may have several batches under way."""
 
     async def receive(self, items_max: int, wait_s: float) -> Sequence[Item]:
         """Receipts and inbound messages not yet acknowledged; empty after `wait_s` without one, or

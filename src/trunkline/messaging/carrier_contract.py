@@ -32,6 +32,8 @@ RECEIVE_WAIT_S: Final = 0.5
 
 SENDER: Final = "+15550001111"
 RECIPIENT: Final = "+15550002222"
+OTHER_RECIPIENT: Final = "+15550003333"
+"""Towards whom the far side is always perfect."""
 TEXT: Final = "ünïcode, a line end\nand an emoji 📨"
 REFUSAL_CODE: Final = 30_007
 
@@ -132,6 +134,48 @@ async def a_passed_deadline_sends_nothing(harness: CarrierHarness) -> None:
     _expect(not await harness.texts_at(RECIPIENT), "it was delivered all the same")
 
 
+async def a_batch_gets_each_its_own_outcome(harness: CarrierHarness) -> None:
+    await harness.behave(FarSide.REFUSING)
+    recipients = [RECIPIENT, OTHER_RECIPIENT, RECIPIENT, OTHER_RECIPIENT]
+    refused, accepted, also_refused, also_accepted = await _submit_batch(harness, recipients)
+    for outcome in (refused, also_refused):
+        if not (isinstance(outcome, Refused) and outcome.error_code == REFUSAL_CODE):
+            raise ContractBroken(f"expected a Refused with its code, got {outcome}")
+    if not (isinstance(accepted, Accepted) and isinstance(also_accepted, Accepted)):
+        raise ContractBroken(f"expected two Accepted, got {accepted} and {also_accepted}")
+    ids = {accepted.carrier_message_id, also_accepted.carrier_message_id}
+    _expect(len(ids) == 2, f"two messages have the id {ids}")
+    texts = await harness.texts_at(OTHER_RECIPIENT)
+    _expect(list(texts) == [TEXT, TEXT], f"the handset has {texts}")
+
+
+async def silence_about_some_of_a_batch_is_unknown_by_the_deadline(harness: CarrierHarness) -> None:
+    await harness.behave(FarSide.SILENT)
+    began = harness.clock.monotonic()
+    mute, heard = await _submit_batch(
+        harness, [RECIPIENT, OTHER_RECIPIENT], within_s=SILENCE_DEADLINE_S
+    )
+    took_s = harness.clock.monotonic() - began
+    _expect(isinstance(mute, Unknown), f"expected Unknown, got {mute}")
+    _expect(isinstance(heard, Accepted), f"expected Accepted, got {heard}")
+    _expect(took_s < SILENCE_DEADLINE_S + LATENESS_MAX_S, f"it took {took_s:.3f} s")
+
+
+async def a_batch_that_could_not_leave_is_returned(harness: CarrierHarness) -> None:
+    await harness.cut_link()
+    for _ in range(2):  # also while the link is known to be down
+        for outcome in await _submit_batch(harness, [RECIPIENT, OTHER_RECIPIENT]):
+            if not (isinstance(outcome, Refused) and outcome.is_returned):
+                raise ContractBroken(f"expected a returned Refused, got {outcome}")
+
+
+async def a_batch_whose_deadline_has_passed_is_not_sent(harness: CarrierHarness) -> None:
+    for outcome in await _submit_batch(harness, [RECIPIENT, RECIPIENT], within_s=0.0):
+        if not (isinstance(outcome, Refused) and outcome.is_returned):
+            raise ContractBroken(f"expected a returned Refused, got {outcome}")
+    _expect(not await harness.texts_at(RECIPIENT), "it was delivered all the same")
+
+
 async def a_receipt_comes_again_until_it_is_acknowledged(harness: CarrierHarness) -> None:
     outcome = await _submit(harness, "MSa:1")
     first = await _next_item(harness)
@@ -163,6 +207,10 @@ CONTRACT: Final[Mapping[str, Clause]] = {
         silence_is_unknown_by_the_deadline,
         a_message_that_could_not_leave_is_returned,
         a_passed_deadline_sends_nothing,
+        a_batch_gets_each_its_own_outcome,
+        silence_about_some_of_a_batch_is_unknown_by_the_deadline,
+        a_batch_that_could_not_leave_is_returned,
+        a_batch_whose_deadline_has_passed_is_not_sent,
         a_receipt_comes_again_until_it_is_acknowledged,
         an_inbound_message_comes_again_until_it_is_acknowledged,
     )
@@ -174,6 +222,35 @@ async def _submit_all(harness: CarrierHarness, references: Sequence[str]) -> lis
     async with asyncio.TaskGroup() as tasks:
         under_way = [tasks.create_task(_submit(harness, each)) for each in references]
     return [each.result() for each in under_way]
+
+
+async def _submit_batch(
+    harness: CarrierHarness, recipients: Sequence[str], *, within_s: float = OUTCOME_DEADLINE_S
+) -> list[Outcome]:
+    """The outcomes in the order of `recipients`."""
+    outcomes: dict[int, Outcome] = {}
+    told: list[int] = []
+    is_done = asyncio.Event()
+
+    def settle(place: int, outcome: Outcome) -> None:
+        told.append(place)
+        outcomes[place] = outcome
+        if len(outcomes) == len(recipients):
+            is_done.set()
+
+    harness.carrier.submit_many(
+        [
+            Submission(f"MSb:{harness.clock.monotonic()}:{place}", SENDER, recipient, TEXT)
+            for place, recipient in enumerate(recipients)
+        ],
+        deadline=Deadline.after(within_s, harness.clock),
+        on_outcome=settle,
+    )
+    _expect(not told, "an outcome was told before the hand-over returned")
+    async with asyncio.timeout(within_s + LATENESS_MAX_S):
+        await is_done.wait()
+    _expect(len(told) == len(recipients), f"outcomes were told for {told}")
+    return [outcomes[place] for place in range(len(recipients))]
 
 
 async def _submit(

@@ -28,7 +28,7 @@ class WireError(Exception):
     """The peer sent something that is not this protocol; the text says what."""
 
 
-class Submission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Submission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One hand-over. The carrier does not look whether it saw `reference` before."""
 
     reference: str
@@ -39,7 +39,9 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     possible_duplicate: bool = False
 
 
-class Accepted(msgspec.Struct, frozen=True, kw_only=True, tag="accepted", tag_field="result"):
+class Accepted(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="accepted", tag_field="result"
+):
     """The carrier took it."""
 
     reference: str
@@ -51,6 +53,7 @@ class Refused(
     frozen=True,
     kw_only=True,
     omit_defaults=True,
+    gc=False,
     tag="refused",
     tag_field="result",
 ):
@@ -67,7 +70,13 @@ Answer = Accepted | Refused
 
 
 class Receipt(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="receipt", tag_field="item"
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    gc=False,
+    tag="receipt",
+    tag_field="item",
 ):
     """What became of a message. `status` is delivered, undelivered or failed."""
 
@@ -79,7 +88,13 @@ class Receipt(
 
 
 class Inbound(
-    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="inbound", tag_field="item"
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    gc=False,
+    tag="inbound",
+    tag_field="item",
 ):
     """A message that a handset sent."""
 
@@ -119,9 +134,9 @@ def decode_submissions(body: bytes) -> tuple[Submission, ...]:
     return submissions
 
 
-def encode_answer(answer: Answer) -> bytes:
-    """One line, with its end."""
-    return _ENCODER.encode(answer) + b"\n"
+def encode_answers(answers: Sequence[Answer]) -> bytes:
+    """A line for each, with its end."""
+    return _ENCODER.encode_lines(answers)
 
 
 class AnswerReader:
@@ -134,17 +149,15 @@ class AnswerReader:
 
     def receive(self, data: bytes) -> list[Answer]:
         """The answers completed by `data`. Raises `WireError` for a line that is none."""
-        *lines, self._tail = (self._tail + data).split(b"\n")
+        lines, _, self._tail = (self._tail + data if self._tail else data).rpartition(b"\n")
         if len(self._tail) > ANSWER_LINE_BYTES_MAX:
             raise WireError(f"an answer's line is over {ANSWER_LINE_BYTES_MAX} bytes")
-        return [_decode_answer(line) for line in lines if line]
-
-
-def _decode_answer(line: bytes) -> Answer:
-    try:
-        return _ANSWER.decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise WireError(f"not an answer: {error}") from error
+        if not lines:
+            return []
+        try:
+            return _ANSWER.decode_lines(lines)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise WireError(f"not an answer: {error}") from error
 
 
 def encode_items(items: Sequence[Item]) -> bytes:

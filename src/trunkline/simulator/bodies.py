@@ -1,6 +1,7 @@
 """Requests and answers of both HTTP edges: bounded bodies, checked parameters, JSON errors."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -23,19 +24,28 @@ class BadRequest(Exception):
         self.status = status
 
 
+def encode(content: object) -> bytes:
+    return _ENCODER.encode(content)
+
+
 def json_response(content: object, status: int = 200) -> Response:
-    return Response(_ENCODER.encode(content), status, media_type="application/json")
+    return Response(encode(content), status, media_type="application/json")
 
 
-async def bad_request(request: Request, error: Exception) -> Response:
-    """The handler for `BadRequest`: `{"error": ..., "field": ...}`."""
-    del request
-    if not isinstance(error, BadRequest):
-        raise error
+def told(error: BadRequest) -> dict[str, Any]:
+    """What the caller is told: `{"error": ..., "field": ...}`."""
     content: dict[str, Any] = {"error": error.reason}
     if error.field:
         content["field"] = error.field
-    return json_response(content, error.status)
+    return content
+
+
+async def bad_request(request: Request, error: Exception) -> Response:
+    """The handler for `BadRequest`."""
+    del request
+    if not isinstance(error, BadRequest):
+        raise error
+    return json_response(told(error), error.status)
 
 
 async def read_body(request: Request, bytes_max: int) -> bytes:
@@ -53,9 +63,9 @@ async def read_body(request: Request, bytes_max: int) -> bytes:
     return b"".join(chunks)
 
 
-def whole_number(request: Request, name: str, default: int, highest: int) -> int:
+def whole_number(parameters: Mapping[str, str], name: str, default: int, highest: int) -> int:
     """The query parameter `name`, from 0 to `highest`."""
-    text = request.query_params.get(name)
+    text = parameters.get(name)
     if text is None:
         return default
     # More than 18 digits are over every bound, and int() refuses thousands of them.
@@ -64,14 +74,14 @@ def whole_number(request: Request, name: str, default: int, highest: int) -> int
     return int(text)
 
 
-def wait_s(request: Request) -> float:
+def wait_s(parameters: Mapping[str, str]) -> float:
     """The query parameter `wait_ms`, in seconds."""
-    return whole_number(request, "wait_ms", 0, WAIT_MS_MAX) / 1000.0
+    return whole_number(parameters, "wait_ms", 0, WAIT_MS_MAX) / 1000.0
 
 
-def bind_name(request: Request) -> str:
+def bind_name(parameters: Mapping[str, str]) -> str:
     """The query parameter `bind`."""
-    name = request.query_params.get("bind", "")
+    name = parameters.get("bind", "")
     if not _BIND.match(name):
         raise BadRequest("bind must be 1 to 64 letters, digits or any of _ . : -", field="bind")
     return name

@@ -4,6 +4,7 @@ The lines are also the simulator's whole state: it starts by reading them again.
 added, with defaults, so that an old file is read by new code.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -35,7 +36,13 @@ class Started(Entry, frozen=True, kw_only=True, tag="started"):
 
 
 class Submitted(Entry, frozen=True, kw_only=True, tag="submitted"):
-    """A host handed this over; `outcome` is what was decided, `message_id` empty if not taken."""
+    """A host handed this over, and this became of it at the same moment.
+
+    `outcome` is what was decided, `message_id` empty if it was not taken. `delivered`: the handset
+    `recipient` has it. `receipt` is the status of the receipts owed, empty if there is none: they
+    are `receipt_copies`, due `receipt_delay_s` after `at`, and named by `receipt_ids`. `answered`:
+    the answer left with this line; a later `Answered` says so otherwise.
+    """
 
     bind: str
     reference: str
@@ -46,58 +53,31 @@ class Submitted(Entry, frozen=True, kw_only=True, tag="submitted"):
     message_id: str = ""
     media_urls: tuple[str, ...] = ()
     possible_duplicate: bool = False
-
-
-class Delivered(Entry, frozen=True, kw_only=True, tag="delivered"):
-    """The handset `recipient` has it."""
-
-    message_id: str
-    reference: str
-    sender: str
-    recipient: str
-    body: str
-    media_urls: tuple[str, ...] = ()
-    possible_duplicate: bool = False
+    delivered: bool = False
+    receipt: str = ""
+    receipt_copies: int = 1
+    receipt_delay_s: float | None = None
+    receipt_error_code: int | None = None
+    answered: bool = False
 
 
 class Answered(Entry, frozen=True, kw_only=True, tag="answered"):
-    """The answer is on its way to the host. `result` is accepted, refused or throttled."""
+    """Answers that had been held back are on their way to the host."""
 
-    reference: str
-    result: str
-    message_id: str = ""
-    error_code: int = 0
+    references: tuple[str, ...]
 
 
-class Withheld(Entry, frozen=True, kw_only=True, tag="withheld"):
-    """There will be no answer."""
+class Offered(Entry, frozen=True, kw_only=True, tag="offered"):
+    """Receipts and handsets' messages were given to a bind."""
 
-    reference: str
-    message_id: str = ""
-
-
-class ReceiptOwed(Entry, frozen=True, kw_only=True, tag="receipt-owed"):
-    """A receipt to be offered from `due_at` on, until it is acknowledged."""
-
-    item_id: str
-    message_id: str
-    reference: str
-    status: str
-    due_at: float
-    error_code: int | None = None
-
-
-class ReceiptOffered(Entry, frozen=True, kw_only=True, tag="receipt-offered"):
-    """A receipt was given to a bind."""
-
-    item_id: str
     bind: str
+    item_ids: tuple[str, ...]
 
 
-class ReceiptAcked(Entry, frozen=True, kw_only=True, tag="receipt-acked"):
-    """The host has the receipt."""
+class Acked(Entry, frozen=True, kw_only=True, tag="acked"):
+    """The host has these receipts and handsets' messages."""
 
-    item_id: str
+    item_ids: tuple[str, ...]
 
 
 class InboundSent(Entry, frozen=True, kw_only=True, tag="inbound-sent"):
@@ -111,19 +91,6 @@ class InboundSent(Entry, frozen=True, kw_only=True, tag="inbound-sent"):
     media_urls: tuple[str, ...] = ()
 
 
-class InboundOffered(Entry, frozen=True, kw_only=True, tag="inbound-offered"):
-    """A handset's message was given to a bind."""
-
-    item_id: str
-    bind: str
-
-
-class InboundAcked(Entry, frozen=True, kw_only=True, tag="inbound-acked"):
-    """The host has the handset's message."""
-
-    item_id: str
-
-
 class BehaviourSet(Entry, frozen=True, kw_only=True, tag="behaviour"):
     """The behaviour towards `number` changed; towards everybody if that is empty. `None` resets."""
 
@@ -131,20 +98,7 @@ class BehaviourSet(Entry, frozen=True, kw_only=True, tag="behaviour"):
     behaviour: Behaviour | None = None
 
 
-AnyEntry = (
-    Started
-    | Submitted
-    | Delivered
-    | Answered
-    | Withheld
-    | ReceiptOwed
-    | ReceiptOffered
-    | ReceiptAcked
-    | InboundSent
-    | InboundOffered
-    | InboundAcked
-    | BehaviourSet
-)
+AnyEntry = Submitted | Answered | Offered | Acked | InboundSent | BehaviourSet | Started
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final[msgspec.json.Decoder[AnyEntry]] = msgspec.json.Decoder(AnyEntry)
@@ -154,14 +108,22 @@ class UnreadableEntry(Exception):
     """A line that is no entry; the text says why."""
 
 
-def encode_entry(entry: AnyEntry) -> bytes:
-    """The line, with its end."""
-    return _ENCODER.encode(entry) + b"\n"
+def receipt_ids(submitted: Submitted) -> list[str]:
+    """The item ids of the receipts that a submission is owed."""
+    if not submitted.receipt:
+        return []
+    first = f"receipt-{submitted.n}"
+    return [first, *(f"{first}.{copy}" for copy in range(2, submitted.receipt_copies + 1))]
 
 
-def decode_entry(line: bytes) -> AnyEntry:
-    """Raises `UnreadableEntry`."""
+def encode_entries(entries: Sequence[AnyEntry]) -> bytes:
+    """The lines, each with its end."""
+    return _ENCODER.encode_lines(entries)
+
+
+def decode_entries(lines: bytes) -> list[AnyEntry]:
+    """Raises `UnreadableEntry` if any line is none."""
     try:
-        return _DECODER.decode(line)
+        return _DECODER.decode_lines(lines)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UnreadableEntry(str(error)) from error

@@ -5,13 +5,14 @@ it applied, answered and shown. There is one timer for all that is due, and no t
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from trunkline.kernel import Clock
-from trunkline.protocols.simulated import Answer, Item, Submission, encode_answer
+from trunkline.protocols.simulated import Item, Submission, encode_answers
 from trunkline.simulator.behaviour import Behaviour
-from trunkline.simulator.entries import Delivered, InboundSent, encode_entry
+from trunkline.simulator.entries import InboundSent, Submitted, encode_entries
 from trunkline.simulator.journal import Journal
 from trunkline.simulator.network import Network, Release, Step
 
@@ -43,32 +44,26 @@ class Bell:
             pass
 
 
-class AnswerStream:
-    """The lines for one post of submissions, as they are decided."""
+TakeAnswers = Callable[[bytes, bool], None]
+"""Is given lines of answers, and whether they are the last ones of the post."""
 
-    __slots__ = ("_bell", "_lines", "remaining")
 
-    def __init__(self, submissions: int) -> None:
-        self.remaining = submissions
-        self._lines: list[bytes] = []
-        self._bell = asyncio.Event()
+@dataclass(slots=True)
+class _Post:
+    """One post of submissions, until each is answered or withheld."""
 
-    def put(self, answer: Answer | None) -> None:
-        self.remaining -= 1
-        if answer is not None:
-            self._lines.append(encode_answer(answer))
-        self._bell.set()
+    remaining: int
+    take: TakeAnswers
 
-    async def read(self) -> tuple[bytes, bool]:
-        """The lines since the last call, as soon as there is one, and whether more will come.
 
-        A post without any answer reads as no bytes and no more.
-        """
-        while not self._lines and self.remaining:
-            self._bell.clear()
-            await self._bell.wait()
-        lines, self._lines = b"".join(self._lines), []
-        return lines, self.remaining > 0
+@dataclass(slots=True, eq=False)
+class Poll:
+    """A bind that waits for items."""
+
+    bind: str
+    items_max: int
+    give: Callable[[Sequence[Item]], None]
+    timer: asyncio.TimerHandle | None = None
 
 
 class Exchange:
@@ -78,9 +73,9 @@ class Exchange:
         self.network = network
         self._journal = journal
         self._clock = clock
-        self._streams: dict[int, AnswerStream] = {}
+        self._posts: dict[int, _Post] = {}
         self._tickets = 0
-        self._items = Bell()
+        self._polls: dict[Poll, None] = {}
         self._deliveries = Bell()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -101,13 +96,15 @@ class Exchange:
         self._is_stopping = True
         if self._timer is not None:
             self._timer.cancel()
-        self._items.ring()
+        for poll in list(self._polls):
+            self._give_nothing(poll)
         self._deliveries.ring()
 
-    def submit(self, bind: str, submissions: Sequence[Submission]) -> AnswerStream:
-        """Hand submissions to the network; the answers come out of the stream once written."""
+    def submit(self, bind: str, submissions: Sequence[Submission], take: TakeAnswers) -> None:
+        """Hand submissions to the network; `take` gets the answers once they are written. A post
+        without any answer gets no bytes, and that they are the last."""
         self._tickets += 1
-        stream = self._streams[self._tickets] = AnswerStream(len(submissions))
+        self._posts[self._tickets] = _Post(len(submissions), take)
         step = self.network.submit(
             self._tickets,
             bind,
@@ -116,35 +113,38 @@ class Exchange:
             wall=self._clock.wall(),
         )
         self._commit(step)
-        return stream
 
-    async def items(
-        self, bind: str, items_max: int, wait_s: float, is_gone: Callable[[], Awaitable[bool]]
-    ) -> Sequence[Item]:
-        """Receipts and handsets' messages for a bind; empty after `wait_s` without one.
+    def poll(
+        self, bind: str, items_max: int, wait_s: float, give: Callable[[Sequence[Item]], None]
+    ) -> Poll:
+        """Call `give` once: with receipts and handsets' messages for a bind as soon as there are
+        any, or with none after `wait_s`. Of several polls the oldest comes first."""
+        poll = Poll(bind, items_max, give)
+        self._polls[poll] = None
+        self._serve_polls()
+        if poll in self._polls:
+            if wait_s <= 0.0 or self._is_stopping:
+                self._give_nothing(poll)
+            else:
+                loop = asyncio.get_running_loop()
+                poll.timer = loop.call_later(wait_s, self._give_nothing, poll)
+        return poll
 
-        A dead host's poll must not take what a live host is waiting for: hence `is_gone`.
-        """
-        until = self._clock.monotonic() + wait_s
-        while not await is_gone():
-            now = self._clock.monotonic()
-            items, step = self.network.offer(bind, items_max, now=now, wall=self._clock.wall())
-            if items:
-                self._commit(step)
-                self._arm()
-                return items
-            if now >= until or self._is_stopping:
-                break
-            await self._items.wait(until - now)
-        return []
+    def hang_up(self, poll: Poll) -> None:
+        """Give nothing to a poll whose host is gone: a live one may be waiting for it."""
+        self._polls.pop(poll, None)
+        if poll.timer is not None:
+            poll.timer.cancel()
 
-    async def acknowledge(self, item_ids: Sequence[str]) -> None:
-        """Returns when it is written down."""
+    def acknowledge(self, item_ids: Sequence[str], then: Callable[[], None]) -> None:
+        """Calls `then` when it is written down."""
         step = self.network.acknowledge(
             item_ids, now=self._clock.monotonic(), wall=self._clock.wall()
         )
         if step.entries:
-            await self._committed(step)
+            self._commit(step, then)
+        else:
+            then()
 
     async def send(
         self, sender: str, recipient: str, text: str, media_urls: Sequence[str]
@@ -156,7 +156,7 @@ class Exchange:
 
     async def messages(
         self, number: str, *, after: int, limit: int, wait_s: float
-    ) -> Sequence[Delivered]:
+    ) -> Sequence[Submitted]:
         """What a handset received behind `after`; waits up to `wait_s` for the first."""
         until = self._clock.monotonic() + wait_s
         while True:
@@ -187,7 +187,7 @@ class Exchange:
             if then is not None:
                 then()
 
-        self._journal.append(b"".join(map(encode_entry, step.entries)), durable)
+        self._journal.append(encode_entries(step.entries), durable)
 
     def _apply(self, step: Step) -> None:
         now, wall = self._clock.monotonic(), self._clock.wall()
@@ -198,15 +198,34 @@ class Exchange:
             self._let_out(release)
         if self.network.handsets.delivered != delivered:
             self._deliveries.ring()
-        if self.network.offers.has_ready(now=now):
-            self._items.ring()
+        self._serve_polls()
         self._arm()
 
     def _let_out(self, release: Release) -> None:
-        stream = self._streams[release.ticket]
-        stream.put(release.answer)
-        if not stream.remaining:
-            del self._streams[release.ticket]
+        post = self._posts[release.ticket]
+        post.remaining -= len(release.answers) + release.withheld
+        is_last = not post.remaining
+        if is_last:
+            del self._posts[release.ticket]
+        if release.answers or is_last:
+            post.take(encode_answers(release.answers), is_last)
+
+    def _serve_polls(self) -> None:
+        now = self._clock.monotonic()
+        while self._polls and self.network.offers.has_ready(now=now):
+            poll = next(iter(self._polls))
+            self.hang_up(poll)
+            items, step = self.network.offer(
+                poll.bind, poll.items_max, now=now, wall=self._clock.wall()
+            )
+            # An offer that is forgotten is made again, so nobody waits for the disk.
+            self._journal.append(encode_entries(step.entries))
+            poll.give(items)
+            self._arm()
+
+    def _give_nothing(self, poll: Poll) -> None:
+        self.hang_up(poll)
+        poll.give(())
 
     def _arm(self) -> None:
         """Have `_on_timer` called when the next thing is due."""
@@ -227,6 +246,5 @@ class Exchange:
         step = self.network.on_deadline(now=now, wall=self._clock.wall())
         if step.entries:
             self._commit(step)
-        if self.network.offers.has_ready(now=now):
-            self._items.ring()
+        self._serve_polls()
         self._arm()

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from trunkline.domain.number import is_e164
 from trunkline.simulator.behaviour import PERFECT, BadBehaviour, Behaviour, parse_behaviour
 from trunkline.simulator.bodies import BadRequest, json_response, read_body, wait_s, whole_number
-from trunkline.simulator.entries import Delivered, Submitted
+from trunkline.simulator.entries import Submitted
 from trunkline.simulator.exchange import BEHAVIOURS_MAX, Exchange
 from trunkline.simulator.page import PAGE
 
@@ -34,16 +34,16 @@ class Sending(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def inspection_routes(exchange: Exchange) -> list[Route]:
     async def handsets(request: Request) -> Response:
-        limit = whole_number(request, "limit", PAGE_MAX, PAGE_MAX)
+        limit = whole_number(request.query_params, "limit", PAGE_MAX, PAGE_MAX)
         numbers = exchange.network.handsets.numbers(limit)
         return json_response([{"number": number, "messages": kept} for number, kept in numbers])
 
     async def messages(request: Request) -> Response:
         found = await exchange.messages(
             _number(request),
-            after=whole_number(request, "after", 0, _N_MAX),
-            limit=whole_number(request, "limit", PAGE_MAX, PAGE_MAX),
-            wait_s=wait_s(request),
+            after=whole_number(request.query_params, "after", 0, _N_MAX),
+            limit=whole_number(request.query_params, "limit", PAGE_MAX, PAGE_MAX),
+            wait_s=wait_s(request.query_params),
         )
         return json_response([_message(message) for message in found])
 
@@ -55,8 +55,8 @@ def inspection_routes(exchange: Exchange) -> list[Route]:
 
     async def submissions(request: Request) -> Response:
         found: Sequence[Submitted] = exchange.network.submissions.after(
-            whole_number(request, "after", 0, _N_MAX),
-            whole_number(request, "limit", PAGE_MAX, PAGE_MAX),
+            whole_number(request.query_params, "after", 0, _N_MAX),
+            whole_number(request.query_params, "limit", PAGE_MAX, PAGE_MAX),
         )
         return json_response([_submission(submission) for submission in found])
 
@@ -148,7 +148,7 @@ async def _behaviour(request: Request) -> Behaviour:
         raise BadRequest(f"{error.reason}; the fields are {known}", field=error.field) from error
 
 
-def _message(message: Delivered) -> dict[str, object]:
+def _message(message: Submitted) -> dict[str, object]:
     return {
         "n": message.n,
         "at": message.at,
@@ -163,19 +163,7 @@ def _message(message: Delivered) -> dict[str, object]:
 
 
 def _submission(submission: Submitted) -> dict[str, object]:
-    return {
-        "n": submission.n,
-        "at": submission.at,
-        "bind": submission.bind,
-        "reference": submission.reference,
-        "from": submission.sender,
-        "to": submission.recipient,
-        "body": submission.body,
-        "media_urls": submission.media_urls,
-        "possible_duplicate": submission.possible_duplicate,
-        "outcome": submission.outcome,
-        "message_id": submission.message_id,
-    }
+    return _message(submission) | {"bind": submission.bind, "outcome": submission.outcome}
 
 
 def _counts(exchange: Exchange) -> dict[str, int]:

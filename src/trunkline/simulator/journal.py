@@ -16,12 +16,16 @@ from typing import Final
 
 import structlog
 
-from trunkline.simulator.entries import AnyEntry, UnreadableEntry, decode_entry
+from trunkline.simulator.entries import AnyEntry, UnreadableEntry, decode_entries
 
 FILE_NAME: Final = "simulator.jsonl"
 BACKLOG_BYTES_MAX: Final = 64 * 1024 * 1024
 """Waiting to be written; beyond it the wire answers 503."""
+UNHURRIED_S: Final = 0.1
+"""How long lines for which nobody waits may stand in memory, to go with others to the disk."""
 CLOSE_DEADLINE_S: Final = 10.0
+READ_BYTES: Final = 1024 * 1024
+"""Of the file at once; it is never in memory as a whole."""
 
 _flush: Final = getattr(os, "fdatasync", os.fsync)  # flushes the length as well, and costs less
 _log = structlog.get_logger()
@@ -43,7 +47,7 @@ class Journal:
         self._waiting: list[tuple[bytes, OnDurable | None]] = []
         self._backlog_bytes = 0
         self._is_closing = False
-        self._failure: OSError | None = None
+        self._is_hurried = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -59,11 +63,14 @@ class Journal:
         self._thread.start()
 
     def append(self, lines: bytes, on_durable: OnDurable | None = None) -> None:
-        """Write `lines`, and call `on_durable` when they are flushed; never, if that fails."""
+        """Write `lines`, and call `on_durable` when they are flushed; never, if that fails. Without
+        it there is no hurry, and they may wait a moment for others to go with."""
         with self._wake:
             self._waiting.append((lines, on_durable))
             self._backlog_bytes += len(lines)
-            self._wake.notify()
+            if on_durable is not None:
+                self._is_hurried = True
+                self._wake.notify()
 
     def close(self) -> None:
         """Write what waits, stop the writer and let the file go. Callbacks may be left uncalled."""
@@ -89,12 +96,14 @@ class Journal:
                 _in_loop(loop, partial(_call_all, done))
 
     def _next_batch(self) -> list[tuple[bytes, OnDurable | None]]:
-        """Everything that waits, as soon as there is something; empty when closed and drained."""
+        """Everything that waits, as soon as somebody waits for it; empty when closed and drained."""
         with self._wake:
-            while not self._waiting and not self._is_closing:
-                self._wake.wait()
+            while not self._is_hurried and not self._is_closing:
+                if not self._wake.wait(UNHURRIED_S) and self._waiting:
+                    break
             batch, self._waiting = self._waiting, []
             self._backlog_bytes = 0
+            self._is_hurried = False
             return batch
 
 
@@ -120,15 +129,30 @@ def open_journal(directory: Path) -> tuple[Journal, Iterator[AnyEntry]]:
 
 
 def _entries(path: Path) -> Iterator[AnyEntry]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+    number = 0
+    with path.open("rb") as file:
+        while lines := file.readlines(READ_BYTES):
             try:
-                yield decode_entry(line)
-            except UnreadableEntry as error:
-                raise JournalError(
-                    f"{path} line {number} is damaged ({error}): repair it, or move the file away "
-                    "to start with an empty network"
-                ) from error
+                yield from decode_entries(b"".join(lines))
+            except UnreadableEntry:
+                raise _damage(path, number, lines) from None
+            number += len(lines)
+
+
+def _damage(path: Path, number: int, lines: Sequence[bytes]) -> JournalError:
+    """Names the first of `lines`, which come behind line `number`, that is no entry."""
+    why = "it is no entry"
+    for line in lines:
+        number += 1
+        try:
+            decode_entries(line)
+        except UnreadableEntry as error:
+            why = str(error)
+            break
+    return JournalError(
+        f"{path} line {number} is damaged ({why}): repair it, or move the file away "
+        "to start with an empty network"
+    )
 
 
 def _cut_torn_line(descriptor: int, path: Path) -> None:

@@ -32,25 +32,21 @@ from trunkline.simulator.behaviour import (
     receipt_error_code,
 )
 from trunkline.simulator.entries import (
+    Acked,
     Answered,
     AnyEntry,
     BehaviourSet,
-    Delivered,
-    InboundAcked,
-    InboundOffered,
     InboundSent,
-    ReceiptAcked,
-    ReceiptOffered,
-    ReceiptOwed,
+    Offered,
     Started,
     Submitted,
-    Withheld,
+    receipt_ids,
 )
 from trunkline.simulator.handsets import Handsets, Kept
 from trunkline.simulator.offers import REOFFER_S, Offers
 
-SUBMISSIONS_KEPT_MAX: Final = 1_000_000
-"""In memory, for paging; about 0.6 kB each. The file keeps them all."""
+SUBMISSIONS_KEPT_MAX: Final = 100_000
+"""In memory, for paging; those delivered are shared with the handsets. The file keeps them all."""
 RECEIPT_LEAD_MAX_S: Final = 2.0
 """With `receipt_before_answer` the answer waits for the receipt's acknowledgement at most so long;
 well below the bound a host sets on a hand-over (5 s)."""
@@ -60,10 +56,11 @@ THROTTLED: Final = 30_001
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Let the answer of one submission of `ticket` out; `None` says there will never be one."""
+    """Let answers of `ticket` out, and know that `withheld` more will never come."""
 
     ticket: int
-    answer: Answer | None
+    answers: Sequence[Answer]
+    withheld: int = 0
 
 
 @dataclass(slots=True)
@@ -76,13 +73,27 @@ class Step:
 
 @dataclass(slots=True)
 class _Held:
-    """An answer that waits for its moment. `not_before` counts once its receipt is acknowledged."""
+    """Answers of one post that wait for the same moment. `not_before` counts once the receipt that
+    they wait for is acknowledged."""
 
     ticket: int
-    answer: Answer
+    answers: list[Answer]
     not_before: float
     receipt: str = ""
     is_let_out: bool = False
+
+
+@dataclass(slots=True)
+class _Post:
+    """What becomes of one post's submissions, as far as it is decided."""
+
+    ticket: int
+    bind: str
+    now: float
+    wall: float
+    answers: list[Answer] = field(default_factory=list)
+    withheld: int = 0
+    held: dict[float, _Held] = field(default_factory=dict)
 
 
 class Counts(msgspec.Struct):
@@ -129,12 +140,21 @@ class Network:
         now: float,
         wall: float,
     ) -> Step:
-        """Decide on each; every one of them gets exactly one release, now or later."""
+        """Decide on each; every one of them is answered or withheld exactly once, now or later."""
         step = Step()
+        post = _Post(ticket, bind, now, wall)
+        behaviours = self.behaviours
+        default = self.behaviour
         for submission in submissions:
-            owner = submission.recipient if submission.recipient in self.behaviours else ""
-            behaviour = self.behaviours.get(owner, PERFECT)
-            self._submit(step, ticket, bind, submission, (owner, behaviour), (now, wall))
+            own = behaviours.get(submission.recipient)
+            if own is None:
+                step.entries.append(self._submit(post, submission, "", default))
+            else:
+                step.entries.append(self._submit(post, submission, submission.recipient, own))
+        for held in post.held.values():
+            self._hold(held, held.not_before)
+        if post.answers or post.withheld:
+            step.releases.append(Release(ticket, post.answers, post.withheld))
         return step
 
     def on_deadline(self, *, now: float, wall: float) -> Step:
@@ -160,32 +180,23 @@ class Network:
         """Receipts and handsets' messages for a bind. The step need not be waited for."""
         items = self.offers.offer(items_max, now=now)
         step = Step()
-        for item in items:
-            n = self._next()
-            step.entries.append(
-                ReceiptOffered(n=n, at=wall, item_id=item.item_id, bind=bind)
-                if isinstance(item, Receipt)
-                else InboundOffered(n=n, at=wall, item_id=item.item_id, bind=bind)
-            )
+        if items:
+            item_ids = tuple([item.item_id for item in items])
+            step.entries.append(Offered(n=self._next(), at=wall, bind=bind, item_ids=item_ids))
         return items, step
 
     def acknowledge(self, item_ids: Sequence[str], *, now: float, wall: float) -> Step:
         """Those that were waiting wait no more; the others are passed over."""
-        step = Step()
-        for item_id in item_ids:
-            item = self.offers.acknowledge(item_id)
-            if item is None:
-                continue
-            n = self._next()
-            step.entries.append(
-                ReceiptAcked(n=n, at=wall, item_id=item_id)
-                if isinstance(item, Receipt)
-                else InboundAcked(n=n, at=wall, item_id=item_id)
-            )
-            held = self._held_for.pop(item_id, None)
-            if held is not None and not held.is_let_out:
-                self._hold(held, max(now, held.not_before))
-        return step
+        acknowledge, held_for = self.offers.acknowledge, self._held_for
+        acked = [item_id for item_id in item_ids if acknowledge(item_id) is not None]
+        if not acked:
+            return Step()
+        if held_for:
+            for item_id in acked:
+                held = held_for.pop(item_id, None)
+                if held is not None and not held.is_let_out:
+                    self._hold(held, max(now, held.not_before))
+        return Step([Acked(n=self._next(), at=wall, item_ids=tuple(acked))])
 
     def send(
         self, sender: str, recipient: str, text: str, media_urls: Sequence[str], *, wall: float
@@ -213,60 +224,61 @@ class Network:
         self._n = max(self._n, entry.n)
         match entry:
             case Submitted():
-                self._count(entry)
-            case Delivered():
-                self.handsets.deliver(entry)
-            case ReceiptOwed():
-                due = now + max(0.0, entry.due_at - wall)
-                self.offers.owe(_receipt(entry), due=due, now=now)
+                self._remember(entry, now, wall)
             case InboundSent():
                 self.offers.owe(_inbound(entry), due=now, now=now)
-            case ReceiptAcked() | InboundAcked():
-                self.offers.acknowledge(entry.item_id)
+            case Acked():
+                for item_id in entry.item_ids:
+                    self.offers.acknowledge(item_id)
             case BehaviourSet():
                 self._set_behaviour(entry.number, entry.behaviour, now)
-            case Started() | Answered() | Withheld() | ReceiptOffered() | InboundOffered():
+            case Started() | Answered() | Offered():
                 pass
             case other:
                 assert_never(other)
 
+    def _remember(self, entry: Submitted, now: float, wall: float) -> None:
+        self.submissions.append(entry)
+        if len(self.submissions) > SUBMISSIONS_KEPT_MAX:
+            self.submissions.drop_oldest()
+        counts = self.counts
+        counts.submitted += 1
+        setattr(counts, entry.outcome, getattr(counts, entry.outcome) + 1)
+        if entry.delivered:
+            self.handsets.deliver(entry)
+        if entry.receipt:
+            # A receipt without a delay is due at once, though the disk has taken some time.
+            due = now
+            if entry.receipt_delay_s:
+                due += max(0.0, entry.at + entry.receipt_delay_s - wall)
+            for item_id in receipt_ids(entry):
+                self.offers.owe(_receipt(item_id, entry), due=due, now=now)
+
     def _submit(
-        self,
-        step: Step,
-        ticket: int,
-        bind: str,
-        submission: Submission,
-        rule: tuple[str, Behaviour],
-        moment: tuple[float, float],
-    ) -> None:
-        owner, behaviour = rule
-        now, wall = moment
-        outcome, wait_s = self._outcome(owner, behaviour, submission, now)
+        self, post: _Post, submission: Submission, owner: str, behaviour: Behaviour
+    ) -> Submitted:
+        """The line that says what becomes of it; its answer goes into `post`, or is held."""
+        outcome, wait_s = self._outcome(owner, behaviour, submission, post.now)
         n = self._next()
-        is_taken = outcome in {Outcome.ACCEPT, Outcome.SILENT}
-        message_id = f"sim-{n}" if is_taken else ""
-        step.entries.append(_submitted(n, wall, bind, submission, outcome, message_id))
-        receipts: list[str] = []
-        if is_taken:
-            receipts = self._take(step, submission, behaviour, message_id, wall)
-        if outcome in {Outcome.SILENT, Outcome.LOSE}:
-            step.entries.append(
-                Withheld(
-                    n=self._next(), at=wall, reference=submission.reference, message_id=message_id
-                )
-            )
-            step.releases.append(Release(ticket, None))
-            return
-        answer = _answer(submission, outcome, behaviour, message_id, wait_s)
-        held = _Held(ticket, answer, now + behaviour.latency_ms / 1000.0)
-        if behaviour.receipt_before_answer and receipts:
-            held.receipt = receipts[0]
+        if outcome is Outcome.SILENT or outcome is Outcome.LOSE:
+            post.withheld += 1
+            return _submitted(n, post, submission, outcome, behaviour)
+        answer = _answer(submission, outcome, behaviour, n, wait_s)
+        held: _Held | None = None
+        if behaviour.receipt_before_answer and _is_receipt_owed(outcome, behaviour):
+            held = _Held(post.ticket, [answer], post.now + behaviour.latency_ms / 1000.0)
+            held.receipt = f"receipt-{n}"
             self._held_for[held.receipt] = held
-            self._hold(held, max(held.not_before, now + RECEIPT_LEAD_MAX_S))
+            self._hold(held, max(held.not_before, post.now + RECEIPT_LEAD_MAX_S))
         elif behaviour.latency_ms:
-            self._hold(held, held.not_before)
+            held = post.held.get(behaviour.latency_ms)
+            if held is None:
+                moment = post.now + behaviour.latency_ms / 1000.0
+                held = post.held[behaviour.latency_ms] = _Held(post.ticket, [], moment)
+            held.answers.append(answer)
         else:
-            self._let_out(step, held, wall)
+            post.answers.append(answer)
+        return _submitted(n, post, submission, outcome, behaviour, answered=held is None)
 
     def _outcome(
         self, owner: str, behaviour: Behaviour, submission: Submission, now: float
@@ -285,36 +297,6 @@ class Network:
             return Outcome.LOSE, 0.0
         return behaviour.outcome, behaviour.retry_after_ms / 1000.0
 
-    def _take(
-        self, step: Step, submission: Submission, behaviour: Behaviour, message_id: str, wall: float
-    ) -> list[str]:
-        """Deliver, and owe the receipts; gives their item ids."""
-        status = behaviour.receipt_status
-        if status in {ReceiptStatus.DELIVERED, ReceiptStatus.NONE}:
-            step.entries.append(_delivered(self._next(), wall, submission, message_id))
-        if status is ReceiptStatus.NONE:
-            return []
-        delay_ms = behaviour.receipt_delay_ms
-        if not behaviour.receipt_before_answer:
-            delay_ms += behaviour.latency_ms
-        item_ids: list[str] = []
-        for _ in range(behaviour.receipt_copies):
-            n = self._next()
-            item_ids.append(f"receipt-{n}")
-            step.entries.append(
-                ReceiptOwed(
-                    n=n,
-                    at=wall,
-                    item_id=item_ids[-1],
-                    message_id=message_id,
-                    reference=submission.reference,
-                    status=status.value,
-                    due_at=wall + delay_ms / 1000.0,
-                    error_code=receipt_error_code(behaviour),
-                )
-            )
-        return item_ids
-
     def _hold(self, held: _Held, due: float) -> None:
         self._held += 1
         heapq.heappush(self._answers, (due, self._held, held))
@@ -322,16 +304,9 @@ class Network:
     def _let_out(self, step: Step, held: _Held, wall: float) -> None:
         held.is_let_out = True
         self._held_for.pop(held.receipt, None)
-        step.entries.append(_answered(self._next(), wall, held.answer))
-        step.releases.append(Release(held.ticket, held.answer))
-
-    def _count(self, entry: Submitted) -> None:
-        self.submissions.append(entry)
-        if len(self.submissions) > SUBMISSIONS_KEPT_MAX:
-            self.submissions.drop_oldest()
-        counts = self.counts
-        counts.submitted += 1
-        setattr(counts, entry.outcome, getattr(counts, entry.outcome) + 1)
+        references = tuple([answer.reference for answer in held.answers])
+        step.entries.append(Answered(n=self._next(), at=wall, references=references))
+        step.releases.append(Release(held.ticket, held.answers))
 
     def _set_behaviour(self, number: str, behaviour: Behaviour | None, now: float) -> None:
         self._buckets.pop(number, None)
@@ -347,43 +322,67 @@ class Network:
         return self._n
 
 
+def _is_taken(outcome: Outcome) -> bool:
+    return outcome is Outcome.ACCEPT or outcome is Outcome.SILENT
+
+
+def _is_receipt_owed(outcome: Outcome, behaviour: Behaviour) -> bool:
+    return _is_taken(outcome) and behaviour.receipt_status is not ReceiptStatus.NONE
+
+
 def _submitted(
-    n: int, wall: float, bind: str, submission: Submission, outcome: Outcome, message_id: str
+    n: int,
+    post: _Post,
+    submission: Submission,
+    outcome: Outcome,
+    behaviour: Behaviour,
+    *,
+    answered: bool = False,
 ) -> Submitted:
+    if not _is_taken(outcome):
+        return Submitted(
+            n=n,
+            at=post.wall,
+            bind=post.bind,
+            reference=submission.reference,
+            sender=submission.sender,
+            recipient=submission.recipient,
+            body=submission.text,
+            outcome=outcome.value,
+            media_urls=submission.media_urls,
+            possible_duplicate=submission.possible_duplicate,
+            answered=answered,
+        )
+    status = behaviour.receipt_status
+    delay_ms = behaviour.receipt_delay_ms
+    if not behaviour.receipt_before_answer:
+        delay_ms += behaviour.latency_ms
     return Submitted(
         n=n,
-        at=wall,
-        bind=bind,
+        at=post.wall,
+        bind=post.bind,
         reference=submission.reference,
         sender=submission.sender,
         recipient=submission.recipient,
         body=submission.text,
         outcome=outcome.value,
-        message_id=message_id,
+        message_id=f"sim-{n}",
         media_urls=submission.media_urls,
         possible_duplicate=submission.possible_duplicate,
-    )
-
-
-def _delivered(n: int, wall: float, submission: Submission, message_id: str) -> Delivered:
-    return Delivered(
-        n=n,
-        at=wall,
-        message_id=message_id,
-        reference=submission.reference,
-        sender=submission.sender,
-        recipient=submission.recipient,
-        body=submission.text,
-        media_urls=submission.media_urls,
-        possible_duplicate=submission.possible_duplicate,
+        delivered=status is ReceiptStatus.DELIVERED or status is ReceiptStatus.NONE,
+        receipt="" if status is ReceiptStatus.NONE else status.value,
+        receipt_copies=behaviour.receipt_copies,
+        receipt_delay_s=delay_ms / 1000.0 if delay_ms else None,
+        receipt_error_code=receipt_error_code(behaviour),
+        answered=answered,
     )
 
 
 def _answer(
-    submission: Submission, outcome: Outcome, behaviour: Behaviour, message_id: str, wait_s: float
+    submission: Submission, outcome: Outcome, behaviour: Behaviour, n: int, wait_s: float
 ) -> Answer:
     if outcome is Outcome.ACCEPT:
-        return Accepted(reference=submission.reference, message_id=message_id)
+        return Accepted(reference=submission.reference, message_id=f"sim-{n}")
     if outcome is Outcome.THROTTLE:
         return Refused(
             reference=submission.reference,
@@ -403,35 +402,13 @@ def _answer(
     )
 
 
-def _answered(n: int, wall: float, answer: Answer) -> Answered:
-    match answer:
-        case Accepted():
-            return Answered(
-                n=n,
-                at=wall,
-                reference=answer.reference,
-                result="accepted",
-                message_id=answer.message_id,
-            )
-        case Refused():
-            return Answered(
-                n=n,
-                at=wall,
-                reference=answer.reference,
-                result="throttled" if answer.returned else "refused",
-                error_code=answer.error_code,
-            )
-        case other:
-            assert_never(other)
-
-
-def _receipt(entry: ReceiptOwed) -> Receipt:
+def _receipt(item_id: str, entry: Submitted) -> Receipt:
     return Receipt(
-        item_id=entry.item_id,
+        item_id=item_id,
         message_id=entry.message_id,
         reference=entry.reference,
-        status=entry.status,
-        error_code=entry.error_code,
+        status=entry.receipt,
+        error_code=entry.receipt_error_code,
     )
 
 

@@ -32,7 +32,7 @@ from trunkline.simulator.inspection import inspection_routes
 from trunkline.simulator.journal import JournalError, open_journal
 from trunkline.simulator.network import Network
 from trunkline.simulator.offers import REOFFER_S
-from trunkline.simulator.wire import wire_routes
+from trunkline.simulator.wire import connection_class
 
 BACKLOG_CONNECTIONS_MAX: Final = 2_048
 CONNECTIONS_MAX: Final = 4_096
@@ -148,7 +148,7 @@ async def serve(
 async def _serve_until(
     stop: asyncio.Event, exchange: Exchange, listener: socket.socket, on_ready: Callable[[], None]
 ) -> None:
-    server = _Server(_config(application(exchange)), on_ready)
+    server = _Server(_config(exchange), on_ready)
 
     async def stop_when_told() -> None:
         await stop.wait()
@@ -162,9 +162,9 @@ async def _serve_until(
 
 
 def application(exchange: Exchange) -> Starlette:
-    """The wire, the inspection API and the page over one exchange."""
+    """The inspection API and the page. The wire is served below it, by the connection."""
     return Starlette(
-        routes=[*wire_routes(exchange), *inspection_routes(exchange)],
+        routes=inspection_routes(exchange),
         exception_handlers={BadRequest: bad_request, HTTPException: _no_such_address},
     )
 
@@ -192,10 +192,10 @@ def _listen(settings: Settings) -> tuple[socket.socket, str]:
     return listener, f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - compared, never bound
 
 
-def _config(app: Starlette) -> uvicorn.Config:
+def _config(exchange: Exchange) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
-        http="httptools",
+        application(exchange),
+        http=connection_class(exchange),
         lifespan="off",
         access_log=False,
         log_config=None,

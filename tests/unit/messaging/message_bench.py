@@ -101,6 +101,23 @@ class ScriptedCarrier:
             raise answer
         return answer
 
+    def submit_many(
+        self,
+        submissions: Sequence[Submission],
+        *,
+        deadline: Deadline,
+        on_outcome: carrier.OnOutcome,
+    ) -> None:
+        del deadline
+        loop = asyncio.get_running_loop()
+        for place, submission in enumerate(submissions):
+            self.submitted.append(submission)
+            answer = self.answers.popleft() if self.answers else None
+            if answer is None:
+                answer = carrier.Accepted(f"acme-{len(self.submitted)}")
+            assert not isinstance(answer, Exception), "a batch is told outcomes, not exceptions"
+            loop.call_soon(on_outcome, place, answer)
+
     async def receive(self, items_max: int, wait_s: float) -> Sequence[Item]:
         del wait_s
         self.asked += 1

@@ -4,7 +4,7 @@ All that decides is the product's own code; what stands here gives it a place to
 """
 
 import itertools
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -125,6 +125,15 @@ class CarrierLink:
         assert not deadline.has_passed()
         outcome: carrier.Outcome = await asked(Submit(submission))
         return outcome
+
+    def submit_many(
+        self,
+        submissions: Sequence[Submission],
+        *,
+        deadline: Deadline,
+        on_outcome: carrier.OnOutcome,
+    ) -> None:
+        raise NotImplementedError("each hand-over is a question of its own here")
 
     async def receive(self, items_max: int, wait_s: float) -> list[carrier.Item]:
         del items_max, wait_s

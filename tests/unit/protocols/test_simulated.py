@@ -64,7 +64,7 @@ ANSWERS = st.lists(
 def test_answers_are_read_however_the_stream_is_cut(
     answers: list[wire.Answer], cuts: list[int]
 ) -> None:
-    stream = b"".join(wire.encode_answer(answer) for answer in answers)
+    stream = wire.encode_answers(answers)
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
 
     reader = wire.AnswerReader()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.simulator.entries import Started, encode_entry
+from trunkline.simulator.entries import Started, encode_entries
 from trunkline.simulator.journal import FILE_NAME, JournalError, open_journal
 
 FULL = Path("/dev/full")
@@ -17,7 +17,7 @@ def broken(error: OSError) -> None:
 
 
 def line(n: int) -> bytes:
-    return encode_entry(Started(n=n, at=1.0, pid=n))
+    return encode_entries([Started(n=n, at=1.0, pid=n)])
 
 
 def read_again(directory: Path) -> list[int]:
@@ -53,6 +53,24 @@ async def test_closing_writes_what_still_waits(tmp_path: Path) -> None:
     journal.close()
 
     assert read_again(tmp_path) == [1]
+
+
+@pytest.mark.anyio
+async def test_what_nobody_waits_for_goes_with_what_comes_next_or_soon(tmp_path: Path) -> None:
+    journal, _ = open_journal(tmp_path)
+    journal.start(asyncio.get_running_loop(), broken)
+    done = asyncio.Event()
+
+    journal.append(line(1))
+    journal.append(line(2), done.set)
+    await done.wait()
+    assert (tmp_path / FILE_NAME).read_bytes() == line(1) + line(2)
+
+    journal.append(line(3))
+    async with asyncio.timeout(10):
+        while (tmp_path / FILE_NAME).read_bytes() != line(1) + line(2) + line(3):
+            await asyncio.sleep(0.01)
+    journal.close()
 
 
 @pytest.mark.parametrize("tail", [line(3)[:-1], b"{", b"\0" * 4096, b"\0\0\n\0", b'{"ev\0\0\n'])

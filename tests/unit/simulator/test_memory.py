@@ -1,20 +1,23 @@
 """What is kept in memory is bounded; the oldest goes first."""
 
 from trunkline.protocols.simulated import Inbound
-from trunkline.simulator.entries import Delivered
+from trunkline.simulator.entries import Submitted
 from trunkline.simulator.handsets import Handsets, Kept
 from trunkline.simulator.offers import Offers
 
 
-def delivered(n: int, number: str = "+15550002222", body: str = "hello") -> Delivered:
-    return Delivered(
+def delivered(n: int, number: str = "+15550002222", body: str = "hello") -> Submitted:
+    return Submitted(
         n=n,
         at=0.0,
+        bind="a",
+        outcome="accept",
         message_id=f"sim-{n}",
         reference="",
         sender="+15550001111",
         recipient=number,
         body=body,
+        delivered=True,
     )
 
 
@@ -23,7 +26,7 @@ def item(n: int) -> Inbound:
 
 
 def test_a_page_is_what_comes_behind_a_number() -> None:
-    kept: Kept[Delivered] = Kept()
+    kept: Kept[Submitted] = Kept()
     for n in range(0, 200, 2):
         kept.append(delivered(n))
     for _ in range(60):
@@ -53,6 +56,20 @@ def test_a_handset_whose_messages_are_all_dropped_is_forgotten() -> None:
 
     assert handsets.numbers(10) == [("+15550000002", 1)]
     assert list(handsets.messages("+15550000001", after=0, limit=9)) == []
+
+
+def test_a_repeat_is_recognised_long_after_its_first_is_dropped() -> None:
+    handsets = Handsets(messages_max=1, bodies_max=10)
+
+    for n in range(10):
+        handsets.deliver(delivered(n, body=str(n)))
+    handsets.deliver(delivered(10, body="0"))
+    assert (handsets.duplicates_by_body, handsets.unflagged_duplicates_by_body) == (1, 1)
+
+    for n in range(11, 31):
+        handsets.deliver(delivered(n, body=str(n)))
+    handsets.deliver(delivered(31, body="0"))
+    assert (handsets.delivered, handsets.duplicates_by_body) == (32, 1)
 
 
 def test_items_beyond_the_bound_push_out_the_oldest() -> None:

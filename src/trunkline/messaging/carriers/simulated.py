@@ -2,30 +2,34 @@
 
 The one thing to know is the classification. Only when no connection could be made is it certain
 that nothing left; a kept-alive connection that dies may have carried the post, so that is unknown.
-`run` is the link's own service and must be running for `submit` to hand anything over.
+`run` is the link's own service and must be running for `submit` to hand anything over. There is one
+task for a post, one alarm for a batch, and neither for a message.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar, assert_never
+from urllib.parse import quote
 
-import aiohttp
 import structlog
 
 from trunkline.kernel import Backoff, Clock, Deadline, Failed, Pool, PoolLimits
+from trunkline.kernel.alarms import Alarm, Alarms
 from trunkline.messaging.carrier import (
     Accepted,
     InboundItem,
     Item,
+    OnOutcome,
     Outcome,
     ReceiptItem,
     Refused,
     Submission,
     Unknown,
 )
+from trunkline.messaging.http_connection import Connections, NotConnected
 from trunkline.protocols import simulated as wire
 
 CARRIER_TRY_TIMEOUT_S: Final = 5.0
@@ -36,47 +40,76 @@ ACKNOWLEDGE_DEADLINE_S: Final = 3.0
 RECEIVE_MARGIN_S: Final = 2.0
 """How much longer than asked a poll's answer may take."""
 RECEIVE_WAIT_MAX_S: Final = wire.WAIT_MS_MAX / 1000.0
+RECEIVE_MANY: Final = 16
+"""A poll that gives so many says that more are coming."""
+RECEIVE_GATHER_S: Final = 0.005
+"""How long the next poll then waits for them, because each poll costs as much as ten receipts."""
 BACKOFF_BASE_S: Final = 0.05
 BACKOFF_CAP_S: Final = 2.0
 NOT_TAKEN_RETRY_S: Final = 1.0
 """After a post that the peer turned away whole."""
-SPARE_CONNECTIONS: Final = 4
-"""For the poll and the acknowledgements, beside one for each place in the window."""
 NOT_SENT_ERROR_CODE: Final = 30_001
 """Twilio's code for "queue overflow"; it is shown only if the dispatcher gives up for good."""
 BAD_TEXT_ERROR_CODE: Final = 30_008
 """Twilio's code for "unknown error"."""
 
-_EXACT_S: Final = 86_400.0
-"""aiohttp rounds timeouts over `ceil_threshold` up to whole seconds; ours stay under it."""
-
 _log = structlog.get_logger()
 _Answer = TypeVar("_Answer")
 
 
-@dataclass(slots=True)
+class _Batch:
+    """The hand-overs of one `submit_many` that have no outcome yet."""
+
+    __slots__ = ("_alarms", "_on_outcome", "_waiting", "alarm")
+
+    def __init__(self, on_outcome: OnOutcome, alarms: Alarms) -> None:
+        self._on_outcome = on_outcome
+        self._alarms = alarms
+        self._waiting: dict[str, int] = {}
+        self.alarm: Alarm | None = None
+
+    def add(self, reference: str, place: int) -> None:
+        self._waiting[reference] = place
+
+    def settle(self, reference: str, outcome: Outcome) -> None:
+        """Tell the outcome, if there was none before."""
+        place = self._waiting.pop(reference, None)
+        if place is None:
+            return
+        if not self._waiting and self.alarm is not None:
+            self._alarms.clear(self.alarm)
+        self._on_outcome(place, outcome)
+
+    def settle_rest(self, outcome: Outcome) -> None:
+        for reference in list(self._waiting):
+            self.settle(reference, outcome)
+
+
+@dataclass(frozen=True, slots=True)
 class _HandOver:
-    """One `submit` that waits for its outcome."""
+    """One submission that goes with the next post."""
 
     submission: wire.Submission
-    outcome: asyncio.Future[Outcome]
+    batch: _Batch
     deadline: Deadline
 
 
-@dataclass(slots=True)
 class _Post:
     """The hand-overs of one post that have no outcome yet, by reference."""
 
-    waiting: dict[str, _HandOver]
-    is_unsent: bool = False
+    __slots__ = ("_waiting", "is_unsent")
+
+    def __init__(self, part: Sequence[_HandOver]) -> None:
+        self._waiting = {each.submission.reference: each.batch for each in part}
+        self.is_unsent = False
 
     def settle(self, reference: str, outcome: Outcome) -> None:
-        hand_over = self.waiting.pop(reference, None)
-        if hand_over is not None and not hand_over.outcome.done():
-            hand_over.outcome.set_result(outcome)
+        batch = self._waiting.pop(reference, None)
+        if batch is not None:
+            batch.settle(reference, outcome)
 
     def settle_rest(self, outcome: Outcome) -> None:
-        for reference in list(self.waiting):
+        for reference in list(self._waiting):
             self.settle(reference, outcome)
 
 
@@ -95,10 +128,13 @@ class SimulatedCarrier:
     ) -> None:
         self._name = name
         self._window = window
-        self._bind = bind
         self._clock = clock
         self._link = _Link(clock, Backoff(BACKOFF_BASE_S, BACKOFF_CAP_S, rng))
-        self._session: aiohttp.ClientSession | None = None
+        self._connections = Connections(url)
+        self._alarms = Alarms()
+        self._submissions_path = f"{wire.SUBMISSIONS_PATH}?bind={quote(bind)}"
+        self._deliveries_path = f"{wire.DELIVERIES_PATH}?bind={quote(bind)}"
+        self._are_many_coming = False
         self._tasks: asyncio.TaskGroup | None = None
         self._closed = asyncio.Event()
         self._ended = asyncio.Event()
@@ -144,46 +180,63 @@ class SimulatedCarrier:
 
     async def submit(self, submission: Submission, *, key: str, deadline: Deadline) -> Outcome:
         del key  # carriers cannot recognise a repeat, and the simulator is as bad as they are
-        if (reason := self._cannot_send(submission.reference, deadline)) is not None:
-            return _not_sent(reason, self._link.down_for_s())
-        if not _is_unicode(submission.text):
-            return Refused(BAD_TEXT_ERROR_CODE, "the text is not valid Unicode")
         outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._under_way.add(submission.reference)
-        self._gathered.append(_HandOver(_on_wire(submission), outcome, deadline))
-        if len(self._gathered) == 1:
-            # Everybody who submits in this turn of the loop goes with the same post.
-            asyncio.get_running_loop().call_soon(self._post_gathered)
+
+        def settle(_: int, told: Outcome) -> None:
+            if not outcome.done():
+                outcome.set_result(told)
+
+        self.submit_many([submission], deadline=deadline, on_outcome=settle)
+        return await outcome
+
+    def submit_many(
+        self, submissions: Sequence[Submission], *, deadline: Deadline, on_outcome: OnOutcome
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        if (reason := self._cannot_send(deadline)) is not None:
+            outcome = _not_sent(reason, self._link.down_for_s())
+            for place in range(len(submissions)):
+                loop.call_soon(on_outcome, place, outcome)
+            return
+        batch = _Batch(on_outcome, self._alarms)
+        if not self._gathered:
+            # Everybody who submits in this turn of the loop goes with the same posts.
+            loop.call_soon(self._post_gathered)
+        for place, submission in enumerate(submissions):
+            reference = submission.reference
+            if reference in self._under_way:
+                outcome = _not_sent("this attempt is already under way", 0.0)
+                loop.call_soon(on_outcome, place, outcome)
+                continue
+            self._under_way.add(reference)
+            batch.add(reference, place)
+            self._gathered.append(_HandOver(_on_wire(submission), batch, deadline))
         bound_s = deadline.remaining_s()
-        try:
-            async with asyncio.timeout(bound_s):
-                return await outcome
-        except TimeoutError:
-            return Unknown(f"no answer in {bound_s:.3g} s")
+        silence = Unknown(f"no answer in {bound_s:.3g} s")
+        batch.alarm = self._alarms.set(bound_s, partial(batch.settle_rest, silence))
 
     async def receive(self, items_max: int, wait_s: float) -> Sequence[Item]:
         if self._closed.is_set() or self._link.down_for_s() > 0.0:
             return []
+        if self._are_many_coming:
+            await self._clock.sleep(RECEIVE_GATHER_S)
+        items_max = min(items_max, wire.ITEMS_MAX)
         wait_s = min(wait_s, RECEIVE_WAIT_MAX_S)
-        parameters = {
-            "bind": self._bind,
-            "max": str(min(items_max, wire.ITEMS_MAX)),
-            "wait_ms": str(int(wait_s * 1000)),
-        }
+        path = f"{self._deliveries_path}&max={items_max}&wait_ms={int(wait_s * 1000)}"
 
-        async def act(url: str, bound_s: float) -> tuple[wire.Item, ...]:
-            path = f"{url}{wire.DELIVERIES_PATH}"
-            return wire.decode_items(await self._call(path, parameters, b"", bound_s))
+        async def act(_: str, bound_s: float) -> tuple[wire.Item, ...]:
+            return wire.decode_items(await self._call(path, b"", bound_s))
 
         answer = await self._asked(self._receives, act, wait_s + RECEIVE_MARGIN_S)
+        self._are_many_coming = answer is not None and RECEIVE_MANY <= len(answer) < items_max
         return [] if answer is None else [_item(item) for item in answer]
 
     async def acknowledge(self, item_ids: Sequence[str]) -> None:
         for start in range(0, len(item_ids), wire.ITEMS_MAX):
             body = wire.encode_item_ids(item_ids[start : start + wire.ITEMS_MAX])
 
-            async def act(url: str, bound_s: float, body: bytes = body) -> bool:
-                await self._call(f"{url}{wire.ACKNOWLEDGEMENTS_PATH}", {}, body, bound_s)
+            async def act(_: str, bound_s: float, body: bytes = body) -> bool:
+                await self._call(wire.ACKNOWLEDGEMENTS_PATH, body, bound_s)
                 return True
 
             await self._asked(self._acknowledges, act, ACKNOWLEDGE_DEADLINE_S)
@@ -192,61 +245,75 @@ class SimulatedCarrier:
         """Take no more, let open posts end in their own bounds, and hang up. May be repeated."""
         self._closed.set()
         await self._ended.wait()
-        if self._session is not None:
-            await self._session.close()
+        self._connections.close()
 
-    def _cannot_send(self, reference: str, deadline: Deadline) -> str | None:
-        """Why a submission cannot leave at all; nothing of it has."""
+    def _cannot_send(self, deadline: Deadline) -> str | None:
+        """Why nothing can leave at all."""
         if self._tasks is None or self._closed.is_set():
             return "the link is not running"
         if deadline.has_passed():
             return "the deadline had passed"
         if self._link.down_for_s() > 0.0:
             return "the link is down"
-        if reference in self._under_way:
-            return "this attempt is already under way"
         return None
 
     def _post_gathered(self) -> None:
         gathered, self._gathered = self._gathered, []
         for start in range(0, len(gathered), wire.SUBMISSIONS_MAX):
             part = gathered[start : start + wire.SUBMISSIONS_MAX]
-            post = _Post({hand_over.submission.reference: hand_over for hand_over in part})
             if self._tasks is None:
-                post.settle_rest(_not_sent("the link is not running", 0.0))
+                _Post(part).settle_rest(_not_sent("the link is not running", 0.0))
                 self._under_way.difference_update(_references(part))
             else:
-                self._tasks.create_task(self._post(post, part))
+                self._tasks.create_task(self._post(part))
 
-    async def _post(self, post: _Post, part: Sequence[_HandOver]) -> None:
-        body = wire.encode_submissions([hand_over.submission for hand_over in part])
-
-        async def act(url: str, bound_s: float) -> _TurnedAway | None:
-            return await self._send(post, f"{url}{wire.SUBMISSIONS_PATH}", body, bound_s)
-
-        deadline = max((hand_over.deadline for hand_over in part), key=lambda each: each.at)
+    async def _post(self, part: Sequence[_HandOver]) -> None:
+        post = _Post(part)
+        references = _references(part)
         try:
+            body = self._encoded(post, part)
+            if not body:
+                return
+            deadline = max((each.deadline for each in part), key=lambda each: each.at)
+
+            async def act(_: str, bound_s: float) -> _TurnedAway | None:
+                return await self._send(post, body, bound_s)
+
             answer = await self._submits.call(act, deadline=deadline, is_repeatable=False)
             post.settle_rest(self._rest(post, answer))
         finally:
             post.settle_rest(Unknown("the link was stopped before the answer"))
-            self._under_way.difference_update(_references(part))
+            self._under_way.difference_update(references)
 
-    async def _send(self, post: _Post, url: str, body: bytes, bound_s: float) -> _TurnedAway | None:
+    def _encoded(self, post: _Post, part: Sequence[_HandOver]) -> bytes:
+        """The body, empty if there is nothing to post. A text with a lone surrogate cannot be
+        encoded: it is refused by itself."""
+        try:
+            return wire.encode_submissions([each.submission for each in part])
+        except UnicodeEncodeError:
+            good = [each.submission for each in part if _is_unicode(each.submission)]
+            spoilt = _references(part) - {submission.reference for submission in good}
+            for reference in spoilt:
+                post.settle(
+                    reference, Refused(BAD_TEXT_ERROR_CODE, "the text is not valid Unicode")
+                )
+            return wire.encode_submissions(good) if good else b""
+
+    async def _send(self, post: _Post, body: bytes, bound_s: float) -> _TurnedAway | None:
         """Settle each hand-over by its line. Raises `OSError` when the link failed."""
         reader = wire.AnswerReader()
+
+        def settle(status: int, content: bytes) -> None:
+            if status == 200:
+                for answer in reader.receive(content):
+                    post.settle(answer.reference, _outcome(answer))
+
         try:
-            async with self._request(url, {"bind": self._bind}, body, bound_s) as response:
-                self._link.worked(self._name)
-                if response.status != 200:
-                    return _turned_away(response.status)
-                async for chunk in response.content.iter_any():
-                    for answer in reader.receive(chunk):
-                        post.settle(answer.reference, _outcome(answer))
-        except (aiohttp.ClientError, wire.WireError) as error:
-            post.is_unsent = self._note(error)
-            raise OSError(_told(error)) from error
-        return None
+            status = await self._exchange(self._submissions_path, body, bound_s, settle)
+        except NotConnected:
+            post.is_unsent = True
+            raise
+        return None if status == 200 else _turned_away(status)
 
     def _rest(self, post: _Post, answer: _TurnedAway | Failed | None) -> Outcome:
         """The outcome of those that got no line."""
@@ -273,50 +340,34 @@ class SimulatedCarrier:
             return None
         return answer
 
-    async def _call(
-        self, url: str, parameters: Mapping[str, str], body: bytes, bound_s: float
-    ) -> bytes:
+    async def _call(self, path: str, body: bytes, bound_s: float) -> bytes:
         """The body of a 200. Raises `OSError` for everything else."""
-        try:
-            async with self._request(url, parameters, body, bound_s) as response:
-                self._link.worked(self._name)
-                payload = await response.read()
-        except (aiohttp.ClientError, wire.WireError) as error:
-            self._note(error)
-            raise OSError(_told(error)) from error
-        if response.status != 200:
-            raise OSError(f"the carrier answered {response.status}")
-        return payload
-
-    def _note(self, error: Exception) -> bool:
-        """Whether it says that no connection was made; then the link is down for a while."""
-        # A refused or timed-out connect precedes the first byte of the request. Nothing else does:
-        # ServerDisconnectedError and ClientOSError come from connections that were in use.
-        if not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-            return False
-        self._link.failed(self._name, _told(error))
-        return True
-
-    def _request(
-        self, url: str, parameters: Mapping[str, str], body: bytes, bound_s: float
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._window + SPARE_CONNECTIONS),
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-        if self._session.closed:
-            raise OSError("the link is closed")
-        return self._session.post(
-            url,
-            params=parameters,
-            data=body,
-            # A redirect would carry a hand-over to a place that nobody configured.
-            allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(
-                connect=min(CONNECT_TIMEOUT_S, bound_s / 2.0), ceil_threshold=_EXACT_S
-            ),
+        pieces: list[bytes] = []
+        status = await self._exchange(
+            path, body, bound_s, lambda _, content: pieces.append(content)
         )
+        if status != 200:
+            raise OSError(f"the carrier answered {status}")
+        return b"".join(pieces)
+
+    async def _exchange(
+        self, path: str, body: bytes, bound_s: float, on_content: Callable[[int, bytes], None]
+    ) -> int:
+        """The status. Raises `OSError`, which is `NotConnected` if surely nothing was sent; then
+        the link is down for a while."""
+        connect_s = min(CONNECT_TIMEOUT_S, bound_s / 2.0)
+        try:
+            status = await self._connections.post(
+                path, body, connect_s=connect_s, on_content=on_content
+            )
+        except NotConnected as error:
+            if not self._closed.is_set():
+                self._link.failed(self._name, str(error))
+            raise
+        except wire.WireError as error:
+            raise OSError(f"not the wire's answer: {error}") from error
+        self._link.worked(self._name)
+        return status
 
 
 class _Link:
@@ -357,17 +408,12 @@ def _turned_away(status: int) -> _TurnedAway:
     raise OSError(f"the carrier answered {status}")
 
 
-def _is_unicode(text: str) -> bool:
-    """A lone surrogate cannot be encoded, and would spoil the whole post."""
+def _is_unicode(submission: wire.Submission) -> bool:
     try:
-        text.encode()
+        wire.encode_submissions([submission])
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
 
 
 def _references(part: Sequence[_HandOver]) -> set[str]:
