@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from trunkline.domain.events import Kind
 from trunkline.kernel import Clock
 from trunkline.log.interface import Log
-from trunkline.log.ledger import Ledger, LedgerAnswer, Past, Wish
+from trunkline.log.ledger import Entry, Ledger, LedgerAnswer, Past, Wish
 from trunkline.log.limits import RETRY_PAUSE_S
 
 GATHER_S: Final = 0.02
@@ -24,6 +24,13 @@ class Chains(Protocol):
 
     async def advance(self, shard: int, wish: Wish) -> LedgerAnswer:
         """Have it written in a shard's ledger, or know why not, within its deadline."""
+
+    def want(self, shard: int, wish: Wish, tell: Callable[[LedgerAnswer], None]) -> Entry:
+        """The same without a task that waits: `tell` is called once, with what came of it, from the
+        event loop and not before this returns. It must not raise."""
+
+    def withdraw(self, shard: int, entry: Entry) -> None:
+        """Nobody waits for it any more. What is on its way may still land."""
 
     async def run(self) -> None:
         """Whatever it takes for `advance` to get anywhere; until cancelled."""
@@ -41,12 +48,19 @@ class Ledgers:
 
     async def advance(self, shard: int, wish: Wish) -> LedgerAnswer:
         answer: asyncio.Future[LedgerAnswer] = asyncio.get_running_loop().create_future()
-        entry = self._ledgers[shard].add(wish, _teller(answer))
-        self._wanted[shard].set()
+        entry = self.want(shard, wish, _teller(answer))
         try:
             return await answer
         finally:
-            self._ledgers[shard].withdraw(entry)
+            self.withdraw(shard, entry)
+
+    def want(self, shard: int, wish: Wish, tell: Callable[[LedgerAnswer], None]) -> Entry:
+        entry = self._ledgers[shard].add(wish, tell)
+        self._wanted[shard].set()
+        return entry
+
+    def withdraw(self, shard: int, entry: Entry) -> None:
+        self._ledgers[shard].withdraw(entry)
 
     async def run(self) -> None:
         """Until cancelled; what is on its way then may still land."""

@@ -4,8 +4,9 @@ The chain behind a message's original is the only memory: who claimed which atte
 ended. A worker that comes back from the dead finds there what to do, and what not to.
 """
 
+import functools
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, assert_never
@@ -30,11 +31,11 @@ from trunkline.log.author import Author
 from trunkline.log.clock_check import Ages
 from trunkline.log.event import Event
 from trunkline.log.interface import Delivery
-from trunkline.log.ledger import Advanced, LedgerAnswer, Overtaken, Stalled, Wish
+from trunkline.log.ledger import Advanced, Entry, LedgerAnswer, Overtaken, Stalled, Wish
 from trunkline.log.ledgers import Chains
 from trunkline.log.limits import WORK_MAX_S
 from trunkline.messaging import carrier
-from trunkline.messaging.carrier import Carrier, Submission, reference_of
+from trunkline.messaging.carrier import Carrier, OnOutcome, Submission, reference_of
 from trunkline.messaging.lease import Leases
 from trunkline.messaging.record import EventRecorder
 
@@ -43,6 +44,7 @@ log: Final = structlog.get_logger(__name__)
 HAND_OVER_MAX_S: Final = 30.0
 """How long a carrier's answer is waited for; after it the attempt is ambiguous."""
 
+POISON_RETRY_S: Final = 30.0
 RETRY_LATER_S: Final = 1.0
 RETRY_LATER_MAX_S: Final = 60.0
 
@@ -97,8 +99,13 @@ class Turn:
     behind: int
     is_resend: bool
 
+    def claimed_at(self, sequence: int) -> "Turn":
+        """The same, with its claim as the newest record."""
+        return Turn(self.attempt, sequence, self.is_resend)
+
 
 FIRST: Final = Turn(1, 0, is_resend=False)
+"""What most messages need, and the only one that a batch takes."""
 
 
 class Attempts:
@@ -126,30 +133,76 @@ class Attempts:
         self._find = find
         self._counters = counters
         self._author = author
-        self._crash_here = crash_here
+        self.crash_here = crash_here
         self._clock = author.clock
         self._ages = Ages(author.clock)
         self._working: set[str] = set()
         self._unsent: OrderedDict[str, None] = OrderedDict()
 
     async def make(self, work: Work) -> None:
-        """Claim and send, with a slot of the window in hand, so that open claims never outnumber
+        """Claim and send, with a place of the window in hand, so that open claims never outnumber
         the windows; answers the delivery."""
-        if not self.may_act():
-            await work.delivery.nak(0.0)
-            return
-        down_for_s = self._carrier.ready_in_s()
-        if down_for_s > 0.0:
-            await work.delivery.nak(down_for_s)
-            return
+        nonce = self.new_nonce()
+        try:
+            await self._go_on(work, FIRST, nonce)
+        finally:
+            self.forget(nonce)
+
+    async def _go_on(self, work: Work, turn: Turn | None, nonce: str) -> None:
+        while turn is not None:
+            self.crash_here(CrashPoint.CLAIM_BEFORE)
+            type_, wish = self._claim(work, turn, nonce)
+            answer = await self._chains.advance(work.delivery.stored.shard, wish)
+            turn = await self._claimed(work, turn, nonce, type_, answer)
+
+    # ---- the steps, for whoever takes them by callback
+
+    def new_nonce(self) -> str:
+        """Names an attempt of a task of ours; until it is forgotten, its claim is being worked on."""
         nonce = self._author.new_id()
         self._working.add(nonce)
-        try:
-            turn: Turn | None = FIRST
-            while turn is not None:
-                turn = await self._take_turn(work, turn, nonce)
-        finally:
-            self._working.discard(nonce)
+        return nonce
+
+    def forget(self, nonce: str) -> None:
+        self._working.discard(nonce)
+
+    def want_claim(
+        self, work: Work, nonce: str, tell: Callable[[Type, LedgerAnswer], None]
+    ) -> Entry:
+        """Have the first turn's claim written, or a refusal in its place: `tell` which, and how
+        that went."""
+        type_, wish = self._claim(work, FIRST, nonce)
+        shard = work.delivery.stored.shard
+        return self._chains.want(shard, wish, functools.partial(tell, type_))
+
+    async def after_claim(self, work: Work, nonce: str, type_: Type, answer: LedgerAnswer) -> None:
+        """All that comes behind the answer to the first turn's claim."""
+        await self._go_on(work, await self._claimed(work, FIRST, nonce, type_, answer), nonce)
+
+    def hand_over_many(self, turns: Sequence[tuple[Work, Turn]], on_outcome: OnOutcome) -> None:
+        """Their claims stand, and the lease is ours."""
+        self.crash_here(CrashPoint.HAND_OVER_BEFORE)
+        self._carrier.submit_many(
+            [_submission(work, turn) for work, turn in turns],
+            deadline=Deadline.after(HAND_OVER_MAX_S, self._clock),
+            on_outcome=on_outcome,
+        )
+
+    def want_outcome(
+        self,
+        work: Work,
+        turn: Turn,
+        taken: carrier.Accepted,
+        tell: Callable[[HandedOver, LedgerAnswer], None],
+    ) -> Entry:
+        """Have it written that the carrier took it."""
+        body = self._handed_over(turn, taken)
+        wish = self._wish(work, Type.OUTCOME, body, behind=turn.behind)
+        shard = work.delivery.stored.shard
+        return self._chains.want(shard, wish, functools.partial(tell, body))
+
+    def withdraw(self, work: Work, entry: Entry) -> None:
+        self._chains.withdraw(work.delivery.stored.shard, entry)
 
     def may_act(self) -> bool:
         """Whether the lease is still ours. Nothing more may be done under one that others see as
@@ -159,19 +212,24 @@ class Attempts:
             self.is_lease_lost = True
         return not self.is_lease_lost
 
-    async def _take_turn(self, work: Work, turn: Turn, nonce: str) -> Turn | None:
-        """Claim and send; or, when the chain has gone on, the turn it asks for."""
-        type_, record = self._next_record(work, turn, nonce)
+    def _claim(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Wish]:
+        """What to write for a turn, and until when."""
+        type_, body = self._next_record(work, turn, nonce)
         claimed_by = Deadline.after(CLAIM_MAX_S, self._clock)
-        deadline = min(work.deadline, claimed_by, key=lambda by: by.at)
-        self._crash_here(CrashPoint.CLAIM_BEFORE)
-        match await self._advance(work, type_, record, behind=turn.behind, deadline=deadline):
+        deadline = work.deadline if work.deadline.at < claimed_by.at else claimed_by
+        return type_, self._wish(work, type_, body, behind=turn.behind, deadline=deadline)
+
+    async def _claimed(
+        self, work: Work, turn: Turn, nonce: str, type_: Type, answer: LedgerAnswer
+    ) -> Turn | None:
+        """Send; or, when the chain has gone on, the turn it asks for."""
+        match answer:
             case Advanced() if type_ is Type.REFUSAL:
                 await work.delivery.ack()
                 return None
             case Advanced(sequence=sequence):
-                self._crash_here(CrashPoint.CLAIM_AFTER)
-                await self._send(work, Turn(turn.attempt, sequence, is_resend=turn.is_resend))
+                self.crash_here(CrashPoint.CLAIM_AFTER)
+                await self._send(work, turn.claimed_at(sequence))
                 return None
             case Overtaken(newest=newest):
                 return await self._next_turn(work, newest)
@@ -286,35 +344,45 @@ class Attempts:
         if not self.may_act():
             return  # whoever gets the message next marks this claim ambiguous
         if work.deadline.has_passed():
-            await self._return(work, turn, "the time for work was over", retry_after_s=0.0)
+            await self.return_overdue(work, turn)
             return
         submission = _submission(work, turn)
-        attempt = turn.attempt
         deadline = Deadline.after(HAND_OVER_MAX_S, self._clock)
-        self._crash_here(CrashPoint.HAND_OVER_BEFORE)
+        self.crash_here(CrashPoint.HAND_OVER_BEFORE)
         outcome = await self._carrier.submit(
             submission, key=submission.reference, deadline=deadline
         )
-        self._crash_here(CrashPoint.ANSWER_BEFORE_OUTCOME)
+        self.crash_here(CrashPoint.ANSWER_BEFORE_OUTCOME)
+        await self.take_outcome(work, turn, outcome)
+
+    async def take_outcome(self, work: Work, turn: Turn, outcome: carrier.Outcome) -> None:
+        """Write down what came of a hand-over, and answer the delivery."""
         match outcome:
-            case carrier.Accepted(carrier_message_id=carrier_message_id):
-                self._counters.handed_over.inc()
-                handed_over = HandedOver(
-                    attempt=attempt,
-                    carrier=self._carrier.name,
-                    carrier_message_id=carrier_message_id,
-                )
-                await self._finish(work, Type.OUTCOME, handed_over, turn.behind, is_answer=True)
+            case carrier.Accepted():
+                body = self._handed_over(turn, outcome)
+                await self._finish(work, Type.OUTCOME, body, turn.behind, is_answer=True)
             case carrier.Refused(is_returned=True, reason=reason, retry_after_s=retry_after_s):
                 await self._return(work, turn, reason, retry_after_s=retry_after_s)
             case carrier.Refused(error_code=error_code, reason=reason):
                 self._counters.refused.inc()
-                refusal = Refused(attempt=attempt, error_code=error_code, reason=reason)
+                refusal = Refused(attempt=turn.attempt, error_code=error_code, reason=reason)
                 await self._finish(work, Type.REFUSAL, refusal, turn.behind, is_answer=True)
             case carrier.Unknown(reason=reason):
                 await self._unknown(work, turn, reason)
             case other:
                 assert_never(other)
+
+    def _handed_over(self, turn: Turn, taken: carrier.Accepted) -> HandedOver:
+        self._counters.handed_over.inc()
+        return HandedOver(
+            attempt=turn.attempt,
+            carrier=self._carrier.name,
+            carrier_message_id=taken.carrier_message_id,
+        )
+
+    async def return_overdue(self, work: Work, turn: Turn) -> None:
+        """It was claimed too late to be worked on."""
+        await self._return(work, turn, "the time for work was over", retry_after_s=0.0)
 
     async def _return(self, work: Work, turn: Turn, reason: str, *, retry_after_s: float) -> None:
         """The attempt surely did not leave: write that down, and try again later."""
@@ -352,10 +420,17 @@ class Attempts:
         self, work: Work, type_: Type, body: Body, behind: int, *, is_answer: bool = False
     ) -> None:
         """Write the last record; only then is the message done with. `is_answer`: a carrier's."""
-        match await self._advance(work, type_, body, behind=behind):
+        answer = await self._advance(work, type_, body, behind=behind)
+        await self.finished(work, type_, body, answer, is_answer=is_answer)
+
+    async def finished(
+        self, work: Work, type_: Type, body: Body, answer: LedgerAnswer, *, is_answer: bool
+    ) -> None:
+        """What comes behind the answer to the last record."""
+        match answer:
             case Advanced():
                 log.debug("message.settled", sid=work.event.sid, outcome=type_.value)
-                self._crash_here(CrashPoint.OUTCOME_BEFORE_ACK)
+                self.crash_here(CrashPoint.OUTCOME_BEFORE_ACK)
                 await work.delivery.ack()
             case Overtaken(newest=newest):
                 log.warning("dispatch.overtaken", sid=work.event.sid, by=newest.sequence)
@@ -370,7 +445,11 @@ class Attempts:
             case other:
                 assert_never(other)
 
-    async def _advance(
+    async def _advance(self, work: Work, type_: Type, body: Body, *, behind: int) -> LedgerAnswer:
+        wish = self._wish(work, type_, body, behind=behind)
+        return await self._chains.advance(work.delivery.stored.shard, wish)
+
+    def _wish(
         self,
         work: Work,
         type_: Type,
@@ -378,18 +457,18 @@ class Attempts:
         *,
         behind: int,
         deadline: Deadline | None = None,
-    ) -> LedgerAnswer:
-        """Write a record; unless a `deadline` says otherwise, for as long as work may take from
-        now. An answer is always worth writing down: the chain refuses it if it comes too late."""
+    ) -> Wish:
+        """A record to be written; unless a `deadline` says otherwise, for as long as work may take
+        from now. An answer is always worth writing down: the chain refuses it if it comes too
+        late."""
         event = work.event
-        wish = Wish(
+        return Wish(
             record=self._author.event(event.kind, type_, event.account, event.sid, body),
             body=body,
             original=work.delivery.stored.sequence,
             behind=behind,
             deadline=deadline or Deadline.after(WORK_MAX_S, self._clock),
         )
-        return await self._chains.advance(work.delivery.stored.shard, wish)
 
 
 def growing_s(base_s: float, attempt: int) -> float:

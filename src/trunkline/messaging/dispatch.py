@@ -23,12 +23,14 @@ from trunkline.log.interface import Consumer, Delivery, Log
 from trunkline.log.ledgers import Chains
 from trunkline.log.limits import WORK_MAX_S
 from trunkline.log.reading import FETCH_WAIT_S, open_consumer
-from trunkline.messaging.attempt import Attempts, Counters, OnAmbiguous, Work
+from trunkline.messaging.attempt import POISON_RETRY_S, Attempts, Counters, OnAmbiguous, Work
+from trunkline.messaging.batch import Batch
 from trunkline.messaging.carrier import Carrier
 from trunkline.messaging.key_conflict import note_conflict
 from trunkline.messaging.lease import Leases
 from trunkline.messaging.parcel import Parcel
 from trunkline.messaging.record import EventRecorder
+from trunkline.messaging.window import Window
 
 log: Final = structlog.get_logger(__name__)
 
@@ -37,8 +39,10 @@ FETCH_MAX: Final = 16
 IN_HAND_MAX: Final = 2 * GATHERED_MAX
 """Messages of one shard that are in hand here at once, beyond those that wait at the engine."""
 
+TOGETHER_MIN: Final = 2
+"""From so many messages on, those of a register are sent as a batch."""
+
 UNSETTLED_RETRY_S: Final = 2.0
-POISON_RETRY_S: Final = 30.0
 
 FENCE_MAX_S: Final = 1.0
 """How long one message may wait for an earlier shard that does not answer, with room in hand."""
@@ -66,6 +70,7 @@ class Dispatcher:
         counters: Counters,
         author: Author,
         crash_here: CrashHere = never_crash,
+        together_min: int = TOGETHER_MIN,
     ) -> None:
         self._log = log
         self._chains = chains
@@ -75,7 +80,8 @@ class Dispatcher:
         self._counters = counters
         self._crash_here = crash_here
         self._clock = author.clock
-        self._slots = asyncio.Semaphore(carrier.window)
+        self._window = Window(carrier.window)
+        self._together_min = together_min
         self._attempts = Attempts(
             chains=chains,
             carrier=carrier,
@@ -187,25 +193,41 @@ class Dispatcher:
         return False
 
     async def _send_all(self, works: Sequence[Work]) -> None:
-        if len(works) == 1:
+        if len(works) < self._together_min:
             await self._send(works[0])
             return
         parcel = Parcel(works[0].delivery, len(works))
+        rest = [replace(work, delivery=parcel.share()) for work in works]
         async with asyncio.TaskGroup() as tasks:
-            for work in works:
-                tasks.create_task(self._send(replace(work, delivery=parcel.share())))
+            while rest:
+                count = await self._window.take(len(rest))
+                now, rest = rest[:count], rest[count:]
+                again_after_s = self._pause_s()
+                if again_after_s is None:
+                    batch = Batch(self._attempts, now, tasks=tasks, on_done=self._window.give_back)
+                    tasks.create_task(batch.run())
+                    continue
+                for work in now:
+                    self._window.give_back()
+                    await work.delivery.nak(again_after_s)
 
     async def _send(self, work: Work) -> None:
+        await self._window.take()
         try:
-            async with self._slots:
-                if self._is_ending:
-                    await work.delivery.nak(0.0)
-                else:
-                    await self._attempts.make(work)
-        except Exception:
-            # As above; it does not stop those that it shares a delivery with.
-            log.exception("dispatch.failed", subject=work.delivery.stored.subject)
-            await work.delivery.nak(POISON_RETRY_S)
+            again_after_s = self._pause_s()
+            if again_after_s is None:
+                await self._attempts.make(work)
+            else:
+                await work.delivery.nak(again_after_s)
+        finally:
+            self._window.give_back()
+
+    def _pause_s(self) -> float | None:
+        """In how many seconds to come again, if nothing can be sent now."""
+        if self._is_ending or not self._attempts.may_act():
+            return 0.0
+        down_for_s = self._carrier.ready_in_s()
+        return down_for_s if down_for_s > 0.0 else None
 
 
 def _works(delivery: Delivery, events: Sequence[Event], deadline: Deadline) -> list[Work]:

@@ -24,7 +24,7 @@ from trunkline.log.ledgers import Ledgers
 from trunkline.messaging import carrier
 from trunkline.messaging.attempt import Counters, OnAmbiguous
 from trunkline.messaging.carrier import Item, Outcome, Submission
-from trunkline.messaging.dispatch import Dispatcher
+from trunkline.messaging.dispatch import TOGETHER_MIN, Dispatcher
 from trunkline.messaging.record import EventRecorder
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
@@ -81,6 +81,9 @@ class ScriptedCarrier:
         self.acknowledged: list[str] = []
         self.asked = 0
         self.down_for_s = 0.0
+        self.tasks: asyncio.TaskGroup | None = None
+        self.hand_overs: list[asyncio.Task[None]] = []
+        """Those of batches, and where they are under way."""
 
     def ready_in_s(self) -> float:
         return self.down_for_s
@@ -108,15 +111,18 @@ class ScriptedCarrier:
         deadline: Deadline,
         on_outcome: carrier.OnOutcome,
     ) -> None:
-        del deadline
-        loop = asyncio.get_running_loop()
+        async def one(place: int, submission: Submission) -> None:
+            key = submission.reference
+            on_outcome(place, await self.submit(submission, key=key, deadline=deadline))
+
+        bug = self.answers[0] if self.answers else None
+        if isinstance(bug, Exception):
+            self.submitted.extend(submissions)
+            self.answers.popleft()
+            raise bug
+        assert self.tasks is not None, "the bench is not running"
         for place, submission in enumerate(submissions):
-            self.submitted.append(submission)
-            answer = self.answers.popleft() if self.answers else None
-            if answer is None:
-                answer = carrier.Accepted(f"acme-{len(self.submitted)}")
-            assert not isinstance(answer, Exception), "a batch is told outcomes, not exceptions"
-            loop.call_soon(on_outcome, place, answer)
+            self.hand_overs.append(self.tasks.create_task(one(place, submission)))
 
     async def receive(self, items_max: int, wait_s: float) -> Sequence[Item]:
         del wait_s
@@ -159,10 +165,12 @@ class Service(Protocol):
 class Bench:
     """One log and one clock, for as many hosts as a test needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, together_min: int = TOGETHER_MIN) -> None:
+        self.together_min = together_min
         self.clock = FakeClock()
         self.log = ScriptedLog(self.clock)
         self.carrier = ScriptedCarrier()
+        self._carriers: list[ScriptedCarrier] = []
         self.known: dict[str, Message] = {}
         self.counters = Counters(Tally(), Tally(), Tally(), Tally(), Tally())
 
@@ -191,6 +199,7 @@ class Bench:
         on_ambiguous: OnAmbiguous = OnAmbiguous.HOLD,
         carrier: ScriptedCarrier | None = None,
     ) -> Dispatcher:
+        self._carriers.append(carrier or self.carrier)
         return Dispatcher(
             log=self.log,
             chains=Ledgers(self.log, Kind.MESSAGE, past=NoPast(), clock=self.clock),
@@ -201,18 +210,22 @@ class Bench:
             find=self.known.get,
             counters=self.counters,
             author=self.author(host),
+            together_min=self.together_min,
         )
 
     @asynccontextmanager
     async def running(self, *services: Service) -> AsyncIterator["list[asyncio.Task[None]]"]:
         """The services at work; what is still under way at the end dies as a killed host would."""
         async with asyncio.timeout(TEST_MAX_S), asyncio.TaskGroup() as tasks:
+            for each in self._carriers:
+                each.tasks = tasks
             running = [tasks.create_task(service.run()) for service in services]
             await self.pass_time(0.0)
             try:
                 yield running
             finally:
-                for task in running:
+                hand_overs = [task for each in self._carriers for task in each.hand_overs]
+                for task in (*running, *hand_overs):
                     task.cancel()
 
     async def pass_time(self, seconds: float) -> None:

@@ -51,9 +51,8 @@ from trunkline.log.limits import TRY_TIMEOUT_S, WORK_MAX_S
 from trunkline.log.shards import order
 from trunkline.messaging import accept, carrier
 from trunkline.messaging.accept import NewMessage
-from trunkline.messaging.attempt import OnAmbiguous
+from trunkline.messaging.attempt import POISON_RETRY_S, OnAmbiguous
 from trunkline.messaging.carrier import Submission
-from trunkline.messaging.dispatch import POISON_RETRY_S
 
 CALLS_MAX: Final = 100
 DRAIN_ROUNDS_MAX: Final = 12

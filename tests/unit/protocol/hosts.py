@@ -224,6 +224,13 @@ class SingleLedgers:
             ledger.withdraw(entry)
         return answers[0]
 
+    def want(self, shard: int, wish: Wish, tell: Callable[[LedgerAnswer], None]) -> Entry:
+        """Written by whoever writes next; a worker here waits for each of its wishes."""
+        return self._ledgers[shard].add(wish, tell)
+
+    def withdraw(self, shard: int, entry: Entry) -> None:
+        self._ledgers[shard].withdraw(entry)
+
     async def run(self) -> None:
         return
 
