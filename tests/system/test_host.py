@@ -60,6 +60,7 @@ def test_probes_and_metrics_need_no_credentials(tmp_path: Path) -> None:
 
     assert "trunkline_messages_handed_over_total 1.0" in text
     assert "trunkline_replica_lag_seconds" in text
+    assert 'trunkline_pool_failures_total{pool="carrier:simulated:submit"} 0.0' in text
     assert 'trunkline_api_requests_total{operation="CreateMessage",status="201"} 1.0' in text
 
 
