@@ -152,6 +152,7 @@ def merge(one: Message, other: Message) -> Message:
     endings = [copy.ending for copy in (one, other) if copy.ending is not None]
     sent = [copy.sent_at for copy in (one, other) if copy.sent_at is not None]
     carried = max((copy.carrier, copy.carrier_message_id) for copy in (one, other))
+    links = [copy.link for copy in (one, other) if copy.link is not None]
     return Message(
         sid=first.sid,
         account=first.account or one.account or other.account,
@@ -168,6 +169,7 @@ def merge(one: Message, other: Message) -> Message:
         attempts=max(one.attempts, other.attempts),
         ambiguous=one.ambiguous | other.ambiguous,
         told=one.told | other.told,
+        link=max(links, default=None, key=lambda link: link.place),
         key_conflicts=one.key_conflicts | other.key_conflicts,
     )
 

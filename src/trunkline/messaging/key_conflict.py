@@ -21,7 +21,7 @@ def conflict_between(dropped: Event, kept: Event, *, shard: int) -> KeyConflict 
     copy, original = dropped.body(), kept.body()
     if not isinstance(copy, MessageCreated) or not isinstance(original, MessageCreated):
         return None
-    if copy.fingerprint == original.fingerprint:
+    if dropped.sid != kept.sid or copy.fingerprint == original.fingerprint:
         return None
     return KeyConflict(kept=original.fingerprint, dropped=copy.fingerprint, dropped_in_shard=shard)
 

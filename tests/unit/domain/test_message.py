@@ -20,8 +20,9 @@ from trunkline.domain.events import (
     Returned,
     Told,
     Tombstone,
+    Type,
 )
-from trunkline.domain.message import Message, fold, merge
+from trunkline.domain.message import Link, Message, fold, link_of, merge
 from trunkline.domain.status import FINAL, Status, rank
 
 SID = "SM" + "1" * 32
@@ -35,6 +36,7 @@ class Happened(NamedTuple):
     at: float
     event_id: str
     position: int = 0
+    link: Link | None = None
 
 
 def folded(*history: Happened) -> Message:
@@ -42,7 +44,21 @@ def folded(*history: Happened) -> Message:
 
 
 def _with(message: Message, event: Happened) -> Message:
-    return fold(message, event.body, at=event.at, event_id=event.event_id, position=event.position)
+    return fold(
+        message,
+        event.body,
+        at=event.at,
+        event_id=event.event_id,
+        position=event.position,
+        link=event.link,
+    )
+
+
+def _in_chain(body: Body, at: float, number: int) -> Happened:
+    """An event that may stand in a chain, of which there should be one and may be two."""
+    event_id = f"event-{number}"
+    link = link_of(event_id, Type.CLAIM, body, shard=number % 2, sequence=10 + number // 2)
+    return Happened(body, at, event_id, link=link)
 
 
 def created(text: str = "hello") -> MessageCreated:
@@ -98,7 +114,7 @@ def histories(draw: st.DrawFn) -> list[Happened]:
     bodies = draw(st.lists(_LATER, max_size=8))
     times = draw(st.lists(st.integers(90, 120), min_size=len(bodies), max_size=len(bodies)))
     later = [
-        Happened(body, float(at), f"event-{number}")
+        _in_chain(body, float(at), number)
         for number, (body, at) in enumerate(zip(bodies, times, strict=True))
     ]
     return [*draw(st.lists(st.sampled_from(ORIGINALS), unique=True)), *later]

@@ -2,10 +2,11 @@
 
 import pytest
 from structlog.testing import capture_logs
-from tests.unit.log.scripted_log import ACCOUNT, Fate, in_virtual_time, walk
+from tests.unit.log.scripted_log import ACCOUNT, Fate, Publish, in_virtual_time, walk
 from tests.unit.messaging.message_bench import Bench
 
 from trunkline.domain.events import KeyConflict, Kind, MessageCreated, MessageReceived, Type
+from trunkline.domain.status import Status
 from trunkline.kernel import Deadline
 from trunkline.log.append import Appended, Draft, ShardHealth, append
 from trunkline.log.event import Event
@@ -36,7 +37,7 @@ async def created(bench: Bench, text: str, fingerprint: str, *skipped: int) -> A
     making = append(
         bench.log,
         Draft(kind=Kind.MESSAGE, sid=SID, account=ACCOUNT, body=body, is_keyed=True),
-        author=bench.author("api"),
+        author=bench.author(fingerprint),
         health=health,
     )
     answer = await in_virtual_time(bench.clock, making)
@@ -81,6 +82,38 @@ async def test_two_uses_of_a_key_behind_different_shards_are_recorded_on_the_mes
         "sid": SID,
         "shard": SECOND,
     }
+
+
+async def test_the_one_that_counts_is_sent_and_says_that_there_was_another(bench: Bench) -> None:
+    dropped = await created(bench, "one", "f1", FIRST)
+    kept = await created(bench, "two", "f2")
+
+    async with bench.running(bench.dispatcher("one")):
+        await bench.pass_time(10.0)
+
+    assert [each.text for each in bench.carrier.submitted] == ["two"]
+    assert sorted(bench.acked) == sorted([dropped.event.id, kept.event.id])
+    message = await bench.message(NAME)
+    assert (message.status, message.key_conflicts) == (Status.SENT, frozenset({"f1"}))
+
+
+async def test_a_copy_is_not_dropped_before_its_conflict_is_written_down(bench: Bench) -> None:
+    dropped = await created(bench, "one", "f1", FIRST)
+    await created(bench, "two", "f2")
+
+    async def refuse_what_comes_beside_chains(publish: Publish) -> None:
+        if ".changed." in publish.subject:
+            bench.log.will(publish.shard, Fate.REFUSED)
+
+    bench.log.on_publish = refuse_what_comes_beside_chains
+    async with bench.running(bench.dispatcher("one")):
+        await bench.pass_time(30.0)
+        assert dropped.event.id not in bench.acked
+        bench.log.on_publish = None
+        await bench.pass_time(30.0)
+
+    assert dropped.event.id in bench.acked
+    assert (await bench.message(NAME)).key_conflicts == {"f1"}
 
 
 async def test_two_copies_of_one_create_are_no_conflict(bench: Bench) -> None:
