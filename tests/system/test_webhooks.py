@@ -4,6 +4,7 @@ import asyncio
 import random
 import secrets
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -299,7 +300,7 @@ class Host:
         assert await self.recorder.record(Kind.MESSAGE, Type.RECEIPT, ACCOUNT, message.sid, body)
 
     async def receive(self, name: str, text: str) -> str:
-        sid = "SM" + name * 32
+        sid = "SM" + (name * 32)[:32]
         body = MessageReceived(sid=sid, sender=THEIRS, recipient=OURS, text=text)
         draft = Draft(kind=Kind.INBOUND, sid=sid, account=ACCOUNT, body=body, is_keyed=True)
         health = ShardHealth(CLOCK)
@@ -504,6 +505,24 @@ async def test_the_fallback_is_asked_when_the_first_url_fails(
     assert [message.original and message.original.text for message in await host.replies()] == [
         "From the spare"
     ]
+
+
+async def test_a_url_that_keeps_failing_is_left_out_where_there_is_another_one(
+    host: Host, application: Application
+) -> None:
+    application.answers["/broken"] = says(500)
+    application.answers["/spare"] = says(200, "From the spare", "text/plain")
+    await host.own_number(
+        sms_url=application.url + "/broken", sms_fallback_url=application.url + "/spare"
+    )
+    async with running(host.inbound()):
+        for number in range(24):
+            await host.receive(f"{number:02x}", "Hi")
+            while (await application.hear()).path != "/spare":
+                pass
+
+    paths = Counter(heard.path for heard in application.heard)
+    assert paths == {"/broken": 20, "/spare": 24}
 
 
 async def test_a_redirect_in_a_document_leads_to_the_next_and_a_circle_ends(
