@@ -9,9 +9,9 @@ answered. Cycles are rare here, and `make bench-serve` shows none on the path of
 import gc
 from typing import Final
 
-YOUNG_OBJECTS_MAX: Final = 20_000
-"""Container objects made and not let go of before the collector looks at them: a few megabytes, and
-more than thousands of messages under way are made of."""
+YOUNG_OBJECTS_MAX: Final = 5_000
+"""Container objects made and not let go of before the collector looks at them, which takes it some 5
+ms; with 20,000 it looked as often as was worth it, and took 10 to 35 ms each time."""
 
 
 def settle() -> None:

@@ -16,12 +16,14 @@ import msgspec
 
 from trunkline.log.append import AppendAnswer, Appended, Draft, Uncertain
 from trunkline.log.author import Author
-
-SHARED_DIGITS: Final = 20
-"""Of a SID's 32: 80 bits of entropy name the register, and 48 tell those in it apart."""
+from trunkline.log.names import SHARED_DIGITS, Names
 
 WALKS_MAX: Final = 1
 """Walks under way before others gather."""
+
+WALK_EVERY_S: Final = 0.003
+"""Between the beginnings of two walks: a create that comes right behind another one joins the next
+walk. It is paid only then, and halves what a message costs at a thousand a second."""
 
 GATHER_MAX_S: Final = 0.005
 """How long one may be kept waiting by walks under way, which may meet a shard that is silent."""
@@ -75,11 +77,16 @@ class Gatherer:
         walk: Callable[[Draft], Awaitable[AppendAnswer]],
         *,
         author: Author,
+        names: Names,
         walks_max: int = WALKS_MAX,
+        walk_every_s: float = WALK_EVERY_S,
     ) -> None:
         self._walk = walk
         self._author = author
+        self._names = names
         self._walks_max = walks_max
+        self._walk_every_s = walk_every_s
+        self._walked_at = float("-inf")
         self._walking = 0
         self._open: dict[str, _Pack] = {}
         self._turns: deque[asyncio.Future[None]] = deque()
@@ -88,7 +95,7 @@ class Gatherer:
         """Where a new resource of `account` will stand, beside others or alone."""
         pack = self._open.get(account)
         if pack is None:
-            pack = _Pack(self._author.entropy(SHARED_DIGITS // 2).hex())
+            pack = _Pack(self._names.next())
             self._open[account] = pack
         own = self._author.entropy(16 - SHARED_DIGITS // 2).hex()
         return Place(prefix + pack.name + own, pack, account)
@@ -110,8 +117,7 @@ class Gatherer:
         """Walk for all that gather; whoever came first does it."""
         answer: AppendAnswer = Uncertain("its walk was given up")
         try:
-            if self._walking >= self._walks_max:
-                await self._turn()
+            await self._gather()
             self._close(place)
             self._walking += 1
             try:
@@ -123,6 +129,16 @@ class Gatherer:
             self._close(place)
             place.pack.settle(answer)
         return share(answer, 0)
+
+    async def _gather(self) -> None:
+        """Give others the time to join."""
+        clock = self._author.clock
+        early_s = self._walked_at + self._walk_every_s - clock.monotonic()
+        if early_s > 0.0:
+            await clock.sleep(early_s)
+        if self._walking >= self._walks_max:
+            await self._turn()
+        self._walked_at = clock.monotonic()
 
     def _close(self, place: Place) -> None:
         """Whoever comes now gathers elsewhere."""

@@ -14,7 +14,7 @@ from trunkline.log.interface import Log
 from trunkline.log.ledger import Entry, Ledger, LedgerAnswer, Past, Wish
 from trunkline.log.limits import RETRY_PAUSE_S
 
-GATHER_S: Final = 0.02
+GATHER_S: Final = 0.01
 """Between two writes of one shard: a flush costs the same for one record as for fifty. It is paid
 only by what comes right behind a write."""
 

@@ -11,9 +11,9 @@ from trunkline.domain.sid import digits_of
 from trunkline.kernel import Deadline
 from trunkline.log.append import is_late
 from trunkline.log.event import Event, UnreadableEvent, created_subject, decode_all
-from trunkline.log.gather import SHARED_DIGITS
 from trunkline.log.interface import Log, Stored, Unreadable
 from trunkline.log.limits import TRY_TIMEOUT_S
+from trunkline.log.names import SHARED_DIGITS
 from trunkline.log.shards import order
 
 

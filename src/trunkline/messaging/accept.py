@@ -24,8 +24,9 @@ from trunkline.log.append import (
 )
 from trunkline.log.author import Author
 from trunkline.log.event import Event
-from trunkline.log.gather import WALKS_MAX, Gatherer
+from trunkline.log.gather import WALK_EVERY_S, WALKS_MAX, Gatherer
 from trunkline.log.interface import Log
+from trunkline.log.names import Names
 from trunkline.replica.queries import Replica
 
 OPERATION: Final = "CreateMessage"
@@ -91,11 +92,27 @@ class Acceptor:
     author: Author
     crash_here: CrashHere = never_crash
     walks_max: int = WALKS_MAX
+    walk_every_s: float = WALK_EVERY_S
     _gatherer: Gatherer = field(init=False)
 
     def __post_init__(self) -> None:
-        gatherer = Gatherer(self._append, author=self.author, walks_max=self.walks_max)
+        names = Names(
+            self.log.shards,
+            entropy=self.author.entropy,
+            clock=self.author.clock,
+            is_passable=self._is_passable,
+        )
+        gatherer = Gatherer(
+            self._append,
+            author=self.author,
+            names=names,
+            walks_max=self.walks_max,
+            walk_every_s=self.walk_every_s,
+        )
         object.__setattr__(self, "_gatherer", gatherer)
+
+    def _is_passable(self, shard: int) -> bool:
+        return not self.health.is_ejected(shard) and not self.log.is_nearly_full(shard)
 
     async def accept(self, new: NewMessage, *, key: str | None, deadline: Deadline) -> AcceptAnswer:
         """Store `new`, or find what `key` already names. Nothing is retried here but the walk."""

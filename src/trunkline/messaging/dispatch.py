@@ -36,8 +36,9 @@ log: Final = structlog.get_logger(__name__)
 
 FETCH_MAX: Final = 16
 
-IN_HAND_MAX: Final = 2 * GATHERED_MAX
-"""Messages of one shard that are in hand here at once, beyond those that wait at the engine."""
+IN_HAND_MAX: Final = 8 * GATHERED_MAX
+"""Messages of one shard that are in hand here at once; beyond them they wait at the engine. Those
+that were accepted in the same moment stand in the same shard, so this is most of what is in hand."""
 
 TOGETHER_MIN: Final = 2
 """From so many messages on, those of a register are sent as a batch."""

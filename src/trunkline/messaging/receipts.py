@@ -29,7 +29,7 @@ from trunkline.replica.queries import Replica
 
 log: Final = structlog.get_logger(__name__)
 
-RECEIVE_MAX: Final = 200
+RECEIVE_MAX: Final = 500
 """Items taken and written down at once; all of them are re-offered if this process dies."""
 
 RECEIVE_WAIT_S: Final = 0.5

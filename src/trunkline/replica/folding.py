@@ -19,7 +19,7 @@ from trunkline.log.interface import Stored
 MESSAGES_CACHED_MAX: Final = 20_000
 """Messages whose events still come are folded from memory; about 1 KiB each."""
 
-ROWS_AT_ONCE_MAX: Final = 100
+ROWS_AT_ONCE_MAX: Final = 40
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
@@ -68,6 +68,12 @@ class Folding:
             case Kind.ACCOUNT:
                 self._add_account(event, body)
 
+    def begin(self) -> None:
+        """Open the transaction in which the next events are looked up and written: outside of one,
+        each look takes and gives back the file's locks."""
+        if not self._database.in_transaction:
+            self._database.execute("BEGIN IMMEDIATE")
+
     def move(self, shard: int, sequence: int) -> None:
         self._cursors[shard] = sequence
 
@@ -80,7 +86,7 @@ class Folding:
         """The same, some hundred microseconds at a time: all of it in one go, a thousand rows would
         keep everybody else in the process waiting."""
         database = self._database
-        database.execute("BEGIN IMMEDIATE")
+        self.begin()
         changed = tuple(self._changed)
         for start in range(0, len(changed), ROWS_AT_ONCE_MAX):
             part = changed[start : start + ROWS_AT_ONCE_MAX]

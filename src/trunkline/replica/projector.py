@@ -32,8 +32,8 @@ BATCHES_WAITING_MAX: Final = 24
 BATCHES_WRITTEN_MAX: Final = 24
 """Batches in one transaction."""
 
-FOLDED_AT_ONCE_MAX: Final = 16
-"""Messages of the log folded before others get a turn of the loop; each may hold tens of events."""
+FOLD_SLICE_S: Final = 0.001
+"""How long events are folded before others get a turn of the loop."""
 
 COMMIT_BUSY_PAUSE_S: Final = 0.1
 BUSY_ROWS: Final = 30
@@ -158,11 +158,13 @@ class Projector:
                 await self._clock.sleep(COMMIT_BUSY_PAUSE_S if is_busy else COMMIT_PAUSE_S)
 
     async def _add(self, folding: Folding, batch: Batch) -> None:
-        for number, stored in enumerate(batch.messages, start=1):
+        began = self._clock.monotonic()
+        for stored in batch.messages:
             while not add(folding, stored):
                 await self._clock.sleep(RETRY_S)
-            if not number % FOLDED_AT_ONCE_MAX:
+            if self._clock.monotonic() - began >= FOLD_SLICE_S:
                 await asyncio.sleep(0)
+                began = self._clock.monotonic()
         folding.move(batch.shard, batch.sequence)
 
     async def _stand_still(self, reason: str) -> None:
@@ -238,6 +240,7 @@ def add(folding: Folding, stored: Stored) -> bool:
     """Take in one message of the log; a damaged one is told of and passed over. False when the copy
     itself cannot be read just now. Raises `NewerEvent`."""
     try:
+        folding.begin()
         for event in decode_all(stored.payload):
             folding.add(event, event.body(), stored)
     except NewerEvent:

@@ -18,8 +18,14 @@ from trunkline.log.append import (
     append,
 )
 from trunkline.log.fence import Verdict, is_true_copy
-from trunkline.log.gather import GATHERED_BYTES_MAX, GATHERED_MAX, SHARED_DIGITS, Gatherer
+from trunkline.log.gather import (
+    GATHERED_BYTES_MAX,
+    GATHERED_MAX,
+    WALK_EVERY_S,
+    Gatherer,
+)
 from trunkline.log.lookup import find_original
+from trunkline.log.names import KEPT_MAX, SHARED_DIGITS, STAY_S, Names
 from trunkline.log.shards import order
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +41,13 @@ class Creator:
         self._clock = clock
         self._author = pen("one", clock)
         self._health = ShardHealth(clock)
-        self.gatherer = Gatherer(self._walk, author=self._author, walks_max=1)
+        self.names = Names(
+            log.shards,
+            entropy=self._author.entropy,
+            clock=clock,
+            is_passable=lambda shard: not self._health.is_ejected(shard),
+        )
+        self.gatherer = Gatherer(self._walk, author=self._author, names=self.names)
 
     async def _walk(self, draft: Draft) -> AppendAnswer:
         return await append(self._log, draft, author=self._author, health=self._health)
@@ -133,6 +145,7 @@ async def test_a_shard_that_is_silent_keeps_nobody_waiting_for_its_walk(
             await stuck.wait()
 
     log.on_publish = silent
+    creator.gatherer._walk_every_s = 0.0
     async with asyncio.timeout(5.0), asyncio.TaskGroup() as tasks:
         first = tasks.create_task(creator.create("a"))
         await asyncio.sleep(0)
@@ -201,5 +214,48 @@ async def test_each_of_a_register_is_found_in_the_log_by_its_sid(
     assert await missing is None
 
 
-def test_a_name_has_its_own_order_of_shards() -> None:
-    assert len({order(f"{number:020x}")[0] for number in range(100)}) == 12
+async def test_who_comes_right_behind_another_joins_the_next_walk(
+    log: ScriptedLog, clock: FakeClock, creator: Creator
+) -> None:
+    await creator.at_once("a")
+    before_s = clock.monotonic()
+    await creator.at_once("b", "c")
+    assert clock.monotonic() - before_s >= WALK_EVERY_S
+
+    await clock.advance(1.0)
+    before_s = clock.monotonic()
+    await creator.create("d")
+    assert clock.monotonic() == before_s
+    assert [len(publish.events) for publish in log.published] == [1, 2, 1]
+
+
+async def test_creates_of_the_same_moment_stand_in_the_same_shard_and_later_ones_in_others(
+    clock: FakeClock, creator: Creator
+) -> None:
+    seen: list[int] = []
+    for _ in range(24):
+        shards = {order(creator.names.next())[0] for _ in range(10)}
+        assert len(shards) == 1
+        seen.extend(shards)
+        await clock.advance(STAY_S + 0.001)
+
+    assert set(seen) == set(range(12))
+
+
+async def test_a_shard_that_new_resources_pass_over_is_not_preferred(clock: FakeClock) -> None:
+    names = Names(
+        12, entropy=pen("one", clock).entropy, clock=clock, is_passable=lambda shard: shard == 5
+    )
+
+    assert {order(names.next())[0] for _ in range(50)} == {5}
+
+
+async def test_no_name_is_drawn_twice_and_few_are_kept(clock: FakeClock) -> None:
+    names = Names(12, entropy=pen("one", clock).entropy, clock=clock, is_passable=bool)
+    drawn = []
+    for _ in range(60):
+        drawn += [names.next() for _ in range(KEPT_MAX)]
+        await clock.advance(STAY_S)
+
+    assert len(set(drawn)) == len(drawn)
+    assert max(len(kept) for kept in names._kept) <= KEPT_MAX

@@ -277,7 +277,9 @@ def new_host(name: str, network: Network, clock: HostClock) -> Host:
     health = ShardHealth(clock)
     copy = ReadCopy(network)
     log = HostLog(network.shards)
-    acceptor = Acceptor(log, cast("Replica", copy), health, author, walks_max=WINDOW)
+    acceptor = Acceptor(
+        log, cast("Replica", copy), health, author, walks_max=WINDOW, walk_every_s=0.0
+    )
     return Host(name, author, health, copy, log, acceptor)
 
 

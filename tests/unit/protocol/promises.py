@@ -18,8 +18,8 @@ from trunkline.domain.sid import digits_of
 from trunkline.log.append import is_late
 from trunkline.log.event import Event, created_subject, decode, decode_all
 from trunkline.log.fence import Verdict
-from trunkline.log.gather import SHARED_DIGITS
 from trunkline.log.interface import Stored
+from trunkline.log.names import SHARED_DIGITS
 from trunkline.log.shards import order
 from trunkline.messaging.accept import Created, KeyReused, NotAccepted
 from trunkline.messaging.attempt import OnAmbiguous
