@@ -218,6 +218,72 @@ async def test_hand_overs_of_one_moment_go_in_one_post(tmp_path: Path) -> None:
     assert len(texts) == 10
 
 
+@pytest.mark.anyio
+async def test_a_connection_that_was_closed_while_idle_is_not_used_again() -> None:
+    refused = b'{"result":"refused","reference":"MS0:1","error_code":30007}\n'
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(refused)}\r\n\r\n".encode()
+    async with _peer(head + refused) as url, asyncio.TaskGroup() as tasks:
+        carrier = link(url)
+        tasks.create_task(carrier.run())
+        await asyncio.sleep(0)
+        outcomes = []
+        for _ in range(3):
+            outcomes.append(
+                await carrier.submit(_submission("MS0:1"), key="MS0:1", deadline=_soon())
+            )
+            async with asyncio.timeout(5.0):
+                while carrier._connections._idle:  # the peer hangs up
+                    await asyncio.sleep(0)
+        await carrier.close()
+
+    assert outcomes == [Refused(30_007, "")] * 3
+
+
+@pytest.mark.anyio
+async def test_the_receipts_of_a_large_batch_come_in_one_poll(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as harness:
+        outcomes: dict[int, Outcome] = {}
+        is_done = asyncio.Event()
+
+        def settle(place: int, outcome: Outcome) -> None:
+            outcomes[place] = outcome
+            if len(outcomes) == 500:
+                is_done.set()
+
+        harness.carrier.submit_many(
+            [_submission(f"MS{number}:1") for number in range(500)],
+            deadline=_soon(),
+            on_outcome=settle,
+        )
+        await is_done.wait()
+        items = await harness.carrier.receive(500, 1.0)
+
+    assert all(isinstance(outcome, Accepted) for outcome in outcomes.values())
+    assert len({item.item_id for item in items}) == 500
+
+
+@pytest.mark.anyio
+async def test_a_spoilt_text_is_refused_and_the_rest_of_its_batch_goes(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as harness:
+        told: list[tuple[int, Outcome]] = []
+        is_done = asyncio.Event()
+
+        def settle(place: int, outcome: Outcome) -> None:
+            told.append((place, outcome))
+            if len(told) == 2:
+                is_done.set()
+
+        spoilt = Submission("MS0:1", "+15550001111", RECIPIENT, "\ud800")
+        harness.carrier.submit_many(
+            [spoilt, _submission("MS1:1")], deadline=_soon(), on_outcome=settle
+        )
+        await is_done.wait()
+
+    assert told[0] == (0, Refused(30_008, "the text is not valid Unicode"))
+    assert told[1][0] == 1
+    assert isinstance(told[1][1], Accepted)
+
+
 async def _until_handset_has(harness: SimulatedHarness, messages: int) -> None:
     address = f"{harness.url}/v1/handsets/{RECIPIENT}/messages?wait_ms=5000"
     async with harness.session.get(address) as response:

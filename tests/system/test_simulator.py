@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -212,6 +213,57 @@ def test_a_poll_whose_host_died_takes_nothing(simulator: Running) -> None:
     simulator.submit("MS1:1")
 
     assert [item["reference"] for item in simulator.deliveries(wait_ms=1_000)] == ["MS1:1"]
+
+
+def test_the_poll_that_has_waited_longest_is_served_first(simulator: Running) -> None:
+    address = urlsplit(simulator.url)
+    polls = [
+        http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
+        for _ in range(2)
+    ]
+    for number, poll in enumerate(polls):
+        poll.request("POST", f"/wire/v1/deliveries?bind=bind{number}&wait_ms=1000")
+        assert simulator.ask("GET", "/healthz")[0] == 200  # by now it hangs
+
+    simulator.submit("MS1:1")
+
+    items = [json.loads(poll.getresponse().read()) for poll in polls]
+    assert [len(each) for each in items] == [1, 0]
+    for poll in polls:
+        poll.close()
+
+
+def test_a_connection_serves_the_wire_and_the_inspection_in_turn(simulator: Running) -> None:
+    address = urlsplit(simulator.url)
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=10)
+    seen = []
+    for method, path in [
+        ("GET", "/healthz"),
+        ("POST", "/wire/v1/deliveries?bind=a"),
+        ("GET", "/wire/v1/deliveries?bind=a"),
+        ("POST", "/wire/v1/nothing"),
+        ("GET", "/healthz"),
+    ]:
+        connection.request(method, path)
+        response = connection.getresponse()
+        response.read()
+        seen.append(response.status)
+    connection.close()
+
+    assert seen == [200, 200, 405, 404, 200]
+
+
+def test_a_second_request_before_the_answer_is_hung_up_on(simulator: Running) -> None:
+    address = urlsplit(simulator.url)
+    poll = b"POST /wire/v1/deliveries?bind=a&wait_ms=30000 HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_connection((address.hostname or "", address.port or 0), timeout=10) as peer:
+        peer.sendall(poll + poll)
+        received = b""
+        while chunk := peer.recv(65_536):
+            received += chunk
+
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert simulator.ask("GET", "/healthz")[0] == 200
 
 
 def test_waiting_for_a_message_returns_when_it_comes(simulator: Running) -> None:

@@ -306,6 +306,7 @@ class SimulatedCarrier:
         def settle(status: int, content: bytes) -> None:
             if status == 200:
                 for answer in reader.receive(content):
+                    self._under_way.discard(answer.reference)
                     post.settle(answer.reference, _outcome(answer))
 
         try:
