@@ -64,12 +64,7 @@ def _arguments() -> argparse.Namespace:
 @contextlib.contextmanager
 def simulator(folder: Path) -> Iterator[dict[str, Any]]:
     """A simulator on a free port; ended when the block is."""
-    ready = folder / "simulator.ready"
-    command = [
-        sys.executable, "-m", "trunkline", "simulator", "--http", "127.0.0.1:0",
-        "--data", str(folder / "simulator"), "--ready-file", str(ready), "--die-with-parent",
-    ]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process, ready = start_simulator(folder, "127.0.0.1:0")
     try:
         until = time.monotonic() + READY_MAX_S
         while not ready.exists():
@@ -81,6 +76,16 @@ def simulator(folder: Path) -> Iterator[dict[str, Any]]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=STOP_MAX_S)
+
+
+def start_simulator(folder: Path, address: str) -> tuple["subprocess.Popen[bytes]", Path]:
+    """The process, and the file that it writes when it is ready."""
+    ready = folder / "simulator.ready"
+    command = [
+        sys.executable, "-m", "trunkline", "simulator", "--http", address,
+        "--data", str(folder / "simulator"), "--ready-file", str(ready), "--die-with-parent",
+    ]  # fmt: skip
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL), ready
 
 
 @dataclass(slots=True)
@@ -114,7 +119,7 @@ async def _measure(facts: dict[str, Any], arguments: argparse.Namespace) -> dict
         await _run(carrier, tally, arguments.messages, arguments)
         seconds = time.perf_counter() - began
         after, own_after = tree(facts["pid"]), cost_of_self()
-        counts = await asyncio.to_thread(_counts, facts["simulator_url"])
+        counts = await asyncio.to_thread(counts_at, facts["simulator_url"])
         await carrier.close()
     spent = sum(cost.cpu_s for cost in after.values()) - sum(cost.cpu_s for cost in before.values())
     return {
@@ -186,7 +191,8 @@ def _submission(number: int) -> Submission:
     )
 
 
-def _counts(url: str) -> dict[str, int]:
+def counts_at(url: str) -> dict[str, int]:
+    """What the simulator counted."""
     with urllib.request.urlopen(f"{url}/v1/counts", timeout=READY_MAX_S) as answer:
         counts: dict[str, int] = json.load(answer)
     return counts

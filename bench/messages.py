@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -42,7 +42,7 @@ def main() -> int:
     arguments = _arguments()
     with (
         tempfile.TemporaryDirectory(prefix="trunkline-bench-") as folder,
-        _up(Path(folder), arguments) as facts,
+        up(Path(folder), arguments) as facts,
     ):
         result = uvloop.run(_measure(facts, arguments))
     _show(result)
@@ -65,8 +65,11 @@ def _arguments() -> argparse.Namespace:
 
 
 @contextlib.contextmanager
-def _up(folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """A host with its simulator on free ports; ended when the block is."""
+def up(
+    folder: Path, arguments: argparse.Namespace, settings: Mapping[str, str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """A host with its simulator on free ports, unless `settings` say otherwise; ended when the
+    block is."""
     ready = folder / "ready.json"
     command = [
         sys.executable, "-m", "trunkline", "up", "--data", str(folder / "data"),
@@ -79,6 +82,7 @@ def _up(folder: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]
         "TRUNKLINE_CARRIER_SIMULATOR_HTTP": "127.0.0.1:0",
         "TRUNKLINE_CARRIER_WINDOW": str(arguments.window),
         "TRUNKLINE_HOST_LOG_LEVEL": "warning",
+        **(settings or {}),
     }
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
     try:
