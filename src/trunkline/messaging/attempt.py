@@ -99,10 +99,6 @@ class Turn:
     behind: int
     is_resend: bool
 
-    def claimed_at(self, sequence: int) -> "Turn":
-        """The same, with its claim as the newest record."""
-        return Turn(self.attempt, sequence, self.is_resend)
-
 
 FIRST: Final = Turn(1, 0, is_resend=False)
 """What most messages need, and the only one that a batch takes."""
@@ -133,7 +129,7 @@ class Attempts:
         self._find = find
         self._counters = counters
         self._author = author
-        self.crash_here = crash_here
+        self._crash_here = crash_here
         self._clock = author.clock
         self._ages = Ages(author.clock)
         self._working: set[str] = set()
@@ -150,7 +146,6 @@ class Attempts:
 
     async def _go_on(self, work: Work, turn: Turn | None, nonce: str) -> None:
         while turn is not None:
-            self.crash_here(CrashPoint.CLAIM_BEFORE)
             type_, wish = self._claim(work, turn, nonce)
             answer = await self._chains.advance(work.delivery.stored.shard, wish)
             turn = await self._claimed(work, turn, nonce, type_, answer)
@@ -179,11 +174,16 @@ class Attempts:
         """All that comes behind the answer to the first turn's claim."""
         await self._go_on(work, await self._claimed(work, FIRST, nonce, type_, answer), nonce)
 
+    def claimed_at(self, sequence: int, turn: Turn = FIRST) -> Turn:
+        """The same turn, with its claim as the chain's newest record."""
+        self._crash_here(CrashPoint.CLAIM_AFTER)
+        return Turn(turn.attempt, sequence, turn.is_resend)
+
     def hand_over_many(self, turns: Sequence[tuple[Work, Turn]], on_outcome: OnOutcome) -> None:
         """Their claims stand, and the lease is ours."""
-        self.crash_here(CrashPoint.HAND_OVER_BEFORE)
+        submissions = self._submissions(turns)
         self._carrier.submit_many(
-            [_submission(work, turn) for work, turn in turns],
+            submissions,
             deadline=Deadline.after(HAND_OVER_MAX_S, self._clock),
             on_outcome=on_outcome,
         )
@@ -214,6 +214,7 @@ class Attempts:
 
     def _claim(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Wish]:
         """What to write for a turn, and until when."""
+        self._crash_here(CrashPoint.CLAIM_BEFORE)
         type_, body = self._next_record(work, turn, nonce)
         claimed_by = Deadline.after(CLAIM_MAX_S, self._clock)
         deadline = work.deadline if work.deadline.at < claimed_by.at else claimed_by
@@ -228,8 +229,7 @@ class Attempts:
                 await work.delivery.ack()
                 return None
             case Advanced(sequence=sequence):
-                self.crash_here(CrashPoint.CLAIM_AFTER)
-                await self._send(work, turn.claimed_at(sequence))
+                await self._send(work, self.claimed_at(sequence, turn))
                 return None
             case Overtaken(newest=newest):
                 return await self._next_turn(work, newest)
@@ -346,14 +346,26 @@ class Attempts:
         if work.deadline.has_passed():
             await self.return_overdue(work, turn)
             return
-        submission = _submission(work, turn)
+        (submission,) = self._submissions([(work, turn)])
         deadline = Deadline.after(HAND_OVER_MAX_S, self._clock)
-        self.crash_here(CrashPoint.HAND_OVER_BEFORE)
         outcome = await self._carrier.submit(
             submission, key=submission.reference, deadline=deadline
         )
-        self.crash_here(CrashPoint.ANSWER_BEFORE_OUTCOME)
+        self.outcome_came()
         await self.take_outcome(work, turn, outcome)
+
+    def _submissions(self, turns: Sequence[tuple[Work, Turn]]) -> list[Submission]:
+        """What is handed over, right before it is."""
+        self._crash_here(CrashPoint.HAND_OVER_BEFORE)
+        return [_submission(work, turn) for work, turn in turns]
+
+    def outcome_came(self) -> None:
+        """Right behind a hand-over: nobody else knows yet what came of it."""
+        self._crash_here(CrashPoint.ANSWER_BEFORE_OUTCOME)
+
+    def outcome_stands(self) -> None:
+        """Right behind the last record: the delivery is open."""
+        self._crash_here(CrashPoint.OUTCOME_BEFORE_ACK)
 
     async def take_outcome(self, work: Work, turn: Turn, outcome: carrier.Outcome) -> None:
         """Write down what came of a hand-over, and answer the delivery."""
@@ -430,7 +442,7 @@ class Attempts:
         match answer:
             case Advanced():
                 log.debug("message.settled", sid=work.event.sid, outcome=type_.value)
-                self.crash_here(CrashPoint.OUTCOME_BEFORE_ACK)
+                self.outcome_stands()
                 await work.delivery.ack()
             case Overtaken(newest=newest):
                 log.warning("dispatch.overtaken", sid=work.event.sid, by=newest.sequence)

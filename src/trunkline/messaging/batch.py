@@ -14,7 +14,6 @@ from typing import Any, Final
 import structlog
 
 from trunkline.domain.events import HandedOver, Type
-from trunkline.kernel.crash import CrashPoint
 from trunkline.log.ledger import Advanced, Entry, LedgerAnswer
 from trunkline.messaging import carrier
 from trunkline.messaging.attempt import FIRST, POISON_RETRY_S, Attempts, Turn, Work
@@ -56,7 +55,6 @@ class Batch:
 
     async def run(self) -> None:
         """Until each of them has come to an end, or was let go of."""
-        self._attempts.crash_here(CrashPoint.CLAIM_BEFORE)
         try:
             for one in self._ones:
                 tell = functools.partial(self._on_claim, one)
@@ -77,8 +75,7 @@ class Batch:
         if type_ is not Type.CLAIM or not isinstance(answer, Advanced):
             self._leave(one, self._attempts.after_claim(one.work, one.nonce, type_, answer))
             return
-        self._attempts.crash_here(CrashPoint.CLAIM_AFTER)
-        one.turn = FIRST.claimed_at(answer.sequence)
+        one.turn = self._attempts.claimed_at(answer.sequence)
         self._claimed.append(one)
         if len(self._claimed) == 1:
             # Those whose claims stand in the same write are told so in this turn of the loop.
@@ -114,7 +111,7 @@ class Batch:
     def _on_outcome(self, one: _One, outcome: carrier.Outcome) -> None:
         if self._is_over:
             return
-        self._attempts.crash_here(CrashPoint.ANSWER_BEFORE_OUTCOME)
+        self._attempts.outcome_came()
         if isinstance(outcome, carrier.Accepted):
             tell = functools.partial(self._on_written, one)
             one.entry = self._attempts.want_outcome(one.work, one.turn, outcome, tell)
@@ -124,7 +121,7 @@ class Batch:
     def _on_written(self, one: _One, body: HandedOver, answer: LedgerAnswer) -> None:
         one.entry = None
         if isinstance(answer, Advanced):
-            self._attempts.crash_here(CrashPoint.OUTCOME_BEFORE_ACK)
+            self._attempts.outcome_stands()
             one.is_settled = True
             self._done(one)
         else:
