@@ -7,7 +7,7 @@ with `always`. What is under way is stored by `land` or lost by `lose`, when the
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, TypeVar
@@ -16,12 +16,13 @@ from trunkline.domain.events import Body, Kind, MessageCreated, Type
 from trunkline.kernel import FakeClock
 from trunkline.log.append import Draft
 from trunkline.log.author import Author
-from trunkline.log.engines.memory import MemoryLog
+from trunkline.log.engines.memory import SHARD_BYTES_MAX, MemoryLog
 from trunkline.log.event import Event, created_subject, decode, encode
 from trunkline.log.interface import (
     Accepted,
     Consumer,
     Delivery,
+    Extent,
     Follower,
     LogUnavailable,
     PublishAnswer,
@@ -77,7 +78,9 @@ class Publish:
 class ScriptedLog:
     """Implements `Log`; remembers what was published, acknowledged, put back and followed."""
 
-    def __init__(self, clock: FakeClock, *, shards: int = SHARDS) -> None:
+    def __init__(
+        self, clock: FakeClock, *, shards: int = SHARDS, bytes_max: int = SHARD_BYTES_MAX
+    ) -> None:
         self.published: list[Publish] = []
         self.acked: list[Event] = []
         self.put_back: list[tuple[Event, float]] = []
@@ -86,7 +89,7 @@ class ScriptedLog:
         self.empty_looking: set[int] = set()
         self.is_connected = True
         self.on_publish: Callable[[Publish], Awaitable[None]] | None = None
-        self._inner = MemoryLog(clock=clock, shards=shards)
+        self._inner = MemoryLog(clock=clock, shards=shards, bytes_max=bytes_max)
         self._next: dict[int, deque[Fate]] = {}
         self._always: dict[int, Fate] = {}
         self._under_way: list[tuple[Publish, Fate]] = []
@@ -200,6 +203,28 @@ class ScriptedLog:
             raise LogUnavailable("cut off")
         self.followed_after[shard] = after
         return _Follower(self, await self._inner.follower(shard, after=after))
+
+    async def extent(self, shard: int, *, timeout_s: float) -> Extent | Unreadable:
+        if not self.is_connected or shard in self.unreadable:
+            return Unreadable("cut off")
+        return await self._inner.extent(shard, timeout_s=timeout_s)
+
+    async def read_next(
+        self, shard: int, subjects: str, *, after: int, timeout_s: float
+    ) -> ReadAnswer:
+        if not self.is_connected or shard in self.unreadable:
+            return Unreadable("cut off")
+        return await self._inner.read_next(shard, subjects, after=after, timeout_s=timeout_s)
+
+    async def ack_floors(self, shard: int, *, timeout_s: float) -> Mapping[str, int] | Unreadable:
+        if not self.is_connected or shard in self.unreadable:
+            return Unreadable("cut off")
+        return await self._inner.ack_floors(shard, timeout_s=timeout_s)
+
+    async def purge(self, shard: int, *, before: int, timeout_s: float) -> int | Unreadable:
+        if not self.is_connected or shard in self.unreadable:
+            return Unreadable("cut off")
+        return await self._inner.purge(shard, before=before, timeout_s=timeout_s)
 
     async def close(self) -> None:
         await self._inner.close()

@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 import structlog
 
 from trunkline.kernel import Clock
-from trunkline.log.engines.jetstream import api
+from trunkline.log.engines.jetstream import api, retain
 from trunkline.log.engines.jetstream.connection import Connection
 from trunkline.log.engines.jetstream.consume import (
     ADMIN_TIMEOUT_S,
@@ -20,6 +20,7 @@ from trunkline.log.engines.jetstream.consume import (
 )
 from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Unanswered
 from trunkline.log.interface import (
+    Extent,
     LogUnavailable,
     PublishAnswer,
     ReadAnswer,
@@ -211,6 +212,20 @@ class JetStreamLog:
         follower = JetStreamFollower(self._requests, shard, after, self._clock)
         await follower.start()
         return follower
+
+    async def extent(self, shard: int, *, timeout_s: float) -> Extent | Unreadable:
+        return await retain.extent(self._requests, shard, timeout_s)
+
+    async def read_next(
+        self, shard: int, subjects: str, *, after: int, timeout_s: float
+    ) -> ReadAnswer:
+        return await retain.read_next(self._requests, shard, subjects, after, timeout_s)
+
+    async def ack_floors(self, shard: int, *, timeout_s: float) -> Mapping[str, int] | Unreadable:
+        return await retain.ack_floors(self._requests, shard, timeout_s)
+
+    async def purge(self, shard: int, *, before: int, timeout_s: float) -> int | Unreadable:
+        return await retain.purge(self._requests, shard, before, timeout_s)
 
     async def keep_in_hand(self) -> None:
         """Until cancelled: keep what is being worked on from being delivered to somebody else."""
