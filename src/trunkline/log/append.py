@@ -96,11 +96,18 @@ class ShardHealth:
         return until is not None and self.clock.monotonic() < until
 
 
-async def append(log: Log, draft: Draft, *, author: Author, health: ShardHealth) -> AppendAnswer:
-    """Store `draft`, walking the shards of its order; see the module for the rules."""
+async def append(
+    log: Log, draft: Draft, *, author: Author, health: ShardHealth, at: float | None = None
+) -> AppendAnswer:
+    """Store `draft`, walking the shards of its order; see the module for the rules.
+
+    `at` is when the caller asked the copy whether it has the resource already, and so the time of
+    the original: if this task is frozen in between for so long that the resource could be finished
+    and trimmed meanwhile, what it then stores is late. Without it, the time is now.
+    """
     clock = author.clock
     answer_until = clock.monotonic() + ANSWER_MAX_S
-    walked = await _walk(log, draft, author=author, health=health)
+    walked = await _walk(log, draft, author=author, health=health, at=at)
     if isinstance(walked, tuple):
         until = min(answer_until, clock.monotonic() + SETTLE_MAX_S)
         walked = await _settle(log, walked, clock=clock, until=until)
@@ -120,7 +127,7 @@ class _Try:
 
 
 async def _walk(
-    log: Log, draft: Draft, *, author: Author, health: ShardHealth
+    log: Log, draft: Draft, *, author: Author, health: ShardHealth, at: float | None
 ) -> AppendAnswer | tuple[_Try, ...]:
     """One walk; the tries of unknown outcome if nothing better came of it."""
     name = digits_of(draft.sid)
@@ -128,6 +135,8 @@ async def _walk(
     roomy = [shard for shard in walk if not log.is_nearly_full(shard)]
     healthy = [shard for shard in roomy if not health.is_ejected(shard)] or roomy
     written = author.event(draft.kind, Type.ORIGINAL, draft.account, draft.sid, draft.body)
+    if at is not None:
+        written = msgspec.structs.replace(written, at=at)
     tries: list[_Try] = []
     refusal = "the log is nearly full"
     for position, shard in enumerate(walk):

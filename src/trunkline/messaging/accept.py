@@ -25,6 +25,7 @@ from trunkline.log.append import (
 from trunkline.log.author import Author
 from trunkline.log.event import Event
 from trunkline.log.interface import Log
+from trunkline.log.limits import COPY_LAG_MAX_S
 from trunkline.replica.queries import Replica
 
 OPERATION: Final = "CreateMessage"
@@ -94,6 +95,7 @@ class Acceptor:
 
     async def accept(self, new: NewMessage, *, key: str | None, deadline: Deadline) -> AcceptAnswer:
         """Store `new`, or find what `key` already names. Nothing is retried here but the walk."""
+        asked_at = self.author.clock.wall()
         prefix = MMS if new.media_urls else SMS
         fingerprint = _fingerprint(new) if key is not None else ""
         if key is None:
@@ -103,6 +105,9 @@ class Acceptor:
             known = self._known(sid, fingerprint)
             if known is not None:
                 return known
+            if self.replica.lag_ms() > COPY_LAG_MAX_S * 1000.0:
+                # An earlier create of the key may be finished, trimmed, and not in the copy yet.
+                return OutcomeUnknown("this host's read copy is too far behind to know the key")
         draft = Draft(
             kind=Kind.MESSAGE,
             sid=sid,
@@ -113,7 +118,9 @@ class Acceptor:
         answer: AppendAnswer = NotStored("the log cannot be reached")
         while await self.log.wait_until_connected(min(CONNECT_WAIT_S, deadline.remaining_s())):
             self.crash_here(CrashPoint.ACCEPT_BEFORE_APPEND)
-            answer = await append(self.log, draft, author=self.author, health=self.health)
+            answer = await append(
+                self.log, draft, author=self.author, health=self.health, at=asked_at
+            )
             self.crash_here(CrashPoint.ACCEPT_AFTER_APPEND)
             if not isinstance(answer, NotStored) or self.log.is_connected:
                 break

@@ -151,6 +151,10 @@ class ReadCopy:
             )
         self._seen = len(self._network.stored)
 
+    def lag_ms(self) -> float:
+        """Nothing is trimmed here, and so a copy may be as old as it likes."""
+        return 0.0
+
     def message(self, sid: str) -> Message | None:
         message = self._messages.get(sid)
         return message if message is not None and message.is_known else None
