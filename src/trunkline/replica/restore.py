@@ -6,6 +6,7 @@ end, which would mean that it belongs to another past, and not before its beginn
 trimmed between would be missing for ever and nobody would see that.
 """
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, assert_never
@@ -42,7 +43,7 @@ async def make_ready(log: RetainedLog, path: Path, cluster: str) -> None:
     why = _why_not(path, cluster, extents)
     if why is None:
         return
-    for candidate in Snapshots(path, cluster).good():
+    for candidate in await asyncio.to_thread(Snapshots(path, cluster).good):
         if misfit(candidate.cursors, extents) is None:
             snapshot.restore(candidate, path)
             behind = sum(held.last - candidate.cursors.get(n, 0) for n, held in extents.items())

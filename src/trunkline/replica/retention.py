@@ -153,7 +153,7 @@ class Retention:
     async def _snapshot(self) -> None:
         began = self._clock.monotonic()
         if self._good is None:
-            self._good = await self._in_thread(self._snapshots.good)
+            self._good = await self._in_thread(lambda: self._snapshots.good(self._stop))
             age_s = self._snapshots.age_s(self._clock.wall())
             self._snapshot_due_at = began + self._pace.snapshot_s - age_s
         if self._good and began < self._snapshot_due_at:

@@ -29,6 +29,9 @@ STEP_PAUSE_S: Final = 0.02
 FLUSH_EVERY_STEPS: Final = 8
 """So that there is never much to flush at once: the log's own flushes wait behind it."""
 
+STOP_LOOKED_AT_EVERY: Final = 100_000
+"""Instructions of SQLite between two looks whether the host is stopping: some milliseconds."""
+
 ROOM_KEPT_BYTES: Final = 512 * 1024 * 1024
 """A snapshot that would leave the disk less than this is not begun."""
 
@@ -74,7 +77,7 @@ class Snapshots:
             path = self.folder / f"{number:08d}.db"
             partial = path.with_name(path.name + NEW_SUFFIX)
             _copy(self.copy, partial, stop)
-            cursors = check(partial, self.cluster)
+            cursors = check(partial, self.cluster, stop)
             if cursors is None:
                 raise SnapshotFailed(f"{partial} was read back, and is not what was copied")
             _flush(partial)
@@ -90,9 +93,10 @@ class Snapshots:
             raise SnapshotFailed(str(error)) from error
         return Snapshot(path, cursors)
 
-    def good(self) -> list[Snapshot]:
-        """Those that can be used, newest first; each is read through."""
-        found = [(path, check(path, self.cluster)) for path in self._names()]
+    def good(self, stop: Event | None = None) -> list[Snapshot]:
+        """Those that can be used, newest first; each is read through. With `stop`, only those that
+        were looked at before."""
+        found = [(path, check(path, self.cluster, stop)) for path in self._names()]
         return [Snapshot(path, cursors) for path, cursors in found if cursors is not None]
 
     def age_s(self, wall: float) -> float:
@@ -120,13 +124,15 @@ class Snapshots:
             raise SnapshotFailed(f"{wanted} bytes of copy, and only {free} free on the disk")
 
 
-def check(path: Path, cluster: str) -> Mapping[int, int] | None:
+def check(path: Path, cluster: str, stop: Event | None = None) -> Mapping[int, int] | None:
     """The cursors of a snapshot that is whole, of this cluster and of this version; else `None`."""
     try:
         # Nobody writes to it, and without a name of its own nobody may make files beside it.
         with contextlib.closing(
             sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
         ) as database:
+            if stop is not None:
+                database.set_progress_handler(lambda: int(stop.is_set()), STOP_LOOKED_AT_EVERY)
             if not schema.is_ours(database, cluster):
                 return None
             if database.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
@@ -137,14 +143,15 @@ def check(path: Path, cluster: str) -> Mapping[int, int] | None:
 
 
 def restore(snapshot: Snapshot, copy: Path) -> None:
-    """Put it in the place of the copy, which nobody has open; what stood there is set aside."""
-    new = copy.with_name(copy.name + NEW_SUFFIX)
-    schema.remove(new)
-    shutil.copyfile(snapshot.path, new)
-    _flush(new)
+    """Move it to the place of the copy, which nobody writes to; what stood there is set aside.
+
+    It is moved and not copied, because a host has a minute and a half to be ready, however large
+    its copy is. The other snapshot stays, and the next one is taken within minutes.
+    """
     schema.set_aside(copy)
-    new.replace(copy)
+    snapshot.path.replace(copy)
     _flush(copy.parent)
+    _flush(snapshot.path.parent)
 
 
 def _copy(source: Path, target: Path, stop: Event) -> None:

@@ -1,7 +1,8 @@
 """The service as a whole, in virtual time, on the memory engine and with a real copy."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,9 +18,13 @@ from trunkline.kernel.crash import CrashPoint
 from trunkline.log.append import ShardHealth
 from trunkline.log.event import created_filter
 from trunkline.log.interface import Consumer, Extent
+from trunkline.replica.queries import Replica
 from trunkline.replica.retention import Pace, Report, Retention
 
 pytestmark = pytest.mark.anyio
+
+TEST_MAX_S: Final = 40.0
+"""In real time: each day has flushes on a disk that others use too."""
 
 DAY_S: Final = 86_400.0
 NAMES: Final = [f"{number:032x}" for number in range(1, 20)]
@@ -32,6 +37,7 @@ class Host:
 
     bench: Bench
     copy: Copy
+    replica: Replica
     retention: Retention
     reports: list[Report] = field(default_factory=list)
     consumers: dict[int, Consumer] = field(default_factory=dict)
@@ -79,8 +85,12 @@ async def host_on(path: Path, *, pace: Pace | None = None) -> AsyncIterator[Host
         clock=bench.clock,
         tell=reports.append,
     )
-    async with copy.following():
-        yield Host(bench, copy, retention, reports)
+    await copy.projector.open()
+    with closing(Replica(path, copy.progress)) as replica:
+        async with asyncio.timeout(TEST_MAX_S), asyncio.TaskGroup() as tasks:
+            following = tasks.create_task(copy.projector.run())
+            yield Host(bench, copy, replica, retention, reports)
+            following.cancel()
 
 
 @pytest.fixture
@@ -124,7 +134,7 @@ async def test_what_is_trimmed_is_shown_by_the_copy(path: Path) -> None:
         await host.pass_days(5)
 
         assert await host.holds() == 0
-        messages = [host.copy.replica.message("SM" + name) for name in NAMES]
+        messages = [host.replica.message("SM" + name) for name in NAMES]
         assert None not in messages
         report = host.reports[-1]
         assert report.oldest_at is not None
