@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UNIT := tests/unit tests/contract tests/test_architecture.py tests/test_tidy.py tests/test_docs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup setup-run check format lint types imports unit test bench bench-kernel catalogue wheel peers clean
+.PHONY: help up setup setup-run check format lint types imports unit test bench bench-kernel bench-retention catalogue wheel peers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,9 @@ bench: $(VENV)/dev.stamp  ## measure one host, flushed, load and carrier include
 
 bench-kernel: $(VENV)/dev.stamp  ## show what the kernel does under faults, and what a call costs
 	@$(BIN)/python -m bench.kernel $(ARGS)
+
+bench-retention: $(VENV)/dev.stamp  ## measure what the log engine takes for a million messages, and gives back
+	@$(BIN)/python -m bench.retention $(ARGS)
 
 catalogue: $(VENV)/dev.stamp  ## make the operation catalogue anew from the published documents
 	@$(BIN)/python scripts/generate_catalogue.py
