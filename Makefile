@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UNIT := tests/unit tests/contract tests/test_architecture.py tests/test_tidy.py tests/test_docs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup setup-run check format lint types imports unit test bench bench-carrier bench-queue bench-kernel bench-serve catalogue wheel peers clean
+.PHONY: help up setup setup-run check format lint types imports unit test bench bench-carrier bench-queue bench-kernel bench-retention bench-serve catalogue wheel peers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,9 @@ bench-kernel: $(VENV)/dev.stamp  ## show what the kernel does under faults, and 
 
 bench-serve: $(VENV)/dev.stamp  ## measure what one create costs the process that serves it
 	@$(BIN)/python -m bench.serve $(ARGS)
+
+bench-retention: $(VENV)/dev.stamp  ## measure what the log engine takes for a million messages, and gives back
+	@$(BIN)/python -m bench.retention $(ARGS)
 
 catalogue: $(VENV)/dev.stamp  ## make the operation catalogue anew from the published documents
 	@$(BIN)/python scripts/generate_catalogue.py

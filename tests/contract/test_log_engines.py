@@ -15,9 +15,9 @@ from trunkline.kernel import SystemClock
 from trunkline.log.contract import CHECKS
 from trunkline.log.engines.jetstream import open_jetstream
 from trunkline.log.engines.memory import MemoryLog
-from trunkline.log.interface import Log
+from trunkline.log.interface import RetainedLog
 
-Check = Callable[[Log], Awaitable[None]]
+Check = Callable[[RetainedLog], Awaitable[None]]
 STARTS_S = 5.0
 
 

@@ -22,11 +22,12 @@ from trunkline.host import gauges
 from trunkline.host.config import Settings
 from trunkline.host.layout import Layout
 from trunkline.host.leases import FileLeases
+from trunkline.host.retain import retention_of
 from trunkline.kernel import Clock
 from trunkline.kernel.crash import CrashHere, arm
 from trunkline.log.append import ShardHealth
 from trunkline.log.author import Author
-from trunkline.log.interface import Log
+from trunkline.log.interface import RetainedLog
 from trunkline.log.ledgers import Ledgers
 from trunkline.messaging import attempt, receipts
 from trunkline.messaging.accept import Acceptor
@@ -74,7 +75,7 @@ class Context:
     settings: Settings
     layout: Layout
     cluster: str
-    log: Log
+    log: RetainedLog
     clock: Clock
     entropy: Entropy
     rng: random.Random
@@ -127,10 +128,10 @@ async def assemble(
                 crash_here=crash_here,
             )
             await projector.open()
-            supports.append(projector)
+            supports += [projector, retention_of(context, progress, crash_here=crash_here)]
         replica = Replica(path, progress)
         stack.callback(replica.close)
-        gauges.watch(context.registry, replica)
+        gauges.watch(context.registry, replica, context.layout.retention, clock=context.clock)
         builder = _Builder(context, replica, stack, crash_here=crash_here)
         gauges.watch_pools(context.registry, builder.pool_owners)
         services = tuple(builder.build(name) for name in _WORKERS if name in names)

@@ -17,10 +17,15 @@ from typing import Any, Final
 from trunkline.host import setting_kinds as kinds
 from trunkline.host.listen import Address
 from trunkline.host.refusal import ConfigError, FlagError
+from trunkline.log.limits import RETAIN_MIN_S
 
 VARIABLE_PREFIX: Final = "TRUNKLINE_"
 CONFIG_VARIABLE: Final = "TRUNKLINE_CONFIG"
 """Names the file where no `--config` does."""
+
+RETAIN_H_MIN: Final = int(RETAIN_MIN_S / 3600)
+RETAIN_H_MAX: Final = 24 * 366
+KEEP_MONTHS_MAX: Final = 1_200
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,16 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "the most the log may take on disk, over all its shards", "bytes",
     ),
     Setting(
+        "log.retain_h", kinds.whole(RETAIN_H_MIN, RETAIN_H_MAX), RETAIN_H_MIN,
+        "how long the log keeps what everybody is done with", "hours",
+    ),
+    Setting(
         "log.monitor_http", kinds.OPTIONAL_ADDRESS, "",
         "where the log engine serves its own monitoring pages; empty: nowhere",
+    ),
+    Setting(
+        "records.keep_months", kinds.whole(0, KEEP_MONTHS_MAX), 13,
+        "how long finished records can be read; 0: for ever", "months",
     ),
 )  # fmt: skip
 
@@ -124,7 +137,13 @@ class CarrierSettings:
 @dataclass(frozen=True, slots=True)
 class LogSettings:
     bytes_max: int
+    retain_h: int
     monitor_http: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSettings:
+    keep_months: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +154,7 @@ class Settings:
     host: HostSettings
     carrier: CarrierSettings
     log: LogSettings
+    records: RecordSettings
     origins: Mapping[str, str]
     http_fd: int | None = None
 
@@ -283,6 +303,7 @@ def _settle(layers: Sequence[Layer]) -> Settings:
         HostSettings(**values["host"]),
         CarrierSettings(**values["carrier"]),
         LogSettings(**values["log"]),
+        RecordSettings(**values["records"]),
         origins,
     )
     if settings.host.ephemeral and settings.host.processes:

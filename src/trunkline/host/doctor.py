@@ -19,7 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from trunkline.host import durable, engine_conf, listen, storage
+from trunkline.host import durable, engine_conf, forecast, listen, retain, storage
 from trunkline.host.block_device import network_device_under
 from trunkline.host.config import Settings
 from trunkline.host.data_folder import check_folder
@@ -28,6 +28,7 @@ from trunkline.host.layout import Layout, holder_of
 from trunkline.host.refusal import AddressInUseError, HostError
 from trunkline.host.setting_kinds import KIB, MIB
 from trunkline.kernel import Clock
+from trunkline.replica.snapshot import ROOM_KEPT_BYTES
 
 PYTHON_LEAST: Final = (3, 11)
 ENGINE_LEAST: Final = (2, 15)
@@ -74,6 +75,9 @@ def examine(settings: Settings, *, clock: Clock) -> list[Finding]:
         lambda: _data_folder(data),
         lambda: _block_device(data),
         lambda: _log_room(settings),
+        lambda: _fill(data),
+        lambda: _trimming(data, clock),
+        lambda: _snapshot_room(data),
         lambda: _flush(data, clock),
         _open_files,
         lambda: _engine(settings.host.nats_server),
@@ -135,6 +139,39 @@ def _log_room(settings: Settings) -> Finding:
             "make room or set less; until then creates are refused when the disk is nearly full",
         )  # fmt: skip
     return Finding(subject, Verdict.OK, f"{what}, enough for log.bytes_max ({wanted // MIB} MiB)")
+
+
+def _fill(data: Path) -> Finding:
+    found = retain.read(Layout(data).retention)
+    if found is None:
+        return Finding("log", Verdict.OK, "no host has looked at it for five minutes")
+    what, mend = forecast.fill(found)
+    return Finding("log", Verdict.WARNING if mend else Verdict.OK, what, mend)
+
+
+def _trimming(data: Path, clock: Clock) -> Finding:
+    found = retain.read(Layout(data).retention)
+    if found is None:
+        return Finding("trimming", Verdict.OK, "no host has looked at it for five minutes")
+    what, mend = forecast.trimming(found, clock.wall())
+    return Finding("trimming", Verdict.WARNING if mend else Verdict.OK, what, mend)
+
+
+def _snapshot_room(data: Path) -> Finding:
+    """Without room for a snapshot of the read copy nothing is trimmed."""
+    subject = "room for snapshots"
+    try:
+        size, free = Layout(data).replica.stat().st_size, storage.free_bytes(data)
+    except OSError:
+        return Finding(subject, Verdict.OK, "there is no read copy yet")
+    what = f"the read copy has {size // MIB} MiB, and {free // MIB} MiB are free"
+    if free < size + ROOM_KEPT_BYTES:
+        wanted = (size + ROOM_KEPT_BYTES) // MIB
+        return Finding(
+            subject, Verdict.WARNING, f"{what}, less than the {wanted} MiB that a snapshot needs",
+            "make room; until then the log is not trimmed",
+        )  # fmt: skip
+    return Finding(subject, Verdict.OK, what)
 
 
 def _log_bytes(data: Path) -> int:

@@ -28,7 +28,7 @@ from trunkline.host.layout import Layout
 from trunkline.kernel import Backoff, Clock
 from trunkline.log.engines.jetstream import open_jetstream
 from trunkline.log.engines.memory import MemoryLog
-from trunkline.log.interface import Log
+from trunkline.log.interface import RetainedLog
 
 log: Final = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ async def open_engine(
     clock: Clock,
     rng: random.Random,
     on_moved: Callable[[], None],
-) -> AsyncIterator[Log]:
+) -> AsyncIterator[RetainedLog]:
     """The log; its engine is ended on leaving. Raises `EngineError` if it does not start.
 
     `on_moved` is called when the engine had to change its port: this process cannot follow it.
@@ -107,7 +107,7 @@ async def open_engine(
 @contextlib.asynccontextmanager
 async def open_door(
     door: Door, *, clock: Clock, rng: random.Random, is_born: bool = True
-) -> AsyncIterator[Log]:
+) -> AsyncIterator[RetainedLog]:
     """The log of an engine that this process or another one of this host watches over."""
     store = Path(door.store)
     async with open_jetstream(

@@ -4,7 +4,7 @@ format.json        what wrote the folder; the last thing made at birth
 lock               held by the process that works here, and by its children
 credentials.json   account, token and first number
 log/               the engine's store
-replica/           the read copy
+replica/           the read copy, and its snapshots
 simulator/         what our own simulated carrier was given
 run/               of the running processes only: never in a backup
 """
@@ -88,6 +88,11 @@ class Layout:
     def engine_door(self) -> Path:
         """How the host's processes reach the log engine, with its token."""
         return self.run / "engine.json"
+
+    @property
+    def retention(self) -> Path:
+        """What the last pass of the retention found, for doctor and metrics."""
+        return self.run / "retention.json"
 
     @property
     def settings(self) -> Path:

@@ -35,8 +35,8 @@ from trunkline.host.serving import serve
 from trunkline.host.setting_kinds import SERVICES
 from trunkline.kernel import SystemClock
 from trunkline.log.author import Author
-from trunkline.log.interface import Log, LogUnavailable
-from trunkline.replica.projector import prepare
+from trunkline.log.interface import LogUnavailable, RetainedLog
+from trunkline.replica.restore import CopyLost, make_ready
 
 log: Final = structlog.get_logger(__name__)
 
@@ -81,9 +81,19 @@ def _run(settings: Settings, main: Callable[[], Awaitable[int]]) -> int:
         reason = str(_first(unavailable))
         mend = "see run/nats.log in the data folder, and restore a backup if its files are damaged"
         failures.append(EngineError(reason, mend))
+    except* CopyLost as lost:
+        failures.append(_lost(_first(lost)))
     if failures:
         raise failures[0]
     return exit_code
+
+
+def _lost(lost: BaseException) -> HostError:
+    return DataFolderError(
+        f"there is no read copy to serve from: {lost}; no snapshot fits the log, and the log is "
+        "trimmed, so serving would hide finished messages",
+        "put the newest backup in place with 'trunkline restore'; leave this folder as it is",
+    )
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -120,7 +130,7 @@ class _Process:
             author = Author(self._settings.host.name, self._clock, self._entropy)
             await give_birth(engine, folder.credentials, author=author)
             if self._settings.host.processes and not self._settings.host.ephemeral:
-                await prepare(engine, self._layout.replica, folder.format.cluster)
+                await make_ready(engine, self._layout.replica, folder.format.cluster)
                 groups = Groups(
                     self._settings, self._layout, listener, clock=self._clock, rng=self._rng
                 )
@@ -155,7 +165,7 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
 
-    def _context(self, engine: Log, cluster: str) -> Context:
+    def _context(self, engine: RetainedLog, cluster: str) -> Context:
         return Context(
             settings=self._settings,
             layout=self._layout,

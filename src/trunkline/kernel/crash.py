@@ -57,6 +57,14 @@ class CrashPoint(StrEnum):
     """Rows and cursors are in an open transaction of the read copy."""
     PROJECTION_AFTER_COMMIT = "projection-after-commit"
     """The transaction is flushed, and nobody was told how far the copy is."""
+    SNAPSHOT_BEFORE_RENAME = "snapshot-before-rename"
+    """A snapshot of the read copy is whole and flushed, and has no name."""
+    SNAPSHOT_AFTER_RENAME = "snapshot-after-rename"
+    """The snapshot has its name, and nobody knows of it."""
+    PURGE_BEFORE = "purge-before"
+    """What may go from a shard is decided, and what never ends is carried forward; nothing is gone."""
+    PURGE_AFTER = "purge-after"
+    """A shard is purged, and the ones behind it are not."""
 
 
 CrashHere: TypeAlias = Callable[[CrashPoint], None]

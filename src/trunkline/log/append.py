@@ -113,12 +113,19 @@ class ShardHealth:
         return [shard for shard in shards if not self.is_ejected(shard)]
 
 
-async def append(log: Log, draft: Draft, *, author: Author, health: ShardHealth) -> AppendAnswer:
-    """Store `draft`, walking the shards of its order; see the module for the rules."""
+async def append(
+    log: Log, draft: Draft, *, author: Author, health: ShardHealth, at: float | None = None
+) -> AppendAnswer:
+    """Store `draft`, walking the shards of its order; see the module for the rules.
+
+    `at` is when the caller asked the copy whether it has the resource already, and so the time of
+    the original: if this task is frozen in between for so long that the resource could be finished
+    and trimmed meanwhile, what it then stores is late. Without it, the time is now.
+    """
     clock = author.clock
     watch = Stopwatch(clock)
     answer_until = clock.monotonic() + ANSWER_MAX_S
-    walked = await _walk(log, draft, author=author, health=health)
+    walked = await _walk(log, draft, author=author, health=health, at=at)
     if isinstance(walked, tuple):
         until = min(answer_until, clock.monotonic() + SETTLE_MAX_S)
         walked = await _settle(log, walked, clock=clock, until=until)
@@ -146,7 +153,7 @@ class _Try:
 
 
 async def _walk(
-    log: Log, draft: Draft, *, author: Author, health: ShardHealth
+    log: Log, draft: Draft, *, author: Author, health: ShardHealth, at: float | None
 ) -> AppendAnswer | tuple[_Try, ...]:
     """One walk; the tries of unknown outcome if nothing better came of it."""
     name = draft.register
@@ -158,6 +165,8 @@ async def _walk(
         author.event(draft.kind, Type.ORIGINAL, draft.account, each.sid, each.body)
         for each in (draft, *draft.others)
     ]
+    if at is not None:
+        written = [msgspec.structs.replace(event, at=at) for event in written]
     tries: list[_Try] = []
     refusal = CLOCK_OFF if roomy else NEARLY_FULL
     for position, shard in enumerate(walk):

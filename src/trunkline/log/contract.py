@@ -4,10 +4,20 @@ Each check gets a log of its own kind in any state; it only uses names of its ow
 """
 
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from trunkline.log.interface import Accepted, Exists, Log, Stored
+from trunkline.log.interface import (
+    Accepted,
+    Consumer,
+    Delivery,
+    Exists,
+    Extent,
+    Log,
+    RetainedLog,
+    Stored,
+    Unreadable,
+)
 
 SHARD: Final = 3
 WAIT_S: Final = 5.0
@@ -126,31 +136,148 @@ async def a_follower_sees_everything_behind_its_place_in_order(log: Log) -> None
     await follower.close()
 
 
-async def a_subject_is_read_record_by_record(log: Log) -> None:
-    subject = f"ev.{SHARD}.kind{next(_names)}.chain"
-    sequences: list[int] = [0]
-    for payload in (b"a", b"b", b"c"):
-        answer = await _publish(log, subject, payload, expected=sequences[-1])
-        assert isinstance(answer, Accepted)
-        sequences.append(answer.sequence)
+async def what_is_purged_is_gone_and_its_register_is_free(log: RetainedLog) -> None:
+    subject = _subject()
+    original = await _publish(log, subject, b"original", expected=0)
+    kept = await _publish(log, _subject(), b"kept", expected=0)
+    assert isinstance(original, Accepted)
+    assert isinstance(kept, Accepted)
 
-    for number, payload in enumerate((b"a", b"b", b"c")):
-        found = await log.read_next(SHARD, subject, after=sequences[number], timeout_s=WAIT_S)
-        assert isinstance(found, Stored)
-        assert (found.payload, found.sequence) == (payload, sequences[number + 1])
-    assert await log.read_next(SHARD, subject, after=sequences[-1], timeout_s=WAIT_S) is None
+    removed = await log.purge(SHARD, before=kept.sequence, timeout_s=WAIT_S)
+    again = await log.purge(SHARD, before=kept.sequence, timeout_s=WAIT_S)
+
+    assert isinstance(removed, int)
+    assert removed >= 1
+    assert again == 0
+    assert await log.read_first(SHARD, subject, timeout_s=WAIT_S) is None
+    extent = await _extent(log)
+    assert (extent.first, extent.last) == (kept.sequence, kept.sequence)
+    assert isinstance(await _publish(log, subject, b"behind", expected=original.sequence), Exists)
+    assert isinstance(await _publish(log, subject, b"anew", expected=0), Accepted)
 
 
-CHECKS: Final[tuple[Callable[[Log], Awaitable[None]], ...]] = (
+async def purging_gives_room_back(log: RetainedLog) -> None:
+    for _ in range(64):
+        await _publish(log, _subject(), bytes(1024), expected=0)
+    before = await _extent(log)
+
+    await log.purge(SHARD, before=before.last, timeout_s=WAIT_S)
+
+    after = await _extent(log)
+    assert after.bytes <= before.bytes - 63 * 1024
+    assert after.subjects <= before.subjects - 63
+    assert after.bytes_max == before.bytes_max
+
+
+async def a_purged_shard_still_counts_on(log: RetainedLog) -> None:
+    stored = await _publish(log, _subject(), b"the last one", expected=0)
+    assert isinstance(stored, Accepted)
+
+    await log.purge(SHARD, before=stored.sequence + 1, timeout_s=WAIT_S)
+    extent = await _extent(log)
+    after = await _publish(log, _subject(), b"the next one", expected=0)
+
+    assert (extent.first, extent.last) == (stored.sequence + 1, stored.sequence)
+    assert await log.last_sequence(SHARD, timeout_s=WAIT_S) == stored.sequence + 1
+    assert after == Accepted(stored.sequence + 1)
+
+
+async def who_stands_before_what_is_purged_goes_on_behind_it(log: RetainedLog) -> None:
+    kind = f"kind{next(_names)}"
+    start = await log.last_sequence(SHARD, timeout_s=WAIT_S)
+    assert isinstance(start, int)
+    consumer = await log.consumer(SHARD, f"service-{kind}", [f"ev.{SHARD}.{kind}.created.>"])
+    follower = await log.follower(SHARD, after=start)
+    for number in range(10):
+        await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.{number}", b"%d" % number, expected=0)
+
+    await log.purge(SHARD, before=start + 8, timeout_s=WAIT_S)
+    late_follower = await log.follower(SHARD, after=start)
+
+    assert await _payloads(consumer.fetch, 3) == [b"7", b"8", b"9"]
+    assert await _payloads(late_follower.fetch, 3) == [b"7", b"8", b"9"]
+    await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.10", b"10", expected=0)
+    # What was handed out before the purge may still come; what stands behind it has to.
+    assert (await _payloads(follower.fetch, 1, until=b"10"))[-1] == b"10"
+    for each in (consumer, follower, late_follower):
+        await each.close()
+
+
+async def a_floor_rises_with_what_is_acknowledged(log: RetainedLog) -> None:
+    kind = f"kind{next(_names)}"
+    service = f"service-{kind}"
+    consumer = await log.consumer(SHARD, service, [f"ev.{SHARD}.{kind}.created.>"])
+    first = await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.a", b"a", expected=0)
+    await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.b", b"b", expected=0)
+    other = await _publish(log, f"ev.{SHARD}.{kind}.changed.AC1", b"not asked for", expected=None)
+    assert isinstance(first, Accepted)
+    assert isinstance(other, Accepted)
+    assert await _floor(log, service) < first.sequence
+
+    one, two = await _deliveries(consumer, 2)
+    await two.ack()
+    await _settled(log, service)
+    assert await _floor(log, service) < first.sequence
+
+    await one.ack()
+    for _ in range(2_000):
+        if await _floor(log, service) >= other.sequence:
+            break
+    assert await _floor(log, service) == other.sequence, "an idle one is through with everything"
+    await consumer.close()
+
+
+async def what_was_put_back_holds_its_floor(log: RetainedLog) -> None:
+    kind = f"kind{next(_names)}"
+    service = f"service-{kind}"
+    consumer = await log.consumer(SHARD, service, [f"ev.{SHARD}.{kind}.created.>"])
+    stored = await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.a", b"a", expected=0)
+    assert isinstance(stored, Accepted)
+    (delivery,) = await _deliveries(consumer, 1)
+
+    await delivery.nak(3600.0)
+    await _settled(log, service)
+
+    assert await _floor(log, service) < stored.sequence
+    await consumer.close()
+
+
+async def the_next_message_on_some_subjects_is_found(log: RetainedLog) -> None:
+    kind = f"kind{next(_names)}"
+    subjects = f"ev.{SHARD}.{kind}.created.>"
+    places = [
+        await _publish(log, f"ev.{SHARD}.{kind}.{rest}", rest.encode(), expected=0)
+        for rest in ("created.AC1.a", "changed.AC1", "created.AC1.b")
+    ]
+    first, _, third = (place.sequence for place in places if isinstance(place, Accepted))
+
+    found = await log.read_next(SHARD, subjects, after=0, timeout_s=WAIT_S)
+    assert isinstance(found, Stored)
+    assert (found.sequence, found.payload) == (first, b"created.AC1.a")
+    found = await log.read_next(SHARD, subjects, after=first, timeout_s=WAIT_S)
+    assert isinstance(found, Stored)
+    assert (found.sequence, found.payload) == (third, b"created.AC1.b")
+    assert await log.read_next(SHARD, subjects, after=third, timeout_s=WAIT_S) is None
+    one = await log.read_next(SHARD, f"ev.{SHARD}.{kind}.changed.AC1", after=0, timeout_s=WAIT_S)
+    assert isinstance(one, Stored)
+
+
+CHECKS: Final[tuple[Callable[[RetainedLog], Awaitable[None]], ...]] = (
     a_register_takes_one_original,
     a_chain_grows_only_behind_its_newest_record,
     an_empty_register_reads_as_nothing,
-    a_subject_is_read_record_by_record,
     what_is_changed_may_repeat_a_subject,
     a_consumer_is_given_what_it_asked_for_and_no_more,
     what_was_put_back_comes_again,
     what_a_closed_consumer_had_in_hand_goes_to_the_next,
     a_follower_sees_everything_behind_its_place_in_order,
+    what_is_purged_is_gone_and_its_register_is_free,
+    purging_gives_room_back,
+    a_purged_shard_still_counts_on,
+    who_stands_before_what_is_purged_goes_on_behind_it,
+    a_floor_rises_with_what_is_acknowledged,
+    what_was_put_back_holds_its_floor,
+    the_next_message_on_some_subjects_is_found,
 )
 
 
@@ -172,3 +299,45 @@ async def _last(log: Log, subject: str) -> Stored:
     stored = await log.read_last(SHARD, subject, timeout_s=WAIT_S)
     assert isinstance(stored, Stored)
     return stored
+
+
+async def _extent(log: RetainedLog) -> Extent:
+    extent = await log.extent(SHARD, timeout_s=WAIT_S)
+    assert isinstance(extent, Extent)
+    return extent
+
+
+async def _floor(log: RetainedLog, service: str) -> int:
+    floors = await log.ack_floors(SHARD, timeout_s=WAIT_S)
+    assert not isinstance(floors, Unreadable)
+    return floors[service]
+
+
+async def _settled(log: RetainedLog, service: str) -> None:
+    """Answers travel behind one another: after some questions the last one has been heard."""
+    for _ in range(20):
+        await _floor(log, service)
+
+
+async def _deliveries(consumer: Consumer, count: int) -> list[Delivery]:
+    taken: list[Delivery] = []
+    while len(taken) < count:
+        came = await consumer.fetch(count - len(taken), WAIT_S)
+        assert came, f"only {len(taken)} came"
+        taken.extend(came)
+    return taken
+
+
+async def _payloads(
+    fetch: Callable[[int, float], Awaitable[Sequence[Delivery] | Sequence[Stored]]],
+    count: int,
+    *,
+    until: bytes | None = None,
+) -> list[bytes]:
+    """At least `count` payloads, and all until one is `until`."""
+    seen: list[bytes] = []
+    while len(seen) < count or (until is not None and until not in seen):
+        came = await fetch(10, WAIT_S)
+        assert came, f"only {seen} came"
+        seen += [each.payload if isinstance(each, Stored) else each.stored.payload for each in came]
+    return seen

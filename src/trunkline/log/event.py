@@ -151,7 +151,7 @@ def changed_subject(shard: int, kind: Kind, account: str) -> str:
 
 def is_changed(subject: str) -> bool:
     """Whether what stands there is beside all chains."""
-    return subject.split(".", 4)[3] == "changed"
+    return subject.split(".", 4)[3:4] == ["changed"]
 
 
 def created_filter(shard: int, kind: Kind) -> str:

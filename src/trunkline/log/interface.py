@@ -5,7 +5,7 @@ already holds something (`Exists`); or another publish is under way (`Undecided`
 not stored (`Refused`); everything else is `Unknown`. An engine never raises for any of these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,6 +61,18 @@ class Unreadable:
     """The shard could not be asked."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What a shard holds now. `first` is the sequence of its oldest message, and `last + 1` where
+    there is none; what stood before `first` was purged."""
+
+    first: int
+    last: int
+    bytes: int
+    bytes_max: int
+    subjects: int
 
 
 ReadAnswer = Stored | None | Unreadable
@@ -134,9 +146,10 @@ class Log(Protocol):
         """The oldest message on `subject`, from the shard's leader."""
 
     async def read_next(
-        self, shard: int, subject: str, *, after: int, timeout_s: float
+        self, shard: int, subjects: str, *, after: int, timeout_s: float
     ) -> ReadAnswer:
-        """The oldest message on `subject` behind sequence `after`, from the shard's leader."""
+        """The oldest message behind sequence `after`, from the shard's leader, on one of `subjects`:
+        one subject, or all that begin with what stands before a final `>`."""
 
     async def read_last(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
         """The newest message on `subject`, from the shard's leader."""
@@ -151,6 +164,22 @@ class Log(Protocol):
         """Everything behind sequence `after`. Raises `LogUnavailable`."""
 
     async def close(self) -> None: ...
+
+
+class RetainedLog(Log, Protocol):
+    """A log whose oldest part can be removed on purpose. Only the trimmer may purge: what is gone
+    cannot be told from what never was (docs/design/retention.md)."""
+
+    async def extent(self, shard: int, *, timeout_s: float) -> Extent | Unreadable:
+        """From where to where the shard goes, and what it takes."""
+
+    async def ack_floors(self, shard: int, *, timeout_s: float) -> Mapping[str, int] | Unreadable:
+        """For every durable consumer of the shard the sequence up to which it is through: each
+        message it asked for, up to there, was delivered and acknowledged."""
+
+    async def purge(self, shard: int, *, before: int, timeout_s: float) -> int | Unreadable:
+        """Remove every message whose sequence is less than `before`; how many that were. A repeat
+        removes nothing. `Unreadable`: it may have been done, or may yet be."""
 
 
 class LogUnavailable(Exception):

@@ -182,7 +182,7 @@ class Ledger:
                     self._settle(entry, Advanced(sequence))
                 return len(batch)
             case Exists():
-                return 0 if await self._catch_up() else None
+                return 0 if await self._catch_up() or await self._is_trimmed() else None
             case Undecided():
                 self._reason = "another write is under way"
             case Refused(reason=reason) | Unknown(reason=reason):
@@ -224,14 +224,26 @@ class Ledger:
             has_moved = True
         return has_moved
 
+    async def _is_trimmed(self) -> bool:
+        """Whether the ledger's end is gone, with all that stood before it: then the next write is
+        behind what is left, or the first. If that is not so, it will be refused."""
+        newest = await self._log.read_last(self._shard, self._subject, timeout_s=TRY_TIMEOUT_S)
+        if isinstance(newest, Unreadable) or self._end is None:
+            return False
+        left = newest.sequence if newest is not None else 0
+        has_moved = left < self._end
+        self._end = min(self._end, left)
+        return has_moved
+
     def _absorb(self, sequence: int, records: Sequence[tuple[Event, Body]]) -> None:
         """The write at `sequence` stands, and is the next one behind what is known."""
         if self._end is not None and sequence <= self._end:
             return  # another task has read it meanwhile
         for event, body in records:
             link = link_of(event.id, event.type, body, shard=self._shard, sequence=sequence)
-            if link is not None:
-                digits = digits_of(event.sid)
+            digits = digits_of(event.sid)
+            known = self._links.get(digits)
+            if link is not None and (known is None or known.sequence < sequence):
                 self._links[digits] = link
                 self._links.move_to_end(digits)
         self._end = sequence

@@ -26,6 +26,7 @@ from trunkline.log.author import Author
 from trunkline.log.event import Event
 from trunkline.log.gather import WALK_EVERY_S, WALKS_MAX, Gatherer
 from trunkline.log.interface import Log
+from trunkline.log.limits import COPY_LAG_MAX_S
 from trunkline.log.names import Names
 from trunkline.replica.queries import Replica
 
@@ -116,6 +117,7 @@ class Acceptor:
 
     async def accept(self, new: NewMessage, *, key: str | None, deadline: Deadline) -> AcceptAnswer:
         """Store `new`, or find what `key` already names. Nothing is retried here but the walk."""
+        asked_at = self.author.clock.wall()
         prefix = MMS if new.media_urls else SMS
         if key is None:
             return await self._accept_keyless(new, prefix)
@@ -124,9 +126,13 @@ class Acceptor:
         known = self._known(sid, fingerprint)
         if known is not None:
             return known
+        if self.replica.lag_ms() > COPY_LAG_MAX_S * 1000.0:
+            # An earlier create of the key may be finished, trimmed, and not in the copy yet.
+            return OutcomeUnknown("this host's read copy is too far behind to know the key")
         original = _original(new, sid, fingerprint)
         draft = Draft(Kind.MESSAGE, sid, new.account, original, is_keyed=True)
-        answer = await self._append(draft, min(CONNECT_WAIT_S, deadline.remaining_s()))
+        connect_s = min(CONNECT_WAIT_S, deadline.remaining_s())
+        answer = await self._append(draft, connect_s, at=asked_at)
         if isinstance(answer, NotStored):
             # It speaks of this request. An earlier one under the same key may have been stored.
             return OutcomeUnknown(answer.reason)
@@ -138,12 +144,14 @@ class Acceptor:
         draft = Draft(Kind.MESSAGE, place.sid, new.account, original, is_keyed=False)
         return self._answer(await self._gatherer.append(place, draft), original)
 
-    async def _append(self, draft: Draft, connect_s: float = CONNECT_WAIT_S) -> AppendAnswer:
+    async def _append(
+        self, draft: Draft, connect_s: float = CONNECT_WAIT_S, *, at: float | None = None
+    ) -> AppendAnswer:
         """Walk; and again if the engine went away just then, which leaves nothing behind."""
         answer: AppendAnswer = NotStored("the log cannot be reached")
         while await self.log.wait_until_connected(connect_s):
             self.crash_here(CrashPoint.ACCEPT_BEFORE_APPEND)
-            answer = await append(self.log, draft, author=self.author, health=self.health)
+            answer = await append(self.log, draft, author=self.author, health=self.health, at=at)
             self.crash_here(CrashPoint.ACCEPT_AFTER_APPEND)
             if not isinstance(answer, NotStored) or self.log.is_connected:
                 break

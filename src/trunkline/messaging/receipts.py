@@ -168,6 +168,9 @@ class Receipts:
             )
             return True
         sid = sid_from_key(SMS, "inbound", self._carrier.name, item.carrier_message_id)
+        asked_at = self._clock.wall()
+        if self._replica.message(sid) is not None:
+            return True  # also when it is finished and trimmed, and its register is free again
         body = MessageReceived(
             sid=sid,
             sender=item.sender,
@@ -186,7 +189,9 @@ class Receipts:
             is_keyed=True,
         )
         self._crash_here(CrashPoint.INBOUND_BEFORE_APPEND)
-        answer = await append(self._log, draft, author=self._author, health=self._health)
+        answer = await append(
+            self._log, draft, author=self._author, health=self._health, at=asked_at
+        )
         self._crash_here(CrashPoint.INBOUND_BEFORE_ACKNOWLEDGE)
         self._counters.inbound.inc()
         return isinstance(answer, Appended | Found)

@@ -1,7 +1,7 @@
 """The projector: follows every shard into the host's copy, in batches, cursor and rows together.
 
-If it dies between batches, the next one goes on from the cursor; if the file is gone, it starts
-from the log's beginning.
+If it dies between batches, the next one goes on from the cursor; if the file is gone or spoilt,
+`replica/restore` says from where.
 """
 
 import asyncio
@@ -17,10 +17,12 @@ import structlog
 from trunkline.kernel import Clock
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.event import NewerEvent, UnreadableEvent, decode_all
-from trunkline.log.interface import Log, LogUnavailable, Stored
+from trunkline.log.interface import LogUnavailable, RetainedLog, Stored
+from trunkline.log.marker import marker_subject
 from trunkline.replica import schema
 from trunkline.replica.folding import Folding
 from trunkline.replica.progress import Progress
+from trunkline.replica.restore import make_ready
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -68,7 +70,7 @@ class Projector:
 
     def __init__(
         self,
-        log: Log,
+        log: RetainedLog,
         path: Path,
         progress: Progress,
         *,
@@ -90,10 +92,10 @@ class Projector:
         self._folding: Folding | None = None
 
     async def open(self) -> None:
-        """Open the copy, made ready if it is not. Raises `LogUnavailable`."""
-        await prepare(self._log, self._path, self._cluster)
+        """Open the copy, made ready if it is not. Raises `LogUnavailable` and `CopyLost`."""
+        await make_ready(self._log, self._path, self._cluster)
         database = await self._in_thread(_open, self._path, self._cluster)
-        cursors = _cursors(database)
+        cursors = schema.cursors(database)
         self._folding = Folding(database)
         for shard in range(self._log.shards):
             self._progress.record(shard, sequence=cursors.get(shard, 0), complete_at=0.0)
@@ -160,7 +162,7 @@ class Projector:
     async def _add(self, folding: Folding, batch: Batch) -> None:
         began = self._clock.monotonic()
         for stored in batch.messages:
-            while not add(folding, stored):
+            while not self._added(folding, stored):
                 await self._clock.sleep(RETRY_S)
             if self._clock.monotonic() - began >= FOLD_SLICE_S:
                 await asyncio.sleep(0)
@@ -174,6 +176,13 @@ class Projector:
         if self._on_newer is not None:
             self._on_newer(reason)
         await asyncio.Event().wait()
+
+    def _added(self, folding: Folding, stored: Stored) -> bool:
+        try:
+            return add(folding, stored)
+        except sqlite3.Error as error:
+            self._give_up_if_corrupt(error)
+            return False
 
     async def _commit(self, folding: Folding) -> None:
         """Until it is done: a full disk is waited out, and nothing is lost by waiting.
@@ -190,6 +199,7 @@ class Projector:
                 await self._in_thread(folding.commit)
             except sqlite3.Error as error:
                 folding.take_back()
+                self._give_up_if_corrupt(error)
                 if failing_since is None:
                     failing_since = self._clock.monotonic()
                     _log.warning("replica.cannot_write", path=str(self._path), error=str(error))
@@ -201,6 +211,13 @@ class Projector:
                     _log.info("replica.writes_again", path=str(self._path), after_s=after_s)
                 return
 
+    def _give_up_if_corrupt(self, error: sqlite3.Error) -> None:
+        """Waiting mends a full disk, but no spoilt file: this process ends, and the one that is
+        started in its place restores the copy."""
+        if schema.is_corrupt(error):
+            schema.damage_mark(self._path).touch()
+            raise error
+
     async def _in_thread(
         self,
         function: Callable[Arguments, Result],
@@ -211,34 +228,15 @@ class Projector:
         return await loop.run_in_executor(self._thread, function, *arguments)
 
 
-async def prepare(log: Log, path: Path, cluster: str) -> None:
-    """Make sure that the file may be opened for reading: it is there, it is of this cluster, and it
-    is not ahead of the log, which would mean that it belongs to another past."""
-    database = schema.open_for_writing(path, cluster=cluster)
-    try:
-        cursors = _cursors(database)
-    finally:
-        database.close()
-    for shard, cursor in cursors.items():
-        last = await log.last_sequence(shard, timeout_s=ASK_TIMEOUT_S)
-        if isinstance(last, int) and last < cursor:
-            # Either a backup was put back, or the log has lost what this copy had seen.
-            _log.error("replica.ahead_of_log", shard=shard, cursor=cursor, last=last)
-            schema.make(path, cluster=cluster)
-            return
-
-
 def _open(path: Path, cluster: str) -> sqlite3.Connection:
     return schema.open_for_writing(path, cluster=cluster)
-
-
-def _cursors(database: sqlite3.Connection) -> dict[int, int]:
-    return dict(database.execute("SELECT shard, sequence FROM cursor").fetchall())
 
 
 def add(folding: Folding, stored: Stored) -> bool:
     """Take in one message of the log; a damaged one is told of and passed over. False when the copy
     itself cannot be read just now. Raises `NewerEvent`."""
+    if stored.subject == marker_subject(stored.shard):
+        return True
     try:
         folding.begin()
         for event in decode_all(stored.payload):
@@ -248,6 +246,8 @@ def add(folding: Folding, stored: Stored) -> bool:
     except (UnreadableEvent, ValueError, TypeError, KeyError) as error:
         _log.error("replica.unreadable_event", subject=stored.subject, error=str(error))
     except sqlite3.Error as error:
+        if schema.is_corrupt(error):
+            raise
         _log.warning("replica.cannot_read", error=str(error))
         return False
     return True

@@ -51,7 +51,9 @@ class Replica:
     """One process's reading handle on the copy."""
 
     def __init__(self, path: Path, progress: Progress) -> None:
-        self._db: Final[sqlite3.Connection] = schema.open_for_reading(path)
+        self._path = path
+        self._db = schema.open_for_reading(path)
+        self._file = _identity(path)
         self._progress = progress
 
     def message(self, sid: str) -> Message | None:
@@ -134,8 +136,18 @@ class Replica:
     def close(self) -> None:
         self._db.close()
 
+    def _database(self) -> sqlite3.Connection:
+        """The handle on the file that stands there now: the projector's process may have put
+        another one in its place, restored, while this process lived on."""
+        now = _identity(self._path)
+        if now != self._file and now is not None:
+            self._db.close()
+            self._db = schema.open_for_reading(self._path)
+            self._file = now
+        return self._db
+
     def _one(self, statement: str, *values: object) -> tuple[bytes, ...] | None:
-        row: tuple[bytes, ...] | None = self._db.execute(statement, values).fetchone()
+        row: tuple[bytes, ...] | None = self._database().execute(statement, values).fetchone()
         return row
 
     def _page(
@@ -159,5 +171,16 @@ class Replica:
             f"SELECT state FROM {table} WHERE {' AND '.join(where)} "  # noqa: S608 - fixed words only
             "ORDER BY created_at DESC, sid DESC LIMIT ?"
         )
-        rows: list[tuple[bytes]] = self._db.execute(statement, [*given, items_max]).fetchall()
+        rows: list[tuple[bytes]] = (
+            self._database().execute(statement, [*given, items_max]).fetchall()
+        )
         return rows
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file it is; `None` in the moment in which there is none. About a microsecond."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino

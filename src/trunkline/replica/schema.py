@@ -1,10 +1,11 @@
-"""The copy's tables. The file may be deleted at any time: it is made again from the log.
+"""The copy's tables. Who may replace the file, and with what, is said in `replica/restore`.
 
 One row a resource: the columns by which it is found and listed, and its folded state as MessagePack.
 The cursor stands in the same transactions as the rows it speaks of.
 """
 
 import sqlite3
+from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
@@ -45,28 +46,59 @@ CREATE TABLE cursor (
 """
 
 
-def open_for_writing(path: Path, *, cluster: str) -> sqlite3.Connection:
-    """The projector's handle. A file of another version or cluster, or a damaged one, is replaced."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.exists():
-        database = _open(path)
-        try:
-            if _is_usable(database, cluster):
-                return database
-        except sqlite3.DatabaseError as error:
-            # Only a file that is no copy is replaced; one that cannot be opened just now is not.
-            if not _is_damage(error):
-                database.close()
-                raise
+class Look(Enum):
+    """What a file is that stands where the copy should be."""
+
+    OURS = auto()
+    MISSING = auto()
+    DAMAGED = auto()
+    OTHER = auto()
+    """Of another cluster, or of a version that this program does not read."""
+
+
+def look(path: Path, *, cluster: str) -> Look:
+    """What stands at `path`. Raises `sqlite3.DatabaseError` for a file that cannot be opened just
+    now, which says nothing about what is in it."""
+    if not path.exists():
+        return Look.MISSING
+    if damage_mark(path).exists():
+        return Look.DAMAGED
+    database = _open(path)
+    try:
+        return Look.OURS if is_ours(database, cluster) else Look.OTHER
+    except sqlite3.DatabaseError as error:
+        if not _is_damage(error):
+            raise
+        return Look.DAMAGED
+    finally:
         database.close()
-    make(path, cluster=cluster)
+
+
+def is_ours(database: sqlite3.Connection, cluster: str) -> bool:
+    """Whether it is a copy of this cluster that this program reads."""
+    if database.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+        return False
+    return bool(database.execute("SELECT cluster FROM origin").fetchone() == (cluster,))
+
+
+def cursors(database: sqlite3.Connection) -> dict[int, int]:
+    """Up to which sequence of each shard the copy has seen everything."""
+    return dict(database.execute("SELECT shard, sequence FROM cursor").fetchall())
+
+
+def open_for_writing(path: Path, *, cluster: str) -> sqlite3.Connection:
+    """The projector's handle; an empty copy where there is none. Never replaces a file: whether
+    that may be done is for `replica/restore` to say."""
+    if not path.exists():
+        make(path, cluster=cluster)
     return _open(path)
 
 
 def make(path: Path, *, cluster: str) -> None:
     """Put an empty copy in place of whatever is there, in one step: no reader sees half of it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = path.with_name(path.name + ".new")
-    _remove(new)
+    remove(new)
     database = _open(new)
     database.executescript(_TABLES)
     database.execute("CREATE TABLE origin (cluster TEXT NOT NULL)")
@@ -74,13 +106,34 @@ def make(path: Path, *, cluster: str) -> None:
     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     database.commit()
     database.close()
-    _remove(path)
+    remove(path)
     new.replace(path)
 
 
-def _remove(path: Path) -> None:
-    for suffix in ("-wal", "-shm", ""):
+def remove(path: Path) -> None:
+    """The file with what belongs to it."""
+    for suffix in ("-wal", "-shm", "-damaged", ""):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> None:
+    """Keep a copy that cannot be used, in place of the last one that was kept: perhaps something
+    can be saved from it. Of its own transactions only those are kept that reached the file."""
+    aside = path.with_name(path.name + ".set-aside")
+    if path.exists():
+        path.replace(aside)
+    remove(path)
+
+
+def damage_mark(path: Path) -> Path:
+    """There where a process found the copy damaged; the next one to open it restores it."""
+    return path.with_name(path.name + "-damaged")
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Whether it says that the file itself is spoilt; then trying again is no help."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    return code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
@@ -106,10 +159,4 @@ def _open(path: Path) -> sqlite3.Connection:
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     # SQLITE_ERROR: a table that every copy has is not there.
-    return code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
-
-
-def _is_usable(database: sqlite3.Connection, cluster: str) -> bool:
-    if database.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
-        return False
-    return bool(database.execute("SELECT cluster FROM origin").fetchone() == (cluster,))
+    return is_corrupt(error) or code == sqlite3.SQLITE_ERROR

@@ -11,6 +11,7 @@ from trunkline.host.config import (
     CarrierSettings,
     HostSettings,
     LogSettings,
+    RecordSettings,
     Setting,
 )
 from trunkline.host.refusal import ConfigError, FlagError
@@ -202,7 +203,12 @@ def test_settings_reach_a_child_process_unchanged() -> None:
 
 
 def test_the_table_and_the_types_name_the_same_settings() -> None:
-    sections = {"host": HostSettings, "carrier": CarrierSettings, "log": LogSettings}
+    sections = {
+        "host": HostSettings,
+        "carrier": CarrierSettings,
+        "log": LogSettings,
+        "records": RecordSettings,
+    }
     fields = {
         f"{section}.{field.name}"
         for section, cls in sections.items()

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, TypeVar
@@ -17,7 +17,7 @@ from trunkline.domain.events import Body, Kind, MessageCreated, Type
 from trunkline.kernel import FakeClock
 from trunkline.log.append import Draft
 from trunkline.log.author import Author
-from trunkline.log.engines.memory import MemoryLog
+from trunkline.log.engines.memory import SHARD_BYTES_MAX, MemoryLog
 from trunkline.log.event import (
     Event,
     UnreadableEvent,
@@ -31,6 +31,7 @@ from trunkline.log.interface import (
     Accepted,
     Consumer,
     Delivery,
+    Extent,
     Follower,
     LogUnavailable,
     PublishAnswer,
@@ -41,6 +42,7 @@ from trunkline.log.interface import (
     Unknown,
     Unreadable,
 )
+from trunkline.log.marker import marker_subject
 from trunkline.log.shards import SHARDS, order
 
 ACCOUNT: Final = "AC" + "a" * 32
@@ -91,7 +93,9 @@ class Publish:
 class ScriptedLog:
     """Implements `Log`; remembers what was published, acknowledged, put back and followed."""
 
-    def __init__(self, clock: FakeClock, *, shards: int = SHARDS) -> None:
+    def __init__(
+        self, clock: FakeClock, *, shards: int = SHARDS, bytes_max: int = SHARD_BYTES_MAX
+    ) -> None:
         self.published: list[Publish] = []
         self.acked: list[Event] = []
         self.put_back: list[tuple[Event, float]] = []
@@ -101,7 +105,7 @@ class ScriptedLog:
         self.clocks_off_s: dict[int, float] = {}
         self.is_connected = True
         self.on_publish: Callable[[Publish], Awaitable[None]] | None = None
-        self._inner = MemoryLog(clock=clock, shards=shards)
+        self._inner = MemoryLog(clock=clock, shards=shards, bytes_max=bytes_max)
         self._next: dict[int, deque[Fate]] = {}
         self._always: dict[int, Fate] = {}
         self._under_way: list[tuple[Publish, Fate]] = []
@@ -153,7 +157,8 @@ class ScriptedLog:
         return [
             event
             for each in await self.everything()
-            if each.shard == shard and not is_changed(each.subject)
+            if each.shard == shard
+            if not is_changed(each.subject) and each.subject != marker_subject(shard)
             for event in decode_all(each.payload)
             if event.sid[2:] == digits
         ]
@@ -196,15 +201,6 @@ class ScriptedLog:
             return None
         return await self._inner.read_first(shard, subject, timeout_s=timeout_s)
 
-    async def read_next(
-        self, shard: int, subject: str, *, after: int, timeout_s: float
-    ) -> ReadAnswer:
-        if shard in self.unreadable:
-            return Unreadable("no leader")
-        if shard in self.empty_looking:
-            return None
-        return await self._inner.read_next(shard, subject, after=after, timeout_s=timeout_s)
-
     async def read_last(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
         if shard in self.unreadable:
             return Unreadable("no leader")
@@ -229,6 +225,30 @@ class ScriptedLog:
             raise LogUnavailable("cut off")
         self.followed_after[shard] = after
         return _Follower(self, await self._inner.follower(shard, after=after))
+
+    async def extent(self, shard: int, *, timeout_s: float) -> Extent | Unreadable:
+        if not self.is_connected or shard in self.unreadable:
+            return Unreadable("cut off")
+        return await self._inner.extent(shard, timeout_s=timeout_s)
+
+    async def read_next(
+        self, shard: int, subjects: str, *, after: int, timeout_s: float
+    ) -> ReadAnswer:
+        if not self.is_connected or shard in self.unreadable:
+            return Unreadable("cut off")
+        if shard in self.empty_looking:
+            return None
+        return await self._inner.read_next(shard, subjects, after=after, timeout_s=timeout_s)
+
+    async def ack_floors(self, shard: int, *, timeout_s: float) -> Mapping[str, int] | Unreadable:
+        if not self.is_connected or shard in self.unreadable:
+            return Unreadable("cut off")
+        return await self._inner.ack_floors(shard, timeout_s=timeout_s)
+
+    async def purge(self, shard: int, *, before: int, timeout_s: float) -> int | Unreadable:
+        if not self.is_connected or shard in self.unreadable:
+            return Unreadable("cut off")
+        return await self._inner.purge(shard, before=before, timeout_s=timeout_s)
 
     async def close(self) -> None:
         await self._inner.close()

@@ -286,3 +286,16 @@ async def test_an_engine_that_is_asked_by_many_tasks_writes_for_all_of_them(
 
     assert await in_virtual_time(clock, claim_all()) == [Advanced(1)] * 3
     assert len(log.published) == 1
+
+
+async def test_a_ledger_that_was_trimmed_away_while_nobody_wrote_goes_on(
+    log: ScriptedLog, one: Writer, two: Writer
+) -> None:
+    await one.write(one.claim(ONE))
+    await two.write(two.claim(TWO))
+    assert await log.purge(SHARD, before=3, timeout_s=0.0) == 2
+
+    assert await one.write(one.claim(SIX)) == [Advanced(3)]
+    claimed, overtaken = await two.write(two.outcome(TWO, behind=2), two.claim(SIX))
+    assert claimed == Advanced(4)
+    assert newest(overtaken).sequence == 3

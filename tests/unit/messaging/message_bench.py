@@ -280,11 +280,11 @@ class Copy:
     def __init__(self, bench: Bench, path: Path) -> None:
         self._bench = bench
         self._path = path
-        self._progress = Progress(
+        self.progress = Progress(
             path.with_suffix(".progress"), shards=bench.log.shards, clock=bench.clock
         )
         self.projector = Projector(
-            bench.log, path, self._progress, cluster="test", clock=bench.clock
+            bench.log, path, self.progress, cluster="test", clock=bench.clock
         )
         self._replica: Replica | None = None
 
@@ -299,17 +299,17 @@ class Copy:
             for shard in range(self._bench.log.shards):
                 last = await self._bench.log.last_sequence(shard, timeout_s=0.0)
                 assert isinstance(last, int)
-                while self._progress.sequence(shard) < last:
+                while self.progress.sequence(shard) < last:
                     await self._bench.clock.advance(CATCH_UP_STEP_S)
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[Self]:
         """The copy, kept up to date until the block ends."""
         await self.projector.open()
-        self._replica = Replica(self._path, self._progress)
+        self._replica = Replica(self._path, self.progress)
         async with self._bench.running(self.projector):
             try:
                 yield self
             finally:
                 self._replica.close()
-        self._progress.close()
+        self.progress.close()

@@ -185,6 +185,10 @@ class ReadCopy:
                 return message.link if message.link.shard == shard else None
         return None
 
+    def lag_ms(self) -> float:
+        """Nothing is trimmed here, and so a copy may be as old as it likes."""
+        return 0.0
+
     def message(self, sid: str) -> Message | None:
         message = self._messages.get(sid)
         return message if message is not None and message.is_known else None

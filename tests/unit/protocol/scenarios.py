@@ -237,7 +237,7 @@ SCENARIOS: Final = (
     ),
 )
 
-TRIMMING: Final = "nothing trims the log yet"
+TRIMMING: Final = "played, with trimming"
 CALLS: Final = "there are no calls yet"
 
 NOT_YET: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(

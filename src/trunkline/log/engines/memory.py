@@ -6,14 +6,16 @@ deliveries that stay in hand until answered, and are offered again after `WORK_M
 
 import asyncio
 import bisect
-from collections import deque
-from collections.abc import Sequence
+import itertools
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trunkline.kernel import Clock
 from trunkline.log.interface import (
     Accepted,
     Exists,
+    Extent,
     PublishAnswer,
     ReadAnswer,
     Refused,
@@ -66,14 +68,6 @@ class MemoryLog:
         chain = self._shards[shard].chains.get(subject)
         return chain[0] if chain else None
 
-    async def read_next(
-        self, shard: int, subject: str, *, after: int, timeout_s: float
-    ) -> ReadAnswer:
-        del timeout_s
-        chain = self._shards[shard].chains.get(subject, [])
-        at = bisect.bisect_right(chain, after, key=lambda stored: stored.sequence)
-        return chain[at] if at < len(chain) else None
-
     async def read_last(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
         del timeout_s
         chain = self._shards[shard].chains.get(subject)
@@ -81,11 +75,30 @@ class MemoryLog:
 
     async def last_sequence(self, shard: int, *, timeout_s: float) -> int | Unreadable:
         del timeout_s
-        return len(self._shards[shard].messages)
+        return self._shards[shard].last
 
     async def consumer(self, shard: int, service: str, filters: Sequence[str]) -> "MemoryConsumer":
         state = self._shards[shard].services.setdefault(service, _Service())
         return MemoryConsumer(self._shards[shard], state, filters, self._clock)
+
+    async def extent(self, shard: int, *, timeout_s: float) -> Extent | Unreadable:
+        del timeout_s
+        return self._shards[shard].extent()
+
+    async def read_next(
+        self, shard: int, subjects: str, *, after: int, timeout_s: float
+    ) -> ReadAnswer:
+        del timeout_s
+        return self._shards[shard].next_on(subjects, after)
+
+    async def ack_floors(self, shard: int, *, timeout_s: float) -> Mapping[str, int] | Unreadable:
+        del timeout_s
+        held = self._shards[shard]
+        return {name: service.floor(held) for name, service in held.services.items()}
+
+    async def purge(self, shard: int, *, before: int, timeout_s: float) -> int | Unreadable:
+        del timeout_s
+        return self._shards[shard].purge(before)
 
     async def follower(self, shard: int, *, after: int) -> "MemoryFollower":
         return MemoryFollower(self._shards[shard], after)
@@ -97,10 +110,24 @@ class MemoryLog:
 
 @dataclass(slots=True)
 class _Service:
-    """Where one service stands in one shard: shared by its processes, as the engine's is."""
+    """Where one service stands in one shard: shared by its processes, as the engine's is.
+    `position` is the last sequence it was offered."""
 
     position: int = 0
+    prefixes: tuple[str, ...] = ()
     again: deque[tuple[float, Stored]] = field(default_factory=deque)
+    handles: list["MemoryConsumer"] = field(default_factory=list)
+
+    def floor(self, shard: "_Shard") -> int:
+        """Everything it asked for, up to this sequence, is acknowledged."""
+        unanswered = [stored.sequence for _, stored in self.again]
+        unanswered += [held.sequence for handle in self.handles for held in handle.in_hand()]
+        coming = (each for each in shard.behind(self.position) if self.wants(each))
+        unanswered += [stored.sequence for stored in itertools.islice(coming, 1)]
+        return min(unanswered, default=shard.last + 1) - 1
+
+    def wants(self, stored: Stored) -> bool:
+        return stored.subject.startswith(self.prefixes)
 
 
 class _Shard:
@@ -108,9 +135,11 @@ class _Shard:
 
     def __init__(self, number: int, bytes_max: int) -> None:
         self.number = number
-        self.messages: list[Stored] = []
+        self.last = 0
         self.chains: dict[str, list[Stored]] = {}
         self.services: dict[str, _Service] = {}
+        self.messages: list[Stored] = []
+        self._bytes_max = bytes_max
         self._bytes_left = bytes_max
         self._bytes_kept_back = int(bytes_max * (1.0 - CREATES_SHARE))
         self._growth = asyncio.Event()
@@ -118,6 +147,36 @@ class _Shard:
     @property
     def is_nearly_full(self) -> bool:
         return self._bytes_left <= self._bytes_kept_back
+
+    @property
+    def first(self) -> int:
+        return self.last - len(self.messages) + 1
+
+    def extent(self) -> Extent:
+        return Extent(
+            first=self.first,
+            last=self.last,
+            bytes=self._bytes_max - self._bytes_left,
+            bytes_max=self._bytes_max,
+            subjects=len(self.chains),
+        )
+
+    def behind(self, sequence: int) -> Iterator[Stored]:
+        """Everything that is still here behind `sequence`, in order."""
+        start = max(0, sequence + 1 - self.first)
+        return (self.messages[index] for index in range(start, len(self.messages)))
+
+    def next_on(self, subjects: str, after: int) -> Stored | None:
+        chain = self.chains.get(subjects)
+        if chain is not None:
+            at = bisect.bisect_right(chain, after, key=lambda stored: stored.sequence)
+            return chain[at] if at < len(chain) else None
+        prefix = subjects.removesuffix(">")
+        is_one = prefix == subjects
+        for stored in self.behind(after):
+            if stored.subject == subjects or (not is_one and stored.subject.startswith(prefix)):
+                return stored
+        return None
 
     def store(
         self, subject: str, payload: bytes, expected: int | None, *, at: float
@@ -127,13 +186,28 @@ class _Shard:
             return Exists()
         if len(payload) > self._bytes_left:
             return Refused("the shard is full", is_full=True)
-        stored = Stored(self.number, subject, len(self.messages) + 1, at, payload)
+        stored = Stored(self.number, subject, self.last + 1, at, payload)
+        self.last += 1
         self._bytes_left -= len(payload)
         self.messages.append(stored)
         if expected is not None:
             self.chains.setdefault(subject, []).append(stored)
         self.grown()
         return Accepted(stored.sequence)
+
+    def purge(self, before: int) -> int:
+        count = min(max(0, before - self.first), len(self.messages))
+        gone = self.messages[:count]
+        del self.messages[:count]
+        self._bytes_left += sum(len(stored.payload) for stored in gone)
+        for subject, records in Counter(stored.subject for stored in gone).items():
+            chain = self.chains.get(subject, [])
+            del chain[:records]
+            if not chain:
+                self.chains.pop(subject, None)
+        for service in self.services.values():
+            service.again = deque(each for each in service.again if each[1].sequence >= before)
+        return count
 
     def grown(self) -> None:
         self._growth.set()
@@ -172,9 +246,14 @@ class MemoryConsumer:
     ) -> None:
         self._shard = shard
         self._service = service
-        self._prefixes = tuple(pattern.removesuffix(">") for pattern in filters)
         self._clock = clock
         self._in_hand: dict[MemoryDelivery, float] = {}
+        service.prefixes = tuple(pattern.removesuffix(">") for pattern in filters)
+        service.handles.append(self)
+
+    def in_hand(self) -> list[Stored]:
+        """What was delivered here and not answered."""
+        return [delivery.stored for delivery in self._in_hand]
 
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[MemoryDelivery]:
         taken = self._take(items_max)
@@ -193,10 +272,14 @@ class MemoryConsumer:
         now = self._clock.monotonic()
         self._service.again.extend((now, delivery.stored) for delivery in self._in_hand)
         self._in_hand.clear()
+        if self in self._service.handles:
+            self._service.handles.remove(self)
         self._shard.grown()
 
     def _take(self, items_max: int) -> list[MemoryDelivery]:
         now = self._clock.monotonic()
+        if self not in self._service.handles:
+            self._service.handles.append(self)  # closed, and used again
         self._give_up_overdue(now)
         taken: list[MemoryDelivery] = []
         for _ in range(len(self._service.again)):
@@ -205,10 +288,11 @@ class MemoryConsumer:
                 taken.append(MemoryDelivery(self, stored))
             else:
                 self._service.again.append((due, stored))
-        while len(taken) < items_max and self._service.position < len(self._shard.messages):
-            stored = self._shard.messages[self._service.position]
-            self._service.position += 1
-            if stored.subject.startswith(self._prefixes):
+        for stored in self._shard.behind(self._service.position):
+            if len(taken) >= items_max:
+                break
+            self._service.position = stored.sequence
+            if self._service.wants(stored):
                 taken.append(MemoryDelivery(self, stored))
         self._in_hand.update(dict.fromkeys(taken, now))
         return taken
@@ -232,15 +316,15 @@ class MemoryFollower:
         self._position = after
 
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[Stored]:
-        if self._position >= len(self._shard.messages):
+        if self.is_at_end:
             await self._shard.wait_for_growth(wait_s)
-        taken = self._shard.messages[self._position : self._position + items_max]
-        self._position += len(taken)
+        taken = list(itertools.islice(self._shard.behind(self._position), items_max))
+        self._position = taken[-1].sequence if taken else max(self._position, self._shard.first - 1)
         return taken
 
     @property
     def is_at_end(self) -> bool:
-        return self._position >= len(self._shard.messages)
+        return self._position >= self._shard.last
 
     async def close(self) -> None:
         return

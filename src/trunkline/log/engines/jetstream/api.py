@@ -70,6 +70,7 @@ class StreamState(msgspec.Struct, frozen=True):
     first_seq: int = 0
     last_seq: int = 0
     bytes: int = 0
+    num_subjects: int = 0
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -93,6 +94,36 @@ class StreamAnswer(msgspec.Struct, frozen=True):
 
 class ConsumerAnswer(msgspec.Struct, frozen=True):
     name: str = ""
+    error: ApiError | None = None
+
+
+class ConsumerConfig(msgspec.Struct, frozen=True):
+    durable_name: str = ""
+
+
+class SequencePair(msgspec.Struct, frozen=True):
+    stream_seq: int = 0
+
+
+class ConsumerState(msgspec.Struct, frozen=True):
+    """One of a stream's consumers: what it has not been given yet, and has not answered yet."""
+
+    name: str
+    config: ConsumerConfig
+    ack_floor: SequencePair
+    num_ack_pending: int
+    num_pending: int
+
+
+class ConsumersAnswer(msgspec.Struct, frozen=True):
+    total: int = 0
+    consumers: tuple[ConsumerState, ...] = ()
+    error: ApiError | None = None
+
+
+class PurgeAnswer(msgspec.Struct, frozen=True):
+    success: bool = False
+    purged: int = 0
     error: ApiError | None = None
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -11,7 +11,7 @@ import structlog
 
 from trunkline.kernel import Clock, Pool
 from trunkline.log.clock_check import apart_s, can_be_trusted
-from trunkline.log.engines.jetstream import api
+from trunkline.log.engines.jetstream import api, retain
 from trunkline.log.engines.jetstream.connection import Connection
 from trunkline.log.engines.jetstream.consume import (
     ADMIN_TIMEOUT_S,
@@ -21,6 +21,7 @@ from trunkline.log.engines.jetstream.consume import (
 )
 from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Unanswered
 from trunkline.log.interface import (
+    Extent,
     LogUnavailable,
     PublishAnswer,
     ReadAnswer,
@@ -188,9 +189,9 @@ class JetStreamLog:
         return await self.read_next(shard, subject, after=0, timeout_s=timeout_s)
 
     async def read_next(
-        self, shard: int, subject: str, *, after: int, timeout_s: float
+        self, shard: int, subjects: str, *, after: int, timeout_s: float
     ) -> ReadAnswer:
-        question = msgspec.json.encode({"seq": after + 1, "next_by_subj": subject})
+        question = msgspec.json.encode({"seq": after + 1, "next_by_subj": subjects})
         return await self._read(shard, question, timeout_s)
 
     async def read_last(self, shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
@@ -218,6 +219,15 @@ class JetStreamLog:
         follower = JetStreamFollower(self._requests, shard, after, self._clock)
         await follower.start()
         return follower
+
+    async def extent(self, shard: int, *, timeout_s: float) -> Extent | Unreadable:
+        return await retain.extent(self._requests, shard, timeout_s)
+
+    async def ack_floors(self, shard: int, *, timeout_s: float) -> Mapping[str, int] | Unreadable:
+        return await retain.ack_floors(self._requests, shard, timeout_s)
+
+    async def purge(self, shard: int, *, before: int, timeout_s: float) -> int | Unreadable:
+        return await retain.purge(self._requests, shard, before, timeout_s)
 
     async def keep_in_hand(self) -> None:
         """Until cancelled: keep what is being worked on from being delivered to somebody else."""

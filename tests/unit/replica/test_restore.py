@@ -1,0 +1,244 @@
+"""A copy that is lost, spoilt or of another past, when the log alone cannot make it anew."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from tests.unit.log.scripted_log import ACCOUNT
+from tests.unit.messaging.message_bench import Bench, Copy
+
+from trunkline.domain.events import HandedOver, Kind, Receipt, Type
+from trunkline.domain.message import Message
+from trunkline.domain.status import Status
+from trunkline.messaging.record import EventRecorder
+from trunkline.replica import schema
+from trunkline.replica.progress import Progress
+from trunkline.replica.queries import Replica
+from trunkline.replica.restore import CopyLost, make_ready
+from trunkline.replica.snapshot import Snapshots
+
+pytestmark = pytest.mark.anyio
+
+NAMES = [f"{number:032x}" for number in range(1, 30)]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    return folder / "replica.db"
+
+
+async def deliver(bench: Bench, name: str) -> None:
+    recorder = EventRecorder(bench.log, author=bench.author("receipts"))
+    outcome = HandedOver(attempt=1, carrier="acme", carrier_message_id=name)
+    receipt = Receipt(status="delivered", carrier="acme", carrier_message_id=name)
+    assert await recorder.record(Kind.MESSAGE, Type.OUTCOME, ACCOUNT, "SM" + name, outcome)
+    assert await recorder.record(Kind.MESSAGE, Type.RECEIPT, ACCOUNT, "SM" + name, receipt)
+
+
+async def shown(bench: Bench, path: Path) -> list[Message | None]:
+    """What a host that starts now shows, when it has caught up."""
+    async with Copy(bench, path).following() as copy:
+        await copy.catch_up()
+        return [copy.replica.message("SM" + name) for name in NAMES]
+
+
+async def fill(bench: Bench, path: Path) -> list[Message | None]:
+    for name in NAMES:
+        await bench.put(name)
+    return await shown(bench, path)
+
+
+def take_snapshot(path: Path) -> Path:
+    return Snapshots(path, "test").take(threading.Event()).path
+
+
+async def trim(bench: Bench) -> None:
+    """Of each shard only the newest message stays."""
+    for shard in range(bench.log.shards):
+        last = await bench.log.last_sequence(shard, timeout_s=0.0)
+        assert isinstance(last, int)
+        await bench.log.purge(shard, before=last, timeout_s=0.0)
+
+
+def spoil(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.write(b"no database at all" * 100)
+
+
+async def test_a_lost_copy_is_put_together_from_a_snapshot_and_the_logs_tail(
+    bench: Bench, path: Path
+) -> None:
+    await fill(bench, path)
+    take_snapshot(path)
+    await trim(bench)
+    await deliver(bench, NAMES[0])
+    before = await shown(bench, path)
+    path.unlink()
+
+    with capture_logs() as said:
+        after = await shown(bench, path)
+
+    assert after == before
+    assert None not in after
+    assert isinstance(after[0], Message)
+    assert after[0].status is Status.DELIVERED
+    assert [each["why"] for each in said if each["event"] == "replica.restored"] == ["is missing"]
+
+
+async def test_a_spoilt_copy_is_restored_and_set_aside(bench: Bench, path: Path) -> None:
+    before = await fill(bench, path)
+    take_snapshot(path)
+    await trim(bench)
+    spoil(path)
+
+    assert await shown(bench, path) == before
+    assert path.with_name("replica.db.set-aside").exists()
+
+
+async def test_the_older_snapshot_serves_where_the_newest_is_spoilt(
+    bench: Bench, path: Path
+) -> None:
+    before = await fill(bench, path)
+    take_snapshot(path)
+    spoil(take_snapshot(path))
+    await trim(bench)
+    path.unlink()
+
+    assert await shown(bench, path) == before
+
+
+async def test_a_process_that_only_reads_sees_the_restored_copy(bench: Bench, path: Path) -> None:
+    before = await fill(bench, path)
+    progress = Progress(path.with_name("progress"), shards=bench.log.shards, clock=bench.clock)
+    with closing(progress), closing(Replica(path, progress)) as reader:
+        take_snapshot(path)
+        await trim(bench)
+        path.unlink()
+        await make_ready(bench.log, path, "test")
+        with closing(schema.open_for_writing(path, cluster="test")) as database:
+            database.execute("DELETE FROM message WHERE digits <> ?", (NAMES[0],))
+
+        shown_now = [reader.message("SM" + name) for name in NAMES]
+
+    assert shown_now == [before[0], *[None] * (len(NAMES) - 1)]
+
+
+async def test_no_host_serves_a_copy_with_a_hole(bench: Bench, path: Path) -> None:
+    await fill(bench, path)
+    await trim(bench)
+    path.unlink()
+
+    with pytest.raises(CopyLost, match="is missing"):
+        await make_ready(bench.log, path, "test")
+
+    assert not path.exists()
+
+
+async def test_a_copy_that_stands_before_what_was_trimmed_is_not_followed_up(
+    bench: Bench, path: Path
+) -> None:
+    await fill(bench, path)
+    for name in NAMES:
+        await deliver(bench, name)
+    await trim(bench)
+
+    with pytest.raises(CopyLost, match="is behind what the log still holds"):
+        await make_ready(bench.log, path, "test")
+
+    assert path.exists(), "it may be all there is"
+
+
+async def test_a_snapshot_that_stands_before_what_was_trimmed_is_no_help(
+    bench: Bench, path: Path
+) -> None:
+    await fill(bench, path)
+    take_snapshot(path)
+    for name in NAMES:
+        await deliver(bench, name)
+    await trim(bench)
+    path.unlink()
+
+    with pytest.raises(CopyLost):
+        await make_ready(bench.log, path, "test")
+
+
+@pytest.mark.parametrize(
+    "change", ["PRAGMA user_version = 99", "UPDATE origin SET cluster = 'another'"]
+)
+async def test_a_copy_of_another_version_or_cluster_is_never_thrown_away_for_nothing(
+    bench: Bench, path: Path, change: str
+) -> None:
+    await fill(bench, path)
+    await trim(bench)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(change)
+        database.commit()
+
+    with pytest.raises(CopyLost, match="another cluster, or to another version"):
+        await make_ready(bench.log, path, "test")
+
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM message").fetchone()[0] == len(NAMES)
+
+
+async def test_a_copy_that_is_ahead_of_a_trimmed_log_is_not_followed_up(
+    bench: Bench, path: Path
+) -> None:
+    await fill(bench, path)
+    past = Bench()
+    for name in NAMES[:12]:
+        await past.put(name)
+    await trim(past)
+
+    with pytest.raises(CopyLost, match="is ahead of the log"):
+        await make_ready(past.log, path, "test")
+
+
+async def test_a_log_that_was_never_trimmed_makes_the_copy_alone(bench: Bench, path: Path) -> None:
+    before = await fill(bench, path)
+    spoil(path)
+
+    with capture_logs() as said:
+        assert await shown(bench, path) == before
+    assert "replica.made_anew" in {each["event"] for each in said}
+
+
+async def test_a_copy_that_is_found_spoilt_while_it_is_written_to_is_restored_next_time(
+    bench: Bench, path: Path
+) -> None:
+    before = await fill(bench, path)
+    take_snapshot(path)
+    await trim(bench)
+    copy = Copy(bench, path)
+    await copy.projector.open()
+    folding = copy.projector._folding
+    assert folding is not None
+
+    with pytest.raises(sqlite3.DatabaseError):
+        copy.projector._give_up_if_corrupt(corruption())
+    folding.close()
+
+    assert schema.damage_mark(path).exists()
+    assert await shown(bench, path) == before
+    assert not schema.damage_mark(path).exists()
+
+
+def corruption() -> sqlite3.DatabaseError:
+    """What SQLite says of a file that is none."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        try:
+            database.deserialize(b"no database at all" * 1000)
+            database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except sqlite3.DatabaseError as error:
+            return error
+    raise AssertionError("SQLite took garbage for a database")
