@@ -1,1 +1,1 @@
-"""The host's read copy of the log, in SQLite: thrown away and rebuilt at will."""
+"""The host's read copy of the log, in SQLite, with its snapshots and the retention behind them."""

@@ -19,7 +19,7 @@ from trunkline.kernel import Clock
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.carry import carry
 from trunkline.log.interface import Extent, RetainedLog, Unreadable
-from trunkline.log.limits import MARKER_EVERY_S
+from trunkline.log.limits import MARKER_EVERY_S, RETAIN_MIN_S
 from trunkline.log.marker import Markers
 from trunkline.log.trim import TrimLimits, Trimmer, Waiting
 from trunkline.replica.old_records import OldRecords
@@ -116,6 +116,8 @@ class Retention:
 
     async def run(self) -> None:
         """Until cancelled. A fault of ours stops one pass, and no service."""
+        if self._pace.trim.retain_s < RETAIN_MIN_S:
+            log.warning("retention.hastened", retain_s=self._pace.trim.retain_s)
         try:
             # A host that starts has more urgent things to do.
             await self._clock.sleep(min(self._pace.pass_s, FIRST_PASS_AFTER_S))

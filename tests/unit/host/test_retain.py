@@ -11,6 +11,7 @@ from trunkline.host.refusal import ConfigError
 from trunkline.kernel import FakeClock
 from trunkline.kernel.crash import CrashPoint
 from trunkline.log.interface import Extent
+from trunkline.log.limits import KEY_WINDOW_S
 from trunkline.log.trim import Waiting
 from trunkline.replica.retention import Pace, Report
 
@@ -38,6 +39,10 @@ def test_an_operator_may_keep_the_log_longer_and_never_shorter() -> None:
     assert retain.pace_of(settings(LOG_RETAIN_H="100")).trim.retain_s == 360_000.0
     with pytest.raises(ConfigError, match=r"log\.retain_h cannot be '47'"):
         settings(LOG_RETAIN_H="47")
+
+
+def test_no_record_leaves_while_its_key_must_be_known() -> None:
+    assert retain.MONTH_S > KEY_WINDOW_S
 
 
 @pytest.mark.parametrize("point", CrashPoint)

@@ -1,4 +1,4 @@
-"""The read copy: it catches up, goes on where it was, and is made again from the log at will."""
+"""The read copy: it catches up, goes on where it was, and is made again from an untrimmed log."""
 
 import asyncio
 import sqlite3
