@@ -37,6 +37,7 @@ from trunkline.log.interface import (
     ReadAnswer,
     Refused,
     Stored,
+    Timers,
     Undecided,
     Unknown,
     Unreadable,
@@ -129,6 +130,15 @@ class ScriptedLog:
     def lose(self) -> None:
         """What is under way never arrives."""
         self._under_way.clear()
+
+    @property
+    def timers(self) -> Timers:
+        return self._inner.timers
+
+    def trim(self) -> None:
+        """Empty every register, as a trimmer does behind what all have passed. Timers stay."""
+        for shard in self._inner._shards:
+            shard.chains.clear()
 
     async def wake(self) -> None:
         """Everything that waits for messages looks again."""
