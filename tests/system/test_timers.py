@@ -215,3 +215,15 @@ async def test_a_lost_shard_of_timers_is_noticed_and_not_made_anew(tmp_path: Pat
         with pytest.RaisesGroup(LogUnavailable, flatten_subgroups=True):
             async with running.log(is_born=True):
                 pass
+
+
+async def test_a_log_from_before_there_were_timers_gets_its_shards(tmp_path: Path) -> None:
+    async with server(tmp_path) as running:
+        async with running.log() as log:
+            for shard in range(log.timers.shards):
+                name = f"$JS.API.STREAM.DELETE.TIMER_{shard}"
+                await log._requests.request(name, timeout_s=LIMIT_S)
+
+        async with running.log(is_born=True) as log:
+            await set_in(log, "first", 35 * DAY_S)
+            assert await standing(log) == 1
