@@ -83,9 +83,12 @@ class Shape(StrEnum):
         return f"{workers or 'host'}.ready"
 
 
+ELSEWHERE = frozenset({CrashPoint.TIMER_BEFORE_ACK, CrashPoint.DUE_BEFORE_HANDING_BACK})
+"""Walked in `test_messages_for_later`: the API makes no message yet that passes them."""
+
 Case = tuple[CrashPoint, Shape]
 CASES: list[Case] = [
-    *((point, Shape.WITH_THE_ENGINE) for point in CrashPoint),
+    *((point, Shape.WITH_THE_ENGINE) for point in CrashPoint if point not in ELSEWHERE),
     *((point, Shape.WORKERS_ALONE) for point in DELIVERY_OPEN),
 ]
 

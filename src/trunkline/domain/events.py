@@ -16,7 +16,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
 
 class MessageCreated(Body, frozen=True, kw_only=True):
-    """An outbound message was accepted. `fingerprint` tells a repeat of a key from another use."""
+    """An outbound message was accepted. `fingerprint` tells a repeat of a key from another use;
+    `send_at` is when it may leave, where that is not at once."""
 
     sid: str
     sender: str
@@ -29,6 +30,7 @@ class MessageCreated(Body, frozen=True, kw_only=True):
     validity_s: int = 36_000
     num_segments: int = 1
     fingerprint: str = ""
+    send_at: float | None = None
 
 
 class MessageReceived(Body, frozen=True, kw_only=True):

@@ -113,7 +113,17 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
         """What the API answers."""
         if self.received is not None:
             return Status.RECEIVED
-        return self.ending.status if self.ending else self.open_status
+        if self.ending is not None:
+            return self.ending.status
+        if self.open_status is Status.QUEUED and self.is_scheduled:
+            return Status.SCHEDULED
+        return self.open_status
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it was accepted for a later time; it shows as scheduled until it is claimed."""
+        send_at = None if self.original is None else self.original.send_at
+        return send_at is not None and send_at > self.created_at
 
     @property
     def is_known(self) -> bool:

@@ -29,7 +29,7 @@ from trunkline.log.append import ShardHealth
 from trunkline.log.author import Author
 from trunkline.log.interface import RetainedLog
 from trunkline.log.ledgers import Ledgers
-from trunkline.messaging import attempt, receipts
+from trunkline.messaging import attempt, receipts, schedule
 from trunkline.messaging.accept import Acceptor
 from trunkline.messaging.attempt import OnAmbiguous
 from trunkline.messaging.callbacks import StatusCallbacks
@@ -40,6 +40,7 @@ from trunkline.messaging.inbound import Inbound
 from trunkline.messaging.lookup import MessageLookup
 from trunkline.messaging.receipts import Receipts
 from trunkline.messaging.record import EventRecorder
+from trunkline.messaging.schedule import DueMessages, Schedule
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
@@ -136,7 +137,7 @@ async def assemble(
         gauges.watch_pools(context.registry, builder.pool_owners)
         services = tuple(builder.build(name) for name in _WORKERS if name in names)
         app = builder.api(readiness) if "api" in names else None
-        yield Assembly(services, (*supports, *builder.links), progress, app)
+        yield Assembly((*services, *builder.companions), (*supports, *builder.links), progress, app)
 
 
 class _Builder:
@@ -158,6 +159,7 @@ class _Builder:
         self._recorder = EventRecorder(context.log, author=context.author)
         self._carrier: SimulatedCarrier | None = None
         self.links: list[Support] = []
+        self.companions: list[Service] = []
         self._client: WebhookClient | None = None
 
     def api(self, readiness: Callable[[], list[str]]) -> ASGIApp:
@@ -203,7 +205,11 @@ class _Builder:
         )
         self._stack.callback(leases.close)
         counter = gauges.counters(context.registry)
-        return Dispatcher(
+        putting_off = schedule.Counters(
+            put_off=counter("put_off", "Times a message was put off to a later time."),
+            due=counter("due", "Messages handed back because their time had come."),
+        )
+        dispatcher = Dispatcher(
             log=context.log,
             chains=Ledgers(context.log, Kind.MESSAGE, past=self._replica, clock=context.clock),
             carrier=self._link(),
@@ -220,7 +226,23 @@ class _Builder:
             ),
             author=context.author,
             crash_here=self._crash_here,
+            hold_back=Schedule(
+                context.log,
+                clock=context.clock,
+                counters=putting_off,
+                crash_here=self._crash_here,
+            ).hold_back,
         )
+        due = DueMessages(
+            context.log,
+            take=dispatcher.take,
+            find=self._replica.message,
+            clock=context.clock,
+            counters=putting_off,
+            crash_here=self._crash_here,
+        )
+        self.companions.append(due)
+        return dispatcher
 
     def _receipts(self) -> Receipts:
         context = self._context

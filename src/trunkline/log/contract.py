@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from trunkline.kernel import Deadline, SystemClock
 from trunkline.log.interface import (
     Accepted,
     Consumer,
@@ -20,7 +21,11 @@ from trunkline.log.interface import (
 )
 
 SHARD: Final = 3
+TIMER_SHARD: Final = 1
+TIMER_SERVICE: Final = "schedule"
 WAIT_S: Final = 5.0
+FAR_S: Final = 35 * 86_400.0
+CLOCKS_DIFFER_S: Final = 0.01
 _names: Final = itertools.count(1)
 
 
@@ -262,6 +267,79 @@ async def the_next_message_on_some_subjects_is_found(log: RetainedLog) -> None:
     assert isinstance(one, Stored)
 
 
+async def a_timer_fires_once_it_is_due_and_not_before(log: Log) -> None:
+    name, now = _timer(), _wall()
+    consumer = await log.timers.due(TIMER_SHARD, TIMER_SERVICE)
+    await _set(log, name, now + 0.6, b"later")
+    assert await consumer.fetch(10, 0.2) == []
+
+    (delivery,) = await _due(consumer, 1)
+
+    assert delivery.stored.payload == b"later"
+    assert delivery.stored.subject.endswith(f".{name}")
+    assert delivery.stored.at >= now + 0.6 - CLOCKS_DIFFER_S
+    await delivery.ack()
+    assert await log.timers.count(TIMER_SHARD, timeout_s=WAIT_S) == 0
+    await consumer.close()
+
+
+async def a_timer_in_the_past_is_due_at_once(log: Log) -> None:
+    await _set(log, _timer(), _wall() - 3600.0, b"past")
+    consumer = await log.timers.due(TIMER_SHARD, TIMER_SERVICE)
+
+    (delivery,) = await _due(consumer, 1)
+
+    assert delivery.stored.payload == b"past"
+    await delivery.ack()
+    await consumer.close()
+
+
+async def a_timer_set_again_moves(log: Log) -> None:
+    name, now = _timer(), _wall()
+    consumer = await log.timers.due(TIMER_SHARD, TIMER_SERVICE)
+    await _set(log, name, now + FAR_S, b"same")
+    await _set(log, name, now + 0.1, b"same")
+
+    (delivery,) = await _due(consumer, 1)
+
+    await delivery.ack()
+    assert await log.timers.count(TIMER_SHARD, timeout_s=WAIT_S) == 0
+    await consumer.close()
+
+
+async def a_dropped_timer_does_not_fire(log: Log) -> None:
+    name, other = _timer(), _timer()
+    consumer = await log.timers.due(TIMER_SHARD, TIMER_SERVICE)
+    await _set(log, name, _wall() + 0.5, b"dropped")
+    await _set(log, other, _wall() + 0.6, b"kept")
+
+    assert await log.timers.drop(TIMER_SHARD, name, timeout_s=WAIT_S) == 1
+    assert await log.timers.drop(TIMER_SHARD, name, timeout_s=WAIT_S) == 0
+
+    (delivery,) = await _due(consumer, 1)
+    assert delivery.stored.payload == b"kept"
+    await delivery.ack()
+    await consumer.close()
+
+
+async def a_due_timer_that_was_put_back_or_let_go_comes_again(log: Log) -> None:
+    await _set(log, _timer(), _wall(), b"again")
+    first = await log.timers.due(TIMER_SHARD, TIMER_SERVICE)
+    (delivery,) = await _due(first, 1)
+    await delivery.nak(0.0)
+    (again,) = await _due(first, 1)
+    assert again.stored == delivery.stored
+    await first.close()
+
+    second = await log.timers.due(TIMER_SHARD, TIMER_SERVICE)
+    (third,) = await _due(second, 1)
+
+    assert third.stored == delivery.stored
+    await third.ack()
+    assert await log.timers.count(TIMER_SHARD, timeout_s=WAIT_S) == 0
+    await second.close()
+
+
 CHECKS: Final[tuple[Callable[[RetainedLog], Awaitable[None]], ...]] = (
     a_register_takes_one_original,
     a_chain_grows_only_behind_its_newest_record,
@@ -278,7 +356,35 @@ CHECKS: Final[tuple[Callable[[RetainedLog], Awaitable[None]], ...]] = (
     a_floor_rises_with_what_is_acknowledged,
     what_was_put_back_holds_its_floor,
     the_next_message_on_some_subjects_is_found,
+    a_timer_fires_once_it_is_due_and_not_before,
+    a_timer_in_the_past_is_due_at_once,
+    a_timer_set_again_moves,
+    a_dropped_timer_does_not_fire,
+    a_due_timer_that_was_put_back_or_let_go_comes_again,
 )
+
+
+def _timer() -> str:
+    return f"check-{next(_names)}"
+
+
+def _wall() -> float:
+    return SystemClock().wall()
+
+
+async def _set(log: Log, name: str, due_at: float, payload: bytes) -> None:
+    answer = await log.timers.write(TIMER_SHARD, name, due_at, payload, timeout_s=WAIT_S)
+    assert isinstance(answer, Accepted)
+
+
+async def _due(consumer: Consumer, count: int) -> list[Delivery]:
+    """A fetch ends early where an engine has looked and found nothing due yet."""
+    deadline = Deadline.after(WAIT_S, SystemClock())
+    seen: list[Delivery] = []
+    while len(seen) < count and not deadline.has_passed():
+        seen += await consumer.fetch(10, 0.2)
+    assert len(seen) == count
+    return seen
 
 
 def _subject() -> str:

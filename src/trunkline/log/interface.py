@@ -117,6 +117,37 @@ class Follower(Protocol):
     async def close(self) -> None: ...
 
 
+class Timers(Protocol):
+    """Timers, in a few shards of their own that no trimmer touches: one may have to stand for longer
+    than anything else in the log. A name is one or more of letters, digits, `_` and `-`.
+
+    What is written stands flushed until it is due, and then becomes a delivery, once or more often.
+    Written again under its name, a timer moves; but if the earlier moment comes just then, it is the
+    earlier one that fires, and perhaps alone. So a name always carries the same payload, and after
+    each `Accepted` at least one delivery comes, which may be early: its receiver looks at the time.
+    """
+
+    @property
+    def shards(self) -> int: ...
+
+    async def write(
+        self, shard: int, name: str, due_at: float, payload: bytes, *, timeout_s: float
+    ) -> PublishAnswer:
+        """Have `payload` delivered at `due_at`, in seconds since the epoch; at once if that is past.
+        `Accepted`, `Refused` or `Unknown`; the latter may be repeated, also in another shard."""
+
+    async def drop(self, shard: int, name: str, *, timeout_s: float) -> int | Unreadable:
+        """Remove the timers of this name that are not due yet; how many there were."""
+
+    async def count(self, shard: int, *, timeout_s: float) -> int | Unreadable:
+        """Timers that stand in the shard, those included that are due and not acknowledged."""
+
+    async def due(self, shard: int, service: str) -> Consumer:
+        """What is due, for the durable consumer `service`, made when missing: one service a shard.
+        Each delivery's subject ends in the timer's name; `ack` removes it from the shard. Raises
+        `LogUnavailable`."""
+
+
 class Log(Protocol):
     """A fixed number of shards. Every method may be called from many tasks at once."""
 
@@ -159,6 +190,9 @@ class Log(Protocol):
 
     async def consumer(self, shard: int, service: str, filters: Sequence[str]) -> Consumer:
         """The durable consumer `service` of `shard`, made when missing. Raises `LogUnavailable`."""
+
+    @property
+    def timers(self) -> Timers: ...
 
     async def follower(self, shard: int, *, after: int) -> Follower:
         """Everything behind sequence `after`. Raises `LogUnavailable`."""

@@ -37,7 +37,8 @@ CONNECT_WAIT_S: Final = 2.0
 
 
 class NewMessage(msgspec.Struct, frozen=True):
-    """A checked request for a message. Numbers are E.164; `validity_s` is 1 to 36000."""
+    """A checked request for a message. Numbers are E.164; `validity_s` is 1 to 36000; `send_at` is in
+    seconds since the epoch. Unset, it is no part of the fingerprint: there are keys from before."""
 
     account: str
     sender: str
@@ -48,6 +49,7 @@ class NewMessage(msgspec.Struct, frozen=True):
     messaging_service_sid: str | None = None
     validity_s: int = 36_000
     direction: str = "outbound-api"
+    send_at: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -223,6 +225,7 @@ def _original(new: NewMessage, sid: str, fingerprint: str) -> MessageCreated:
         validity_s=new.validity_s,
         num_segments=segment.count(new.text).segments,
         fingerprint=fingerprint,
+        send_at=None if new.send_at is msgspec.UNSET else new.send_at,
     )
 
 

@@ -250,7 +250,8 @@ class Attempts:
 
     def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body]:
         """A claim; or a refusal, where nobody wants the message any more."""
-        if self._ages.age_s(work.delivery.stored.at) > work.message.validity_s:
+        wanted_since = max(work.delivery.stored.at, work.message.send_at or 0.0)
+        if self._ages.age_s(wanted_since) > work.message.validity_s:
             self._counters.refused.inc()
             reason = f"its validity period of {work.message.validity_s} s is over"
             code = AMBIGUOUS_HAND_OVER if turn.is_resend else VALIDITY_EXPIRED

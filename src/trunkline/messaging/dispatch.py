@@ -30,6 +30,7 @@ from trunkline.messaging.key_conflict import note_conflict
 from trunkline.messaging.lease import Leases
 from trunkline.messaging.parcel import Parcel
 from trunkline.messaging.record import EventRecorder
+from trunkline.messaging.schedule import HoldsBack, hold_nothing_back
 from trunkline.messaging.window import Window
 
 log: Final = structlog.get_logger(__name__)
@@ -72,6 +73,7 @@ class Dispatcher:
         author: Author,
         crash_here: CrashHere = never_crash,
         together_min: int = TOGETHER_MIN,
+        hold_back: HoldsBack = hold_nothing_back,
     ) -> None:
         self._log = log
         self._chains = chains
@@ -83,6 +85,7 @@ class Dispatcher:
         self._clock = author.clock
         self._window = Window(carrier.window)
         self._together_min = together_min
+        self._hold_back = hold_back
         self._attempts = Attempts(
             chains=chains,
             carrier=carrier,
@@ -149,11 +152,17 @@ class Dispatcher:
             await delivery.nak(POISON_RETRY_S)
             return []
 
+    async def take(self, delivery: Delivery) -> None:
+        """Handle a delivery of an original that came by another road, and answer it."""
+        works = await self._open(delivery)
+        if works:
+            await self._handle(works, asyncio.Semaphore(0))
+
     async def _handle(self, works: Sequence[Work], room: asyncio.Semaphore) -> None:
         """Fence what stands in one register, and send each message of it."""
         try:
             if await self._may_send(works[0]):
-                await self._send_all(works)
+                await self._send_all(await self._hold_back(works))
         except Exception:
             # As above.
             log.exception("dispatch.failed", subject=works[0].delivery.stored.subject)
@@ -194,6 +203,8 @@ class Dispatcher:
         return False
 
     async def _send_all(self, works: Sequence[Work]) -> None:
+        if not works:
+            return
         if len(works) < self._together_min:
             await self._send(works[0])
             return

@@ -211,6 +211,12 @@ def headers(name: str, value: str) -> bytes:
     return f"NATS/1.0\r\n{name}: {value}\r\n\r\n".encode()
 
 
+def header_block(*fields: tuple[str, str]) -> bytes:
+    """A block of several headers, each a name and a value without line ends."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return f"NATS/1.0\r\n{lines}\r\n".encode()
+
+
 def subscribe(subject: str, sid: int) -> bytes:
     return f"SUB {subject} {sid}\r\n".encode()
 

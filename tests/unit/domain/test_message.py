@@ -3,6 +3,7 @@
 from functools import reduce
 from typing import NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +64,10 @@ def _in_chain(body: Body, at: float, number: int) -> Happened:
 
 def created(text: str = "hello") -> MessageCreated:
     return MessageCreated(sid=SID, sender="+15550001", recipient="+15550002", text=text)
+
+
+def scheduled(send_at: float) -> MessageCreated:
+    return msgspec.structs.replace(created(), send_at=send_at)
 
 
 def receipt(status: str, error_code: int | None = None) -> Receipt:
@@ -167,6 +172,27 @@ def test_an_accepted_message_is_queued() -> None:
 
     assert (message.sid, message.status, message.is_known) == (SID, Status.QUEUED, True)
     assert (message.created_at, message.updated_at, message.sent_at) == (100.0, 100.0, None)
+
+
+def test_a_message_for_later_is_scheduled_until_it_is_claimed() -> None:
+    later = Happened(scheduled(send_at=200.0), 100.0, "a")
+    claim = Happened(Claimed(attempt=1, nonce="n", lease="l", carrier="acme"), 201.0, "b")
+
+    assert folded(later).status is Status.SCHEDULED
+    assert folded(later, claim).status is Status.SENDING
+    assert folded(claim, later) == folded(later, claim)
+
+
+def test_a_message_for_later_may_end_without_ever_being_sent() -> None:
+    later = Happened(scheduled(send_at=200.0), 100.0, "a")
+    refusal = Happened(Refused(attempt=0, error_code=30036), 150.0, "b")
+
+    assert folded(later, refusal).status is Status.FAILED
+    assert folded(refusal, later) == folded(later, refusal)
+
+
+def test_a_message_whose_time_was_past_when_it_was_accepted_is_queued() -> None:
+    assert folded(Happened(scheduled(send_at=99.0), 100.0, "a")).status is Status.QUEUED
 
 
 def test_a_message_goes_through_its_life() -> None:

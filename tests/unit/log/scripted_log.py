@@ -38,6 +38,7 @@ from trunkline.log.interface import (
     ReadAnswer,
     Refused,
     Stored,
+    Timers,
     Undecided,
     Unknown,
     Unreadable,
@@ -133,6 +134,17 @@ class ScriptedLog:
     def lose(self) -> None:
         """What is under way never arrives."""
         self._under_way.clear()
+
+    @property
+    def timers(self) -> Timers:
+        return self._inner.timers
+
+    def trim(self, *, chains: bool = False) -> None:
+        """Empty every register, and with `chains` every ledger, as a trimmer does behind what all
+        have passed. Timers stay."""
+        for shard in self._inner._shards:
+            for subject in [each for each in shard.chains if chains or ".created." in each]:
+                del shard.chains[subject]
 
     async def wake(self) -> None:
         """Everything that waits for messages looks again."""
@@ -352,10 +364,14 @@ async def in_virtual_time(clock: FakeClock, act: Coroutine[Any, Any, Answer]) ->
         raise AssertionError("it waits for something that time does not bring")
 
 
-def draft(digits: str, *, text: str = "hello", is_keyed: bool = True) -> Draft:
+def draft(
+    digits: str, *, text: str = "hello", is_keyed: bool = True, send_at: float | None = None
+) -> Draft:
     """A message to be created, as the acceptor would draft it."""
     sid = "SM" + digits
-    body = MessageCreated(sid=sid, sender="+15550001", recipient="+15550002", text=text)
+    body = MessageCreated(
+        sid=sid, sender="+15550001", recipient="+15550002", text=text, send_at=send_at
+    )
     return Draft(kind=Kind.MESSAGE, sid=sid, account=ACCOUNT, body=body, is_keyed=is_keyed)
 
 

@@ -20,12 +20,15 @@ from trunkline.kernel import Deadline, FakeClock
 from trunkline.log.append import Appended, ShardHealth, append, is_late
 from trunkline.log.author import Author
 from trunkline.log.event import Event, decode_all
+from trunkline.log.ledger import Past
 from trunkline.log.ledgers import Ledgers
 from trunkline.messaging import carrier
+from trunkline.messaging import schedule as scheduling
 from trunkline.messaging.attempt import Counters, OnAmbiguous
 from trunkline.messaging.carrier import Item, Outcome, Submission
 from trunkline.messaging.dispatch import TOGETHER_MIN, Dispatcher
 from trunkline.messaging.record import EventRecorder
+from trunkline.messaging.schedule import DueMessages, Schedule
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
@@ -173,17 +176,39 @@ class Bench:
         self._carriers: list[ScriptedCarrier] = []
         self.known: dict[str, Message] = {}
         self.counters = Counters(Tally(), Tally(), Tally(), Tally(), Tally())
+        self.put_off, self.due = Tally(), Tally()
+        self.past: Past = NoPast()
 
     def author(self, host: str) -> Author:
         return pen(host, self.clock)
 
-    async def put(self, digits: str, *, author: Author | None = None) -> Appended:
+    @property
+    def schedule(self) -> Schedule:
+        counters = scheduling.Counters(put_off=self.put_off, due=self.due)
+        return Schedule(self.log, clock=self.clock, counters=counters)
+
+    def due_messages(self, dispatcher: Dispatcher) -> DueMessages:
+        """What hands to `dispatcher` what is due."""
+        return DueMessages(
+            self.log,
+            take=dispatcher.take,
+            find=self.known.get,
+            clock=self.clock,
+            counters=scheduling.Counters(put_off=self.put_off, due=self.due),
+        )
+
+    async def put(
+        self, digits: str, *, author: Author | None = None, send_in_s: float | None = None
+    ) -> Appended:
         """An accepted message, in its first shard unless the log has other fates."""
         answer = await in_virtual_time(
             self.clock,
             append(
                 self.log,
-                draft(digits),
+                draft(
+                    digits,
+                    send_at=None if send_in_s is None else self.clock.wall() + send_in_s,
+                ),
                 author=author or self.author("api"),
                 health=ShardHealth(self.clock),
             ),
@@ -202,7 +227,7 @@ class Bench:
         self._carriers.append(carrier or self.carrier)
         return Dispatcher(
             log=self.log,
-            chains=Ledgers(self.log, Kind.MESSAGE, past=NoPast(), clock=self.clock),
+            chains=Ledgers(self.log, Kind.MESSAGE, past=self.past, clock=self.clock),
             carrier=carrier or self.carrier,
             on_ambiguous=on_ambiguous,
             leases=leases or ScriptedLeases(host),
@@ -211,6 +236,7 @@ class Bench:
             counters=self.counters,
             author=self.author(host),
             together_min=self.together_min,
+            hold_back=self.schedule.hold_back,
         )
 
     @asynccontextmanager

@@ -225,3 +225,15 @@ async def test_the_segments_of_a_message_are_counted_when_it_is_accepted(host: H
 
     assert created.message.original is not None
     assert created.message.original.num_segments == 2
+
+
+async def test_a_message_for_later_is_answered_as_scheduled(host: Host, bench: Bench) -> None:
+    send_at = bench.clock.wall() + 3600.0
+
+    answer = await host.accept(replace(HELLO, send_at=send_at), key="k")
+
+    assert isinstance(answer, Created)
+    assert isinstance(await host.accept(HELLO, key="k"), KeyReused)
+    assert answer.message.status is Status.SCHEDULED
+    assert answer.message.original is not None
+    assert answer.message.original.send_at == send_at

@@ -26,6 +26,7 @@ from trunkline.log.interface import (
     PublishAnswer,
     ReadAnswer,
     Stored,
+    Timers,
     Undecided,
     Unreadable,
 )
@@ -198,6 +199,10 @@ class HostLog:
 
     async def follower(self, shard: int, *, after: int) -> Follower:
         del shard, after
+        raise LogUnavailable(NEVER_GIVEN)
+
+    @property
+    def timers(self) -> Timers:
         raise LogUnavailable(NEVER_GIVEN)
 
     async def close(self) -> None:

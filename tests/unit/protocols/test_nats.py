@@ -89,3 +89,10 @@ def test_a_publish_says_how_long_its_parts_are() -> None:
 
     assert said == b"HPUB ev.1.x inbox.9 %d %d\r\n%shello\r\n" % (len(block), len(block) + 5, block)
     assert nats.publish("ack", b"+ACK") == b"PUB ack  4\r\n+ACK\r\n"
+
+
+def test_a_block_of_several_headers_has_a_line_for_each() -> None:
+    block = nats.header_block(("Nats-Schedule", "@at 2027-01-01T00:00:00Z"), ("Nats-TTL", "5m"))
+
+    assert block == b"NATS/1.0\r\nNats-Schedule: @at 2027-01-01T00:00:00Z\r\nNats-TTL: 5m\r\n\r\n"
+    assert nats.header_block(("A", "b")) == nats.headers("A", "b")

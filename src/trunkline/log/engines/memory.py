@@ -9,7 +9,8 @@ import bisect
 import itertools
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from trunkline.kernel import Clock
 from trunkline.log.interface import (
@@ -24,9 +25,14 @@ from trunkline.log.interface import (
 )
 from trunkline.log.limits import CREATES_SHARE, WORK_MAX_S
 from trunkline.log.shards import SHARDS
+from trunkline.log.timers import TIMER_SHARDS, due_subject
 
 SHARD_BYTES_MAX = 256 * 1024 * 1024
 """A shard in memory refuses more than this, as a full stream would."""
+
+
+TIMERS_MAX: Final = 50_000
+"""In one shard in memory; it is looked through at each fetch."""
 
 
 class MemoryLog:
@@ -37,6 +43,7 @@ class MemoryLog:
     ) -> None:
         self._clock = clock
         self._shards = [_Shard(number, bytes_max) for number in range(shards)]
+        self.timers = MemoryTimers(clock)
 
     @property
     def shards(self) -> int:
@@ -106,6 +113,7 @@ class MemoryLog:
     async def close(self) -> None:
         for shard in self._shards:
             shard.grown()
+        self.timers.wake()
 
 
 @dataclass(slots=True)
@@ -328,3 +336,121 @@ class MemoryFollower:
 
     async def close(self) -> None:
         return
+
+
+class MemoryTimers:
+    """Timers as lists, due by the clock's wall time."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._shards = [_TimerShard(number) for number in range(TIMER_SHARDS)]
+
+    @property
+    def shards(self) -> int:
+        return len(self._shards)
+
+    async def write(
+        self, shard: int, name: str, due_at: float, payload: bytes, *, timeout_s: float
+    ) -> PublishAnswer:
+        del timeout_s
+        chosen = self._shards[shard]
+        if len(chosen.waiting) + len(chosen.due) >= TIMERS_MAX:
+            return Refused(f"timer shard {shard} is full", is_full=True)
+        chosen.sequence += 1
+        stored = Stored(shard, due_subject(shard, name), chosen.sequence, due_at, payload)
+        chosen.waiting[name] = stored
+        chosen.grown()
+        return Accepted(stored.sequence)
+
+    async def drop(self, shard: int, name: str, *, timeout_s: float) -> int | Unreadable:
+        del timeout_s
+        return 0 if self._shards[shard].waiting.pop(name, None) is None else 1
+
+    async def count(self, shard: int, *, timeout_s: float) -> int | Unreadable:
+        del timeout_s
+        return len(self._shards[shard].waiting) + len(self._shards[shard].due)
+
+    async def due(self, shard: int, service: str) -> "MemoryDueConsumer":
+        del service
+        return MemoryDueConsumer(self._shards[shard], self._clock)
+
+    def wake(self) -> None:
+        for shard in self._shards:
+            shard.grown()
+
+
+class _TimerShard(_Shard):
+    """`due` says of each sequence what it is and when, by the monotonic clock, it may be offered."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number, 0)
+        self.sequence = 0
+        self.waiting: dict[str, Stored] = {}
+        self.due: dict[int, tuple[Stored, float]] = {}
+
+    def take(self, items_max: int, clock: Clock) -> list[Stored]:
+        """What is due, not to be offered again before the bound on work has passed."""
+        now, wall = clock.monotonic(), clock.wall()
+        for name, timer in tuple(self.waiting.items()):
+            if timer.at <= wall:
+                del self.waiting[name]
+                self.sequence += 1
+                fired = replace(timer, sequence=self.sequence, at=wall)
+                self.due[fired.sequence] = (fired, now)
+        ready = [stored for stored, offered_at in self.due.values() if offered_at <= now]
+        for stored in ready[:items_max]:
+            self.due[stored.sequence] = (stored, now + WORK_MAX_S)
+        return ready[:items_max]
+
+    def next_in_s(self, clock: Clock) -> float:
+        waits = [timer.at - clock.wall() for timer in self.waiting.values()]
+        waits += [offered_at - clock.monotonic() for _, offered_at in self.due.values()]
+        return max(0.0, min(waits, default=WORK_MAX_S))
+
+
+class MemoryDueConsumer:
+    """A handle on what is due in one shard; `close` gives back what is in hand."""
+
+    def __init__(self, shard: _TimerShard, clock: Clock) -> None:
+        self._shard = shard
+        self._clock = clock
+        self._in_hand: set[int] = set()
+
+    async def fetch(self, items_max: int, wait_s: float) -> Sequence["MemoryDueDelivery"]:
+        taken = self._shard.take(items_max, self._clock)
+        if not taken:
+            await self._shard.wait_for_growth(min(wait_s, self._shard.next_in_s(self._clock)))
+            taken = self._shard.take(items_max, self._clock)
+        self._in_hand |= {stored.sequence for stored in taken}
+        return [MemoryDueDelivery(self, stored) for stored in taken]
+
+    def settle(self, stored: Stored, *, again_after_s: float | None = None) -> None:
+        if stored.sequence not in self._in_hand:
+            return
+        self._in_hand.discard(stored.sequence)
+        if again_after_s is None:
+            self._shard.due.pop(stored.sequence, None)
+        elif stored.sequence in self._shard.due:
+            self._shard.due[stored.sequence] = (stored, self._clock.monotonic() + again_after_s)
+
+    async def close(self) -> None:
+        for sequence in tuple(self._in_hand):
+            if sequence in self._shard.due:
+                self.settle(self._shard.due[sequence][0], again_after_s=0.0)
+        self._shard.grown()
+
+
+class MemoryDueDelivery:
+    """One due message in the hands of one consumer."""
+
+    __slots__ = ("_consumer", "stored")
+
+    def __init__(self, consumer: MemoryDueConsumer, stored: Stored) -> None:
+        self.stored = stored
+        self._consumer = consumer
+
+    async def ack(self) -> None:
+        self._consumer.settle(self.stored)
+
+    async def nak(self, delay_s: float) -> None:
+        self._consumer.settle(self.stored, again_after_s=delay_s)

@@ -165,10 +165,12 @@ def encode(config: StreamConfig) -> bytes:
     return msgspec.json.encode(config)
 
 
-def durable_config(shard: int, service: str, filters: list[str]) -> bytes:
+def durable_config(
+    shard: int, service: str, filters: list[str], *, stream: str | None = None
+) -> bytes:
     return msgspec.json.encode(
         {
-            "stream_name": stream_name(shard),
+            "stream_name": stream or stream_name(shard),
             "config": {
                 "name": service,
                 "durable_name": service,

@@ -56,9 +56,10 @@ class Puller(Generic[Item]):
         *,
         repair: Callable[[], Awaitable[str]],
         wrap: Callable[[nats.Message], Item],
+        stream: str | None = None,
     ) -> None:
         self._requests = requests
-        self._shard = shard
+        self._stream = stream or api.stream_name(shard)
         self._clock = clock
         self._repair = repair
         self._wrap = wrap
@@ -125,7 +126,7 @@ class Puller(Generic[Item]):
         self._wanted = items_max
         self._open_until = now + PULL_EXPIRES_S
         self._requests.send(
-            f"$JS.API.CONSUMER.MSG.NEXT.{api.stream_name(self._shard)}.{self._name}",
+            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}",
             api.pull_request(items_max, PULL_EXPIRES_S),
             reply=self._inbox,
         )
@@ -170,7 +171,14 @@ class JetStreamConsumer:
     """A durable consumer's handle in this process."""
 
     def __init__(
-        self, requests: Requests, shard: int, service: str, filters: Sequence[str], clock: Clock
+        self,
+        requests: Requests,
+        shard: int,
+        service: str,
+        filters: Sequence[str],
+        clock: Clock,
+        *,
+        stream: str | None = None,
     ) -> None:
         self.requests = requests
         self.shard = shard
@@ -179,7 +187,9 @@ class JetStreamConsumer:
         self._service = service
         self._filters = list(filters)
         self._clock = clock
-        self._puller = Puller(requests, shard, clock, repair=self._create, wrap=self._receive)
+        self._puller = Puller(
+            requests, shard, clock, repair=self._create, wrap=self._receive, stream=stream
+        )
 
     async def start(self) -> None:
         await self._puller.start()

@@ -20,6 +20,7 @@ from trunkline.log.engines.jetstream.consume import (
     JetStreamFollower,
 )
 from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Unanswered
+from trunkline.log.engines.jetstream.timers import JetStreamTimers, ensure_timers
 from trunkline.log.interface import (
     Extent,
     LogUnavailable,
@@ -73,6 +74,7 @@ async def open_jetstream(
             bounds = await _ensure_streams(
                 requests, replicas=replicas, bytes_max=bytes_max, is_born=is_born
             )
+            await ensure_timers(requests, replicas=replicas, is_born=is_born)
             engine = JetStreamLog(
                 requests, clock, is_alone=replicas == 1, bounds=bounds, has_room=has_room
             )
@@ -157,6 +159,7 @@ class JetStreamLog:
         self._requests = requests
         self._clock = clock
         self._consumers: list[JetStreamConsumer] = []
+        self.timers = JetStreamTimers(requests, clock, has_room=has_room)
 
     @property
     def shards(self) -> int:
@@ -236,6 +239,7 @@ class JetStreamLog:
             self._consumers = [each for each in self._consumers if not each.is_closed]
             for consumer in self._consumers:
                 consumer.keep_in_hand()
+            self.timers.keep_in_hand()
 
     async def watch_room(self) -> None:
         """Until cancelled: see how full each shard is, the disk below them, and what their clocks
@@ -247,6 +251,7 @@ class JetStreamLog:
                 if used is not None or not has_room:
                     is_over = used is not None and used >= self._bounds[shard] * CREATES_SHARE
                     self._is_nearly_full[shard] = is_over or not has_room
+            await self.timers.look_at_room()
             await self._clock.sleep(ROOM_EVERY_S)
 
     def is_nearly_full(self, shard: int) -> bool:
