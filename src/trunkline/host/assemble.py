@@ -29,9 +29,8 @@ from trunkline.log.append import ShardHealth
 from trunkline.log.author import Author
 from trunkline.log.interface import RetainedLog
 from trunkline.log.ledgers import Ledgers
-from trunkline.messaging import attempt, receipts, schedule
+from trunkline.messaging import receipts, schedule, work
 from trunkline.messaging.accept import Acceptor
-from trunkline.messaging.attempt import OnAmbiguous
 from trunkline.messaging.callbacks import StatusCallbacks
 from trunkline.messaging.carriers import CARRIERS
 from trunkline.messaging.carriers.simulated import SimulatedCarrier
@@ -41,6 +40,7 @@ from trunkline.messaging.lookup import MessageLookup
 from trunkline.messaging.receipts import Receipts
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.schedule import DueMessages, Schedule
+from trunkline.messaging.work import OnAmbiguous
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
@@ -217,7 +217,7 @@ class _Builder:
             leases=leases,
             recorder=self._recorder,
             find=self._replica.message,
-            counters=attempt.Counters(
+            counters=work.Counters(
                 handed_over=counter("handed_over", "Messages a carrier took."),
                 refused=counter("refused", "Messages a carrier refused for good."),
                 returned=counter("returned", "Hand-overs that surely did not leave."),

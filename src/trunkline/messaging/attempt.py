@@ -7,8 +7,6 @@ ended. A worker that comes back from the dead finds there what to do, and what n
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, assert_never
 
 import structlog
@@ -18,19 +16,15 @@ from trunkline.domain.events import (
     Body,
     Claimed,
     HandedOver,
-    MessageCreated,
     Refused,
     Returned,
     Type,
 )
 from trunkline.domain.message import Link, Message
-from trunkline.domain.ports import Counter
 from trunkline.kernel import Deadline
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.author import Author
 from trunkline.log.clock_check import Ages
-from trunkline.log.event import Event
-from trunkline.log.interface import Delivery
 from trunkline.log.ledger import Advanced, Entry, LedgerAnswer, Overtaken, Stalled, Wish
 from trunkline.log.ledgers import Chains
 from trunkline.log.limits import WORK_MAX_S
@@ -38,6 +32,7 @@ from trunkline.messaging import carrier
 from trunkline.messaging.carrier import Carrier, OnOutcome, Submission, reference_of
 from trunkline.messaging.lease import Leases
 from trunkline.messaging.record import EventRecorder
+from trunkline.messaging.work import FIRST, Counters, OnAmbiguous, Turn, Work
 
 log: Final = structlog.get_logger(__name__)
 
@@ -59,49 +54,6 @@ UNSENT_REMEMBERED_MAX: Final = 10_000
 VALIDITY_EXPIRED: Final = 30036
 AMBIGUOUS_HAND_OVER: Final = 30008
 """Twilio's codes for what a message ends with here."""
-
-
-class OnAmbiguous(StrEnum):
-    """A route's policy for an attempt of which nobody knows whether it arrived."""
-
-    HOLD = "hold"
-    RESEND = "resend"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """What an operator watches."""
-
-    handed_over: Counter
-    refused: Counter
-    returned: Counter
-    ambiguous: Counter
-    held: Counter
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One delivery of one original, which is the true copy."""
-
-    delivery: Delivery
-    event: Event
-    message: MessageCreated
-    deadline: Deadline
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """An attempt to be made behind a record of the chain (0: behind the original alone).
-    `is_resend`: an earlier one is ambiguous."""
-
-    attempt: int
-    behind: int
-    is_resend: bool
-
-
-FIRST: Final = Turn(1, 0, is_resend=False)
-"""What most messages need, and the only one that a batch takes."""
 
 
 class Attempts:
@@ -491,7 +443,9 @@ def growing_s(base_s: float, attempt: int) -> float:
 
 def _submission(work: Work, turn: Turn) -> Submission:
     return Submission(
-        reference=reference_of(work.event.account, work.event.sid, turn.attempt),
+        reference=reference_of(
+            work.event.account, work.event.sid, turn.attempt, work.delivery.stored.shard
+        ),
         sender=work.message.sender,
         recipient=work.message.recipient,
         text=work.message.text,

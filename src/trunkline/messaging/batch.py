@@ -16,7 +16,8 @@ import structlog
 from trunkline.domain.events import HandedOver, Type
 from trunkline.log.ledger import Advanced, Entry, LedgerAnswer
 from trunkline.messaging import carrier
-from trunkline.messaging.attempt import FIRST, POISON_RETRY_S, Attempts, Turn, Work
+from trunkline.messaging.attempt import POISON_RETRY_S, Attempts
+from trunkline.messaging.work import FIRST, Turn, Work
 
 log: Final = structlog.get_logger(__name__)
 

@@ -85,17 +85,28 @@ class InboundItem:
 Item = ReceiptItem | InboundItem
 
 
-def reference_of(account: str, sid: str, attempt: int) -> str:
-    """What names an attempt to a carrier, so that its receipt names the message to us."""
-    return f"{account}:{sid}:{attempt}"
+def reference_of(account: str, sid: str, attempt: int, shard: int) -> str:
+    """What names an attempt to a carrier, so that its receipt names the message to us, and the
+    shard in which the message stands."""
+    return f"{account}:{sid}:{attempt}:{shard}"
 
 
-def account_and_sid(reference: str) -> tuple[str, str] | None:
+@dataclass(frozen=True, slots=True)
+class Referred:
+    """Whom a reference speaks of; references of earlier versions do not name the shard."""
+
+    account: str
+    sid: str
+    shard: int | None = None
+
+
+def referred_by(reference: str) -> Referred | None:
     """Whom a reference speaks of, if it is one of ours."""
     words = reference.split(":")
-    if len(words) == 3 and is_sid(words[0], ACCOUNT) and is_sid(words[1], SMS, MMS):
-        return words[0], words[1]
-    return None
+    if len(words) not in (3, 4) or not is_sid(words[0], ACCOUNT) or not is_sid(words[1], SMS, MMS):
+        return None
+    shard = int(words[3]) if len(words) == 4 and words[3].isdigit() else None
+    return Referred(words[0], words[1], shard)
 
 
 class Carrier(Protocol):

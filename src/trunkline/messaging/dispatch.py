@@ -23,7 +23,7 @@ from trunkline.log.interface import Consumer, Delivery, Log
 from trunkline.log.ledgers import Chains
 from trunkline.log.limits import WORK_MAX_S
 from trunkline.log.reading import FETCH_WAIT_S, open_consumer
-from trunkline.messaging.attempt import POISON_RETRY_S, Attempts, Counters, OnAmbiguous, Work
+from trunkline.messaging.attempt import POISON_RETRY_S, Attempts
 from trunkline.messaging.batch import Batch
 from trunkline.messaging.carrier import Carrier
 from trunkline.messaging.key_conflict import note_conflict
@@ -32,6 +32,7 @@ from trunkline.messaging.parcel import Parcel
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.schedule import HoldsBack, hold_nothing_back
 from trunkline.messaging.window import Window
+from trunkline.messaging.work import Counters, OnAmbiguous, Work
 
 log: Final = structlog.get_logger(__name__)
 

@@ -23,7 +23,7 @@ from trunkline.log.event import Event
 from trunkline.log.interface import Log, Unreadable
 from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.shards import order
-from trunkline.messaging.carrier import Carrier, InboundItem, Item, ReceiptItem, account_and_sid
+from trunkline.messaging.carrier import Carrier, InboundItem, Item, ReceiptItem, referred_by
 from trunkline.messaging.record import EventRecorder
 from trunkline.replica.queries import Replica
 
@@ -103,8 +103,8 @@ class Receipts:
                         tasks.create_task(self._keep(item, kept))
                     case other:
                         assert_never(other)
-            for named in receipts.values():
-                tasks.create_task(self._keep_receipts(named, kept))
+            for shard, named in receipts.items():
+                tasks.create_task(self._keep_receipts(shard, named, kept))
         if kept:
             await self._carrier.acknowledge(kept)
         return len(kept) == len(items)
@@ -121,32 +121,36 @@ class Receipts:
         self, item: ReceiptItem, receipts: dict[int, list[_NamedReceipt]], kept: list[str]
     ) -> None:
         """Put a receipt to the others that will stand in the same shard."""
-        named = account_and_sid(item.reference)
+        named = referred_by(item.reference)
         if named is None:
             self._counters.unmatched.inc()
             log.warning("receipt.unmatched", carrier_message_id=item.carrier_message_id)
             kept.append(item.item_id)
             return
-        account, sid = named
         receipt = Receipt(
             status=item.status,
             carrier=self._carrier.name,
             carrier_message_id=item.carrier_message_id,
             error_code=item.error_code,
         )
-        event = self._author.event(Kind.MESSAGE, Type.RECEIPT, account, sid, receipt)
-        shard = order(digits_of(sid), self._log.shards)[0]
+        event = self._author.event(Kind.MESSAGE, Type.RECEIPT, named.account, named.sid, receipt)
+        shard = named.shard
+        if shard is None or shard >= self._log.shards:
+            shard = order(digits_of(named.sid), self._log.shards)[0]
         receipts.setdefault(shard, []).append((item, event))
 
-    async def _keep_receipts(self, named: Sequence[_NamedReceipt], kept: list[str]) -> None:
+    async def _keep_receipts(
+        self, shard: int, named: Sequence[_NamedReceipt], kept: list[str]
+    ) -> None:
+        """Write down those of one shard's messages there, or if it does not take them, elsewhere."""
         self._crash_here(CrashPoint.RECEIPT_BEFORE_RECORD)
         try:
-            is_kept = await self._recorder.record_all([event for _, event in named])
+            is_kept = await self._recorder.record_all([event for _, event in named], home=shard)
         except Exception:
             # Whichever receipt it was, it stays with the carrier, and the others go on.
             if len(named) > 1:
                 for each in named:
-                    await self._keep_receipts([each], kept)
+                    await self._keep_receipts(shard, [each], kept)
             else:
                 log.exception("receipts.failed", item=named[0][0].item_id)
             return

@@ -28,14 +28,17 @@ class EventRecorder:
         """Whether the event is stored; False after the deadline, and then it may be."""
         return await self.record_all([self._author.event(kind, type_, account, sid, body)])
 
-    async def record_all(self, events: Sequence[Event]) -> bool:
-        """The same for several events at once, of one kind: in one flush, and in one place, which
-        is where the first of them would stand."""
+    async def record_all(self, events: Sequence[Event], *, home: int | None = None) -> bool:
+        """The same for several events at once, of one kind: in one flush, and in one place. That is
+        `home` if it takes them, or where the first of them would stand."""
         first = events[0]
         payload = encode(first) if len(events) == 1 else encode_all(events)
+        shards = order(digits_of(first.sid), self._log.shards)
+        if home is not None:
+            shards = (home, *(shard for shard in shards if shard != home))
         deadline = Deadline.after(RECORD_DEADLINE_S, self._author.clock)
         while not deadline.has_passed():
-            for shard in order(digits_of(first.sid), self._log.shards):
+            for shard in shards:
                 subject = changed_subject(shard, first.kind, first.account)
                 answer = await self._log.publish(
                     shard, subject, payload, expected=None, timeout_s=TRY_TIMEOUT_S

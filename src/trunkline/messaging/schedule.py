@@ -22,8 +22,8 @@ from trunkline.log.interface import Consumer, Delivery, Log, LogUnavailable, Sto
 from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.reading import FETCH_WAIT_S, OPEN_AGAIN_S
 from trunkline.log.timers import TimersDropped, TimerSet, TimerUnsure, cancel_timer, set_timer
-from trunkline.messaging.attempt import Work
 from trunkline.messaging.parcel import Parcel
+from trunkline.messaging.work import Work
 
 log: Final = structlog.get_logger(__name__)
 

@@ -24,11 +24,11 @@ from trunkline.log.ledger import Past
 from trunkline.log.ledgers import Ledgers
 from trunkline.messaging import carrier
 from trunkline.messaging import schedule as scheduling
-from trunkline.messaging.attempt import Counters, OnAmbiguous
 from trunkline.messaging.carrier import Item, Outcome, Submission
 from trunkline.messaging.dispatch import TOGETHER_MIN, Dispatcher
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.schedule import DueMessages, Schedule
+from trunkline.messaging.work import Counters, OnAmbiguous
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
@@ -143,7 +143,7 @@ class ScriptedCarrier:
     def attempts(self) -> list[tuple[int, bool]]:
         """Every hand-over: the attempt that its reference names, and whether it was flagged."""
         return [
-            (int(each.reference.rsplit(":", 1)[1]), each.is_possible_duplicate)
+            (int(each.reference.split(":")[2]), each.is_possible_duplicate)
             for each in self.submitted
         ]
 

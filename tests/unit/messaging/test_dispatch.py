@@ -18,7 +18,8 @@ from trunkline.kernel import FakeClock
 from trunkline.log.append import Appended, ShardHealth, append
 from trunkline.log.limits import LATE_MAX_S, WORK_MAX_S
 from trunkline.messaging import carrier
-from trunkline.messaging.attempt import RETRY_LATER_S, OnAmbiguous
+from trunkline.messaging.attempt import RETRY_LATER_S
+from trunkline.messaging.work import OnAmbiguous
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +47,7 @@ async def test_a_message_is_claimed_handed_over_once_and_acknowledged(bench: Ben
     assert await types(bench) == [Type.ORIGINAL, Type.CLAIM, Type.OUTCOME]
     assert bench.acked == [created.event.id]
     (submission,) = bench.carrier.submitted
-    assert submission.reference == f"{ACCOUNT}:{SID}:1"
+    assert submission.reference == f"{ACCOUNT}:{SID}:1:{HOME}"
     assert (submission.sender, submission.recipient) == ("+15550001", "+15550002")
     assert (submission.text, submission.is_possible_duplicate) == ("hello", False)
     message = await bench.message(NAME)
@@ -372,7 +373,8 @@ async def test_a_message_behind_an_electing_shard_waits_alone(bench: Bench) -> N
 
     async with bench.running(bench.dispatcher("one")):
         await bench.pass_time(5.0)
-        assert [each.reference for each in bench.carrier.submitted] == [f"{ACCOUNT}:SM{other}:1"]
+        (reference,) = [each.reference for each in bench.carrier.submitted]
+        assert reference == f"{ACCOUNT}:SM{other}:1:{walk(other)[0]}"
         bench.log.always(Fate.WELL, HOME)
         await bench.pass_time(5.0)
 

@@ -8,8 +8,8 @@ from trunkline.domain.events import Ambiguous, Body, Claimed, Kind, Receipt, Ref
 from trunkline.domain.status import Status
 from trunkline.log.limits import WORK_MAX_S
 from trunkline.messaging import carrier
-from trunkline.messaging.attempt import OnAmbiguous
 from trunkline.messaging.record import EventRecorder
+from trunkline.messaging.work import OnAmbiguous
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,9 @@ from trunkline.kernel import Deadline
 from trunkline.log.append import Appended, ShardHealth, append
 from trunkline.log.shards import order
 from trunkline.messaging import carrier
-from trunkline.messaging.attempt import RESENT_MAX, OnAmbiguous
+from trunkline.messaging.attempt import RESENT_MAX
 from trunkline.messaging.carrier import Outcome, Submission
+from trunkline.messaging.work import OnAmbiguous
 
 pytestmark = pytest.mark.anyio
 

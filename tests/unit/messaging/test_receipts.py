@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 NAME = "9" * 32
 OURS = "+15125550100"
-RECEIPT = ReceiptItem("item-1", "acme-1", reference_of(ACCOUNT, "SM" + NAME, 1), "delivered")
+RECEIPT = ReceiptItem("item-1", "acme-1", reference_of(ACCOUNT, "SM" + NAME, 1, 3), "delivered")
 INBOUND = InboundItem("item-2", "from-handset-1", "+15125550123", OURS, "hi")
 INBOUND_NAME = digits_of(sid_from_key(SMS, "inbound", "acme", "from-handset-1"))
 

@@ -51,8 +51,9 @@ from trunkline.log.limits import TRY_TIMEOUT_S, WORK_MAX_S
 from trunkline.log.shards import order
 from trunkline.messaging import accept, carrier
 from trunkline.messaging.accept import NewMessage
-from trunkline.messaging.attempt import POISON_RETRY_S, OnAmbiguous
+from trunkline.messaging.attempt import POISON_RETRY_S
 from trunkline.messaging.carrier import Submission
+from trunkline.messaging.work import OnAmbiguous
 
 CALLS_MAX: Final = 100
 DRAIN_ROUNDS_MAX: Final = 12
@@ -293,7 +294,7 @@ class Cluster:
             case Fate.LOST:
                 self._no_outcome(act)
             case Fate.REFUSED:
-                _, sid, _ = submission.reference.split(":")
+                _, sid, *_ = submission.reference.split(":")
                 self.promises.refused.add(digits_of(sid))
                 act.resume(carrier.Refused(30003, "unreachable"))
             case Fate.UNDECIDED:

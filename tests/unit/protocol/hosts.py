@@ -22,10 +22,10 @@ from trunkline.log.ledger import Entry, Ledger, LedgerAnswer, Wish
 from trunkline.log.limits import RETRY_PAUSE_S
 from trunkline.messaging import carrier
 from trunkline.messaging.accept import Acceptor
-from trunkline.messaging.attempt import Counters, OnAmbiguous
 from trunkline.messaging.carrier import Submission
 from trunkline.messaging.dispatch import Dispatcher
 from trunkline.messaging.record import EventRecorder
+from trunkline.messaging.work import Counters, OnAmbiguous
 from trunkline.replica.queries import Replica
 
 WINDOW: Final = 64

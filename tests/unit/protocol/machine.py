@@ -16,7 +16,7 @@ from tests.unit.protocol.faulty_log import Rule
 from tests.unit.protocol.hosts import Act, Host, Worker
 from tests.unit.protocol.promises import Promise
 
-from trunkline.messaging.attempt import OnAmbiguous
+from trunkline.messaging.work import OnAmbiguous
 
 CREATES_MAX: Final = 4
 ACTS_MAX: Final = 7

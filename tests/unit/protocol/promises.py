@@ -22,8 +22,8 @@ from trunkline.log.interface import Stored
 from trunkline.log.names import SHARED_DIGITS
 from trunkline.log.shards import order
 from trunkline.messaging.accept import Created, KeyReused, NotAccepted
-from trunkline.messaging.attempt import OnAmbiguous
 from trunkline.messaging.carrier import Submission
+from trunkline.messaging.work import OnAmbiguous
 
 ACCOUNT: Final = "AC" + "a" * 32
 ENDS: Final = frozenset({Type.OUTCOME, Type.REFUSAL})
@@ -126,7 +126,7 @@ class Promises:
 
     def reached_carrier(self, submission: Submission) -> None:
         """The carrier has taken a message."""
-        _, sid, number = submission.reference.split(":")
+        _, sid, number, _ = submission.reference.split(":")
         digits, attempt = digits_of(sid), int(number)
         attempts = self.handed_over.setdefault(digits, [])
         ambiguous = self.ambiguous(digits)

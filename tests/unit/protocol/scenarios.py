@@ -21,7 +21,7 @@ from trunkline.log.interface import Stored
 from trunkline.log.limits import EJECTED_S, LATE_MAX_S
 from trunkline.log.shards import order
 from trunkline.messaging.accept import OPERATION, Created
-from trunkline.messaging.attempt import OnAmbiguous
+from trunkline.messaging.work import OnAmbiguous
 
 KEY: Final = "key"
 DIGITS: Final = digits_of(sid_from_key(SMS, ACCOUNT, OPERATION, KEY))

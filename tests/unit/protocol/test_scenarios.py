@@ -19,7 +19,7 @@ from tests.unit.protocol.scenarios import (
     is_submit,
 )
 
-from trunkline.messaging.attempt import OnAmbiguous
+from trunkline.messaging.work import OnAmbiguous
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "design" / "proof.md"
 ROW: Final = re.compile(r"^\| (S\d+) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
