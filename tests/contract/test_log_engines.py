@@ -36,8 +36,9 @@ async def test_memory_engine(check: Check) -> None:
 @pytest.mark.system
 async def test_jetstream_engine(check: Check, jetstream: tuple[str, str]) -> None:
     url, token = jetstream
+    # Not a fixed seed: inboxes of one name would get what the server still owes an earlier check.
     async with open_jetstream(
-        url, token, clock=SystemClock(), rng=random.Random(1), bytes_max=1 << 30
+        url, token, clock=SystemClock(), rng=random.Random(), bytes_max=1 << 30
     ) as log:
         await check(log)
 
