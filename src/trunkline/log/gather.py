@@ -21,9 +21,9 @@ from trunkline.log.names import SHARED_DIGITS, Names
 WALKS_MAX: Final = 1
 """Walks under way before others gather."""
 
-WALK_EVERY_S: Final = 0.003
+WALK_EVERY_S: Final = 0.001
 """Between the beginnings of two walks: a create that comes right behind another one joins the next
-walk. It is paid only then, and halves what a message costs at a thousand a second."""
+walk. It is paid only then."""
 
 GATHER_MAX_S: Final = 0.005
 """How long one may be kept waiting by walks under way, which may meet a shard that is silent."""
