@@ -49,3 +49,8 @@ def stored(version: str) -> list[Stored]:
 def records(version: str) -> Records:
     """What it was folded into by the version that recorded it."""
     return msgspec.json.decode((FIXTURES / version / "records.json").read_bytes(), type=Records)
+
+
+def as_then(version: str, message: Message) -> Message:
+    """The record as that version would have made it: the first one knew nothing of links."""
+    return msgspec.structs.replace(message, link=None) if version == "log-v1" else message

@@ -45,6 +45,7 @@ def open_folder(data: Path, *, entropy: Entropy, is_locked: bool = False) -> Dat
         found = data_format.read(layout)
         if found is None:
             return _give_birth(layout, lock, entropy)
+        found = data_format.raise_number(layout, found)
         return DataFolder(layout, found, _credentials_of(layout), lock)
     except BaseException:
         if lock is not None:

@@ -7,7 +7,7 @@ would make every fence look in the wrong place; so any difference is refused, an
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from trunkline.domain.ports import Entropy
@@ -18,7 +18,11 @@ from trunkline.log.shards import HASH_NAME, SHARDS
 from trunkline.version import __version__
 
 PRODUCT: Final = "trunkline"
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""2: chains stand in ledgers, and a message of the log may hold several events. A folder of format 1
+is read as it is, and its number is raised before anything new is written into it."""
+
+OLDEST_FORMAT: Final = 1
 MODE: Final = "single"
 
 _CLUSTER: Final = re.compile(r"[0-9a-f]{32}\Z")
@@ -44,6 +48,15 @@ def born(entropy: Entropy) -> Format:
 
 def write(layout: Layout, found: Format) -> None:
     durable.write_file(layout.format, json.dumps(asdict(found), indent=1).encode() + b"\n")
+
+
+def raise_number(layout: Layout, found: Format) -> Format:
+    """Of a folder of an older format, so that no older program opens what will stand there."""
+    if found.format == FORMAT:
+        return found
+    raised = replace(found, format=FORMAT)
+    write(layout, raised)
+    return raised
 
 
 def read(layout: Layout) -> Format | None:
@@ -80,18 +93,22 @@ def parse(text: bytes, *, where: str) -> Format:
             "choose another folder with --data",
         )
     number = document.get("format")
-    if not isinstance(number, int) or number > FORMAT:
+    if not isinstance(number, int) or not OLDEST_FORMAT <= number <= FORMAT:
         raise FormatError(
             f"{where} has format {number!r}, written by version {document.get('created_by')}; "
             f"this program (version {__version__}) reads format {FORMAT}",
             "use that version or a newer one",
         )
     _require_same(document, where)
-    return Format(cluster=document["cluster"], created_by=str(document.get("created_by", "")))
+    return Format(
+        cluster=document["cluster"],
+        format=number,
+        created_by=str(document.get("created_by", "")),
+    )
 
 
 def _require_same(document: dict[str, Any], where: str) -> None:
-    expected = {"format": FORMAT, "mode": MODE, "shards": SHARDS, "hash": HASH_NAME}
+    expected = {"mode": MODE, "shards": SHARDS, "hash": HASH_NAME}
     for key, value in expected.items():
         if document.get(key) != value:
             raise FormatError(

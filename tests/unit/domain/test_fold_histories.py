@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from tests.unit import recorded_log
 
 from trunkline.domain.events import Body, Kind, Type
-from trunkline.domain.message import Message, fold, merge
+from trunkline.domain.message import Link, Message, fold, link_of, merge
 from trunkline.domain.status import FINAL, Status, rank
 from trunkline.log.append import is_late
-from trunkline.log.event import Event, decode
+from trunkline.log.event import Event, decode_all, is_changed
+from trunkline.log.interface import Stored
 from trunkline.messaging.callbacks import untold
 
 
@@ -24,6 +25,7 @@ class Happened:
 
     event: Event
     body: Body
+    link: Link | None
 
 
 History = Sequence[Happened]
@@ -33,11 +35,17 @@ def histories_of(version: str) -> list[list[Happened]]:
     """Every message's events as they were recorded, the short histories last."""
     by_name: dict[str, list[Happened]] = {}
     for stored in recorded_log.stored(version):
-        event = decode(stored.payload)
-        is_closed = event.type is Type.ORIGINAL and is_late(event, stored.at)
-        if event.kind in (Kind.MESSAGE, Kind.INBOUND) and not is_closed:
-            by_name.setdefault(event.sid[2:], []).append(Happened(event, event.body()))
+        for event in decode_all(stored.payload):
+            is_closed = event.type is Type.ORIGINAL and is_late(event, stored.at)
+            if event.kind in (Kind.MESSAGE, Kind.INBOUND) and not is_closed:
+                by_name.setdefault(event.sid[2:], []).append(_happened(event, stored))
     return sorted(by_name.values(), key=len, reverse=True)
+
+
+def _happened(event: Event, stored: Stored) -> Happened:
+    body = event.body()
+    link = link_of(event.id, event.type, body, shard=stored.shard, sequence=stored.sequence)
+    return Happened(event, body, None if is_changed(stored.subject) else link)
 
 
 HISTORIES: Final = [history for name in recorded_log.RECORDED for history in histories_of(name)]
@@ -49,7 +57,14 @@ def folded(history: History, message: Message | None = None) -> Message:
 
 def _with(message: Message, happened: Happened) -> Message:
     event = happened.event
-    return fold(message, happened.body, at=event.at, event_id=event.id, position=event.position)
+    return fold(
+        message,
+        happened.body,
+        at=event.at,
+        event_id=event.id,
+        position=event.position,
+        link=happened.link,
+    )
 
 
 @st.composite
@@ -156,6 +171,10 @@ def test_an_application_is_told_an_end_whatever_order_a_history_comes_in(
 def test_a_recorded_history_folds_into_the_record_its_own_version_made(version: str) -> None:
     recorded = {message.sid: message for message in recorded_log.records(version).messages}
 
-    made = {message.sid: message for message in map(folded, histories_of(version))}
+    folds = [
+        folded(history, Message(account=history[0].event.account))
+        for history in histories_of(version)
+    ]
+    made = {message.sid: recorded_log.as_then(version, message) for message in folds}
 
     assert made == recorded

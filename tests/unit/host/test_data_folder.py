@@ -73,6 +73,7 @@ def test_an_empty_disk_may_carry_its_file_systems_own_folder(tmp_path: Path) -> 
     ("change", "said"),
     [
         ({"format": FORMAT + 1, "created_by": "9.9"}, "written by version 9.9"),
+        ({"format": 0}, "format 0"),
         ({"product": "other"}, "belongs to 'other'"),
         ({"mode": "cluster"}, "mode 'cluster'"),
         ({"shards": 24}, "shards 24"),
@@ -92,6 +93,19 @@ def test_a_folder_of_another_kind_is_refused_and_left_alone(
         open_folder(layout.data, entropy=entropy)
 
     assert contents(layout.data) == before
+
+
+def test_a_folder_of_the_format_before_is_opened_and_marked_as_of_this_one(tmp_path: Path) -> None:
+    layout = born(tmp_path / "data")
+    document = json.loads(layout.format.read_text()) | {"format": 1, "created_by": "0.1.0"}
+    layout.format.write_text(json.dumps(document))
+
+    folder = open_folder(layout.data, entropy=entropy)
+    folder.release()
+
+    raised = json.loads(layout.format.read_text())
+    assert raised == document | {"format": FORMAT}
+    assert folder.format.cluster == document["cluster"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}'])

@@ -29,14 +29,23 @@ from tests.unit.protocol.faulty_log import (
     UnderWay,
     VirtualTime,
 )
-from tests.unit.protocol.hosts import Act, Host, Worker, new_host, new_worker
+from tests.unit.protocol.hosts import (
+    RECIPIENT,
+    SENDER,
+    Act,
+    Host,
+    Worker,
+    new_host,
+    new_worker,
+    together,
+)
 from tests.unit.protocol.promises import ACCOUNT, Promise, Promises
 
 from trunkline.domain.events import Type
 from trunkline.domain.sid import digits_of
 from trunkline.kernel import Deadline
-from trunkline.log.append import is_late
-from trunkline.log.event import Event, decode, decode_all, encode
+from trunkline.log.append import Appended, NotStored, is_late
+from trunkline.log.event import Event, decode_all, encode
 from trunkline.log.fence import Verdict, is_true_copy
 from trunkline.log.interface import (
     Exists,
@@ -50,7 +59,7 @@ from trunkline.log.interface import (
 from trunkline.log.limits import TRY_TIMEOUT_S, WORK_MAX_S
 from trunkline.log.shards import order
 from trunkline.messaging import accept, carrier
-from trunkline.messaging.accept import NewMessage
+from trunkline.messaging.accept import Created, NewMessage, NotAccepted, message_from
 from trunkline.messaging.attempt import POISON_RETRY_S
 from trunkline.messaging.carrier import Submission
 from trunkline.messaging.work import OnAmbiguous
@@ -59,9 +68,6 @@ CALLS_MAX: Final = 100
 DRAIN_ROUNDS_MAX: Final = 12
 DRAIN_PAUSE_S: Final = 5.0
 HAND_OVER_LOST_S: Final = 1.0
-
-SENDER: Final = "+15550001"
-RECIPIENT: Final = "+15550002"
 
 
 class Fate(Enum):
@@ -138,6 +144,22 @@ class Cluster:
 
         return self._begin(Act(f"create on {host.name}", accepting, host, on_end=answered))
 
+    def create_together(self, host: Host, *texts: str) -> Act:
+        """Clients ask a host for messages at the same moment, without keys."""
+        draft = together(host, *texts)
+
+        def answered(act: Act) -> None:
+            stored = []
+            if isinstance(act.result, Appended):
+                stored = [act.result.event, *act.result.others]
+            for event in stored:
+                self.promises.answered([event.sid], "", Created(message_from(event)))
+            if isinstance(act.result, NotStored):
+                self.promises.answered(act.sids, "", NotAccepted(act.result.reason))
+
+        accepting = host.acceptor._append(draft)
+        return self._begin(Act(f"creates on {host.name}", accepting, host, on_end=answered))
+
     def deliver(self, worker: Worker, stored: Stored) -> Act:
         """The engine hands an original to a worker, whoever else may have it in hand."""
         handling = _handled(worker, HostDelivery(stored))
@@ -145,7 +167,7 @@ class Cluster:
 
     def audit(self, host: Host, stored: Stored) -> Act:
         """Another service asks the fence about an original, for an effect of its own."""
-        event = decode(stored.payload)
+        event = decode_all(stored.payload)[0]
         clock = host.author.clock
         judging = is_true_copy(
             host.log, event, stored, clock=clock, deadline=Deadline.after(1.0, clock)
@@ -221,7 +243,7 @@ class Cluster:
     def _publish(self, act: Act, call: Publish, fate: Fate) -> None:
         sent = self._bent(act, call)
         if call.event.type is Type.ORIGINAL:
-            act.sids.append(call.event.sid)
+            act.sids += [event.sid for event in call.events]
         match fate:
             case Fate.WELL:
                 self._publish_answered(act, sent, self.network.store(sent))
@@ -326,9 +348,8 @@ class Cluster:
         if call.again_after_s == POISON_RETRY_S:
             self.promises.broken(Promise.NOT_STUCK, f"an exception in {act.name}")
         is_ack = call.again_after_s is None
-        if is_ack:
-            sid = decode(call.stored.payload).sid
-            self.promises.acknowledged(call.stored, act.host.copy.message(sid))
+        for event in decode_all(call.stored.payload) if is_ack else ():
+            self.promises.acknowledged(call.stored, event, act.host.copy.message(event.sid))
         if is_ack and fate in {Fate.WELL, Fate.HAPPENED, Fate.ANSWER_LOST}:
             self._acked.add((call.stored.shard, call.stored.sequence))
         if act.can_move:
@@ -436,14 +457,15 @@ class Cluster:
             self._acked.update(
                 (each.shard, each.sequence)
                 for each in self.originals()
-                if each.shard == stored.shard and decode(each.payload).sid == event.sid
+                if each.shard == stored.shard
+                if event.sid in [one.sid for one in decode_all(each.payload)]
             )
 
     def _bent(self, act: Act, call: Publish) -> Publish:
         """An original as a host would write it that breaks one of the rules about it."""
         event = call.event
         bent = {Rule.POSITION, Rule.PASSED_OVER, Rule.SAME_BYTES}
-        if self.without not in bent or event.type is not Type.ORIGINAL:
+        if self.without not in bent or event.type is not Type.ORIGINAL or len(call.events) > 1:
             return call
         unsure = self._unsure.get(act.host.name + event.sid, [])
         walk = order(digits_of(event.sid), self.network.shards)

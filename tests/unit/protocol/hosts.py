@@ -3,30 +3,38 @@
 All that decides is the product's own code; what stands here gives it a place to run in.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
+import msgspec
 from tests.unit.protocol.faulty_log import Call, HostClock, HostLog, Network, Rule, Submit, asked
 
-from trunkline.domain.events import Kind, Type
+from trunkline.domain.events import Kind, MessageCreated, Type
 from trunkline.domain.message import Link, Message, fold, link_of
 from trunkline.domain.sid import MMS, SMS, digits_of
 from trunkline.kernel import Deadline
-from trunkline.log.append import ShardHealth, is_late
+from trunkline.log.append import Draft, ShardHealth, is_late
 from trunkline.log.author import Author
 from trunkline.log.event import Event, decode_all, is_changed
 from trunkline.log.interface import Stored, Unreadable
 from trunkline.log.ledger import Entry, Ledger, LedgerAnswer, Wish
 from trunkline.log.limits import RETRY_PAUSE_S
+from trunkline.log.names import SHARED_DIGITS
 from trunkline.messaging import carrier
 from trunkline.messaging.accept import Acceptor
 from trunkline.messaging.carrier import Submission
 from trunkline.messaging.dispatch import Dispatcher
+from trunkline.messaging.parcel import Parcel
 from trunkline.messaging.record import EventRecorder
-from trunkline.messaging.work import Counters, OnAmbiguous
+from trunkline.messaging.work import Counters, OnAmbiguous, Work
 from trunkline.replica.queries import Replica
+
+ACCOUNT: Final = "AC" + "a" * 32
+SENDER: Final = "+15550001"
+RECIPIENT: Final = "+15550002"
 
 WINDOW: Final = 64
 """Wider than any test has tasks, so that nobody waits for a place."""
@@ -302,6 +310,7 @@ def new_worker(
         counters=Counters(Tally(), Tally(), Tally(), Tally(), Tally()),
         author=host.author,
     )
+    object.__setattr__(dispatcher, "_send_all", functools.partial(_one_by_one, dispatcher))
     if without is Rule.NONCE:
         dispatcher._attempts._unsent = cast("Any", _Everything())
     if without is Rule.AUTHOR_RESOLVES:
@@ -329,3 +338,29 @@ class _Everything:
 
     def __len__(self) -> int:
         return 0
+
+
+async def _one_by_one(dispatcher: Dispatcher, works: Sequence[Work]) -> None:
+    """Those of one register, in turn: here is no loop that could run them side by side."""
+    parcel = Parcel(works[0].delivery, len(works))
+    for work in works:
+        await dispatcher._send(replace(work, delivery=parcel.share()))
+
+
+def together(host: Host, *texts: str) -> Draft:
+    """What a gatherer makes of creates that come at the same moment."""
+    name = host.author.entropy(SHARED_DIGITS // 2).hex()
+    own_bytes = 16 - SHARED_DIGITS // 2
+    sids = [SMS + name + host.author.entropy(own_bytes).hex() for _ in texts]
+    first, *others = (
+        Draft(
+            Kind.MESSAGE,
+            sid,
+            ACCOUNT,
+            MessageCreated(sid=sid, sender=SENDER, recipient=RECIPIENT, text=text),
+            is_keyed=False,
+            name=name,
+        )
+        for sid, text in zip(sids, texts, strict=True)
+    )
+    return msgspec.structs.replace(first, others=tuple(others))

@@ -97,6 +97,12 @@ class Protocol(RuleBasedStateMachine):
         self.creates += 1
         self.move(self.cluster.create(self.host(pick), key=key, text=text), fates)
 
+    @precondition(lambda self: self.creates < CREATES_MAX and self.has_room)
+    @rule(pick=picks, fates=fates)
+    def create_together(self, pick: int, fates: list[Fate]) -> None:
+        self.creates += 1
+        self.move(self.cluster.create_together(self.host(pick), "x", "y"), fates)
+
     @precondition(lambda self: self.cluster.originals() and self.has_room)
     @rule(pick=picks, worker=picks, fates=fates)
     def deliver(self, pick: int, worker: int, fates: list[Fate]) -> None:

@@ -16,7 +16,7 @@ from trunkline.domain.events import Ambiguous, Kind, MessageCreated, Type
 from trunkline.domain.message import Message
 from trunkline.domain.sid import digits_of
 from trunkline.log.append import is_late
-from trunkline.log.event import Event, created_subject, decode, decode_all
+from trunkline.log.event import Event, created_subject, decode_all
 from trunkline.log.fence import Verdict
 from trunkline.log.interface import Stored
 from trunkline.log.names import SHARED_DIGITS
@@ -139,9 +139,8 @@ class Promises:
             self.broken(Promise.C2, f"{sid}: attempt {attempt} does not say what it is")
         attempts.append(attempt)
 
-    def acknowledged(self, stored: Stored, message: Message | None) -> None:
+    def acknowledged(self, stored: Stored, event: Event, message: Message | None) -> None:
         """A worker says that it is done with an original. `message`: as its host knows it."""
-        event = decode(stored.payload)
         records = self.network.chain(stored.shard, digits_of(event.sid))
         if is_late(event, stored.at) or any(_is_end(record) for record in records):
             return
@@ -214,9 +213,12 @@ class Promises:
         for name, shard in self._registers(digits):
             subject = created_subject(shard, Kind.MESSAGE, ACCOUNT, name)
             for stored in self.network.standing(subject)[:1]:
-                event = decode(stored.payload)
-                if event.type is Type.ORIGINAL and not is_late(event, stored.at):
-                    found.append(Copy(stored, event))
+                found += [
+                    Copy(stored, event)
+                    for event in decode_all(stored.payload)
+                    if digits_of(event.sid) == digits
+                    if event.type is Type.ORIGINAL and not is_late(event, stored.at)
+                ]
         return found
 
     def _registers(self, digits: str) -> Iterator[tuple[str, int]]:

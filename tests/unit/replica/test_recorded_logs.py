@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import pytest
 from structlog.testing import capture_logs
 from tests.unit import recorded_log
@@ -52,8 +51,7 @@ async def test_a_log_of_an_older_version_reads_exactly_as_it_did_then(
 
             assert copy.replica.account(account.sid) == account
             assert sorted(numbers, key=lambda number: number.settings.sid) == recorded.numbers
-            # Where the chain stands is for whoever works on the message, and is newer than log-v1.
-            told = [msgspec.structs.replace(message, link=None) for message in messages]
+            told = [recorded_log.as_then(version, message) for message in messages]
             assert sorted(told, key=lambda message: message.sid) == recorded.messages
     assert logs == []
 
