@@ -113,11 +113,16 @@ class Batch:
         if self._is_over:
             return
         self._attempts.outcome_came()
-        if isinstance(outcome, carrier.Accepted):
-            tell = functools.partial(self._on_written, one)
-            one.entry = self._attempts.want_outcome(one.work, one.turn, outcome, tell)
-        else:
+        if not isinstance(outcome, carrier.Accepted):
             self._leave(one, self._attempts.take_outcome(one.work, one.turn, outcome))
+            return
+        tell = functools.partial(self._on_written, one)
+        try:
+            one.entry = self._attempts.want_outcome(one.work, one.turn, outcome, tell)
+        except Exception:
+            # An answer that cannot be written down stops one message, and not the link.
+            log.exception("dispatch.failed", subject=one.work.delivery.stored.subject)
+            self._leave(one, one.work.delivery.nak(POISON_RETRY_S))
 
     def _on_written(self, one: _One, body: HandedOver, answer: LedgerAnswer) -> None:
         one.entry = None

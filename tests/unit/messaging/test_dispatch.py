@@ -520,3 +520,14 @@ async def test_a_register_in_the_hands_of_two_hosts_is_sent_once(bench: Bench) -
             await bench.pass_time(2.0)
 
     assert len(bench.carrier.submitted) == 4
+
+
+async def test_an_answer_that_cannot_be_written_down_stops_one_message_only(bench: Bench) -> None:
+    await put_together(bench, *TOGETHER)
+    bench.carrier.answers.append(carrier.Accepted("\ud800"))
+
+    async with bench.running(bench.dispatcher("one")):
+        await bench.pass_time(1.0)
+
+    outcomes = [e for p in bench.log.published for e in p.events if e.type is Type.OUTCOME]
+    assert (len(bench.carrier.submitted), len(outcomes), bench.acked) == (4, 3, [])
