@@ -9,7 +9,9 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""2: a message shows where its chain stands. A copy of version 1 does not say what is claimed, and is
+made anew from the log, which no program of its time ever trimmed."""
 
 BUSY_TIMEOUT_S: Final = 5.0
 CACHE_KIB: Final = 16_384
