@@ -124,7 +124,11 @@ async def append(
     """
     clock = author.clock
     watch = Stopwatch(clock)
-    answer_until = clock.monotonic() + ANSWER_MAX_S
+    waited_s = 0.0 if at is None else abs(clock.wall() - at)
+    if waited_s >= ANSWER_MAX_S:
+        # Stored now, it would count as late, or nearly so: never to be sent, and answered 201.
+        return NotStored("it waited too long before it could be stored")
+    answer_until = clock.monotonic() + ANSWER_MAX_S - waited_s
     walked = await _walk(log, draft, author=author, health=health, at=at)
     if isinstance(walked, tuple):
         until = min(answer_until, clock.monotonic() + SETTLE_MAX_S)

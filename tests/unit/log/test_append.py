@@ -2,11 +2,20 @@
 
 import pytest
 from tests.unit.log.conftest import Host
-from tests.unit.log.scripted_log import Fate, Publish, ScriptedLog, pen, put, walk
+from tests.unit.log.scripted_log import (
+    Fate,
+    Publish,
+    ScriptedLog,
+    draft,
+    in_virtual_time,
+    pen,
+    put,
+    walk,
+)
 
 from trunkline.domain.events import MessageCreated, Tombstone, Type
 from trunkline.kernel import FakeClock
-from trunkline.log.append import Appended, Found, NotStored, Uncertain
+from trunkline.log.append import Appended, Found, NotStored, Uncertain, append
 from trunkline.log.limits import ANSWER_MAX_S, EJECTED_S, LATE_MAX_S
 
 pytestmark = pytest.mark.anyio
@@ -294,3 +303,28 @@ async def test_refusals_of_a_repeat_say_nothing_about_an_earlier_try(
     repeat = await other_host.created(NAME)
 
     assert (repeat.shard, repeat.event.position, repeat.event.prior) == (SECOND, 1, None)
+
+
+@pytest.mark.parametrize("waited_s", [ANSWER_MAX_S, LATE_MAX_S + 1.0, -LATE_MAX_S])
+async def test_a_create_that_waited_since_its_copy_was_asked_is_not_stored(
+    log: ScriptedLog, clock: FakeClock, host: Host, waited_s: float
+) -> None:
+    asked_at = clock.wall() - waited_s
+    making = append(log, draft(NAME), author=host.author, health=host.health, at=asked_at)
+
+    assert isinstance(await in_virtual_time(clock, making), NotStored)
+    assert log.published == []
+
+
+async def test_the_time_a_create_waited_counts_against_its_answer(
+    log: ScriptedLog, clock: FakeClock, host: Host
+) -> None:
+    async def slow(publish: object) -> None:
+        del publish
+        await clock.sleep(3.0)
+
+    log.on_publish = slow
+    asked_at = clock.wall() - (ANSWER_MAX_S - 2.0)
+    making = append(log, draft(NAME), author=host.author, health=host.health, at=asked_at)
+
+    assert isinstance(await in_virtual_time(clock, making), Uncertain)
