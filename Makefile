@@ -41,7 +41,7 @@ imports: $(VENV)/dev.stamp
 	@$(BIN)/lint-imports
 
 unit: $(VENV)/dev.stamp
-	@$(BIN)/pytest -q $(UNIT)
+	@$(BIN)/pytest -q -n 2 $(UNIT)
 
 check: lint types imports unit  ## format, lint, types, imports and unit tests
 

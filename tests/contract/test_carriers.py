@@ -181,7 +181,7 @@ async def test_a_text_that_cannot_be_written_spoils_no_other(tmp_path: Path) -> 
 @pytest.mark.anyio
 async def test_closing_a_link_ends_its_hanging_poll(tmp_path: Path) -> None:
     async with simulated(tmp_path) as harness:
-        async with asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(10.0), asyncio.TaskGroup() as tasks:
             polling = tasks.create_task(harness.carrier.receive(10, 30.0))
             await asyncio.sleep(0)
             await harness.carrier.close()

@@ -90,6 +90,9 @@ class Connections:
             raise NotConnected(f"no connection in {connect_s:.3g} s") from error
         except OSError as error:
             raise NotConnected(f"{type(error).__name__}: {error}") from error
+        if self._is_closed:  # meanwhile, and nobody else knows of this connection
+            connection.abort()
+            raise NotConnected("the link is closed")
         return connection
 
     def _lost(self, connection: "_Connection") -> None:
