@@ -18,7 +18,7 @@ from trunkline.domain.sid import digits_of
 from trunkline.kernel import Clock
 from trunkline.log.author import Author
 from trunkline.log.clock_check import Stopwatch, can_be_trusted
-from trunkline.log.event import Event, UnreadableEvent, created_subject, decode, encode, encode_all
+from trunkline.log.event import Event, UnreadableEvent, created_subject, decode, encode_all
 from trunkline.log.interface import (
     Accepted,
     Exists,
@@ -180,7 +180,7 @@ async def _walk(
         events = tuple(
             msgspec.structs.replace(event, position=position, prior=prior) for event in written
         )
-        payload = encode(events[0]) if len(events) == 1 else encode_all(events)
+        payload = encode_all(events)
         subject = created_subject(shard, draft.kind, draft.account, name)
         answer = await log.publish(shard, subject, payload, expected=0, timeout_s=TRY_TIMEOUT_S)
         match answer:

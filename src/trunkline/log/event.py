@@ -14,7 +14,7 @@ over fields they do not know. Anything else needs a new type or a new version, a
 passed over: `decode` refuses what a newer program has written as `NewerEvent`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -79,8 +79,11 @@ def encode_body(body: Body) -> msgspec.Raw:
     return msgspec.Raw(_ENCODER.encode(body))
 
 
-def encode_all(events: Iterable[Event]) -> bytes:
-    """One payload that holds all of them; `decode_all` gives them back in this order."""
+def encode_all(events: Sequence[Event]) -> bytes:
+    """One payload that holds all of them; `decode_all` gives them back in this order. One alone stands
+    as it is: what reads one need not know of several."""
+    if len(events) == 1:
+        return encode(events[0])
     return b"[" + b",".join(map(_ENCODER.encode, events)) + b"]"
 
 

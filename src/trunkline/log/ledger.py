@@ -19,12 +19,12 @@ from trunkline.domain.events import Body, Kind
 from trunkline.domain.message import Link, link_of
 from trunkline.domain.sid import digits_of
 from trunkline.kernel import Clock, Deadline
+from trunkline.log.chain import Advanced, Stalled
 from trunkline.log.event import (
     Event,
     UnreadableEvent,
     chain_subject,
     decode_all,
-    encode,
     encode_all,
 )
 from trunkline.log.interface import (
@@ -66,24 +66,10 @@ class Past(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Advanced:
-    """The record stands at `sequence`, the end of its message's chain when it was written."""
-
-    sequence: int
-
-
-@dataclass(frozen=True, slots=True)
 class Overtaken:
     """The newest record of the chain is another one."""
 
     newest: Link
-
-
-@dataclass(frozen=True, slots=True)
-class Stalled:
-    """Not known in the deadline; the record may yet land."""
-
-    reason: str
 
 
 LedgerAnswer = Advanced | Overtaken | Stalled
@@ -171,8 +157,7 @@ class Ledger:
     async def _write(self, batch: Sequence[Entry]) -> int | None:
         expected = self._end
         records = [entry.wish.record for entry in batch]
-        # A single record stands as it is: what reads one need not know of several.
-        payload = encode(records[0]) if len(records) == 1 else encode_all(records)
+        payload = encode_all(records)
         match await self._log.publish(
             self._shard, self._subject, payload, expected=expected, timeout_s=TRY_TIMEOUT_S
         ):

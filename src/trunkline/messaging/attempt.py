@@ -24,8 +24,9 @@ from trunkline.domain.message import Link, Message
 from trunkline.kernel import Deadline
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.author import Author
+from trunkline.log.chain import Advanced, Stalled
 from trunkline.log.clock_check import Ages
-from trunkline.log.ledger import Advanced, Entry, LedgerAnswer, Overtaken, Stalled, Wish
+from trunkline.log.ledger import Entry, LedgerAnswer, Overtaken, Wish
 from trunkline.log.ledgers import Chains
 from trunkline.log.limits import WORK_MAX_S
 from trunkline.messaging import carrier

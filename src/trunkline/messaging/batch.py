@@ -14,7 +14,8 @@ from typing import Any, Final
 import structlog
 
 from trunkline.domain.events import HandedOver, Type
-from trunkline.log.ledger import Advanced, Entry, LedgerAnswer
+from trunkline.log.chain import Advanced
+from trunkline.log.ledger import Entry, LedgerAnswer
 from trunkline.messaging import carrier
 from trunkline.messaging.attempt import POISON_RETRY_S, Attempts
 from trunkline.messaging.work import FIRST, Turn, Work

@@ -9,7 +9,7 @@ from trunkline.domain.events import Body, Kind, Type
 from trunkline.domain.sid import digits_of
 from trunkline.kernel import Deadline
 from trunkline.log.author import Author
-from trunkline.log.event import Event, changed_subject, encode, encode_all
+from trunkline.log.event import Event, changed_subject, encode_all
 from trunkline.log.interface import Accepted, Log
 from trunkline.log.limits import RETRY_PAUSE_S, TRY_TIMEOUT_S
 from trunkline.log.shards import order
@@ -32,7 +32,7 @@ class EventRecorder:
         """The same for several events at once, of one kind: in one flush, and in one place. That is
         `home` if it takes them, or where the first of them would stand."""
         first = events[0]
-        payload = encode(first) if len(events) == 1 else encode_all(events)
+        payload = encode_all(events)
         shards = order(digits_of(first.sid), self._log.shards)
         if home is not None:
             shards = (home, *(shard for shard in shards if shard != home))

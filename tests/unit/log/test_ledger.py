@@ -13,9 +13,10 @@ from trunkline.domain.events import Ambiguous, Body, Claimed, HandedOver, Kind, 
 from trunkline.domain.message import Link, link_of
 from trunkline.kernel import Deadline, FakeClock
 from trunkline.log.author import Author
+from trunkline.log.chain import Advanced, Stalled
 from trunkline.log.event import chain_subject, decode_all
 from trunkline.log.interface import Unreadable
-from trunkline.log.ledger import Advanced, Ledger, LedgerAnswer, Overtaken, Stalled, Wish
+from trunkline.log.ledger import Ledger, LedgerAnswer, Overtaken, Wish
 from trunkline.log.ledgers import Ledgers
 
 pytestmark = pytest.mark.anyio
