@@ -1,4 +1,5 @@
 """The first attempts at several messages of one shard, made side by side without a task for each.
+They may stand in several registers.
 
 It takes the road that nearly every message takes: claimed, handed over, accepted, written down. Each
 step of it is a callback, and those that come at once go on together. Whatever turns off that road is
@@ -7,6 +8,7 @@ left to a task of its own, which does as `Attempts` does with a single message.
 
 import asyncio
 import functools
+import itertools
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -97,17 +99,21 @@ class Batch:
                 self._leave(one, self._attempts.return_overdue(one.work, one.turn))
             else:
                 timely.append(one)
-        if not timely:
-            return
+        for _, register in itertools.groupby(timely, lambda one: one.work.delivery.stored.sequence):
+            self._hand_over_register(tuple(register))
+
+    def _hand_over_register(self, ready: Sequence[_One]) -> None:
+        """The carrier gathers what it gets in one turn of the loop, so this costs no wire."""
         try:
             self._attempts.hand_over_many(
-                [(one.work, one.turn) for one in timely],
-                lambda number, outcome: self._on_outcome(timely[number], outcome),
+                [(one.work, one.turn) for one in ready],
+                lambda number, outcome: self._on_outcome(ready[number], outcome),
             )
         except Exception:
-            # A carrier that raises has a bug, and may have sent any of them.
-            log.exception("dispatch.failed", subject=timely[0].work.delivery.stored.subject)
-            for one in timely:
+            # A carrier that raises has a bug, and may have sent any of them; those of the other
+            # registers go on.
+            log.exception("dispatch.failed", subject=ready[0].work.delivery.stored.subject)
+            for one in ready:
                 self._leave(one, one.work.delivery.nak(POISON_RETRY_S))
 
     def _on_outcome(self, one: _One, outcome: carrier.Outcome) -> None:

@@ -17,7 +17,7 @@ from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.append import is_late
 from trunkline.log.author import Author
 from trunkline.log.event import Event, created_filter, decode_all
-from trunkline.log.fence import Verdict, rule
+from trunkline.log.fence import Verdict, earlier_shards, rule
 from trunkline.log.gather import GATHERED_MAX
 from trunkline.log.interface import Consumer, Delivery, Log
 from trunkline.log.ledgers import Chains
@@ -36,7 +36,7 @@ from trunkline.messaging.work import Counters, OnAmbiguous, Work
 
 log: Final = structlog.get_logger(__name__)
 
-FETCH_MAX: Final = 16
+FETCH_MAX: Final = 64
 
 IN_HAND_MAX: Final = 8 * GATHERED_MAX
 """Messages of one shard that are in hand here at once; beyond them they wait at the engine. Those
@@ -132,12 +132,29 @@ class Dispatcher:
             if down_for_s > 0.0:
                 await self._clock.sleep(min(down_for_s, FETCH_WAIT_S))
                 continue
-            for delivery in await consumer.fetch(FETCH_MAX, FETCH_WAIT_S):
-                works = await self._open(delivery)
-                for _ in works:
-                    await room.acquire()
-                if works:
-                    tasks.create_task(self._handle(works, room))
+            await self._start(await consumer.fetch(FETCH_MAX, FETCH_WAIT_S), tasks, room)
+
+    async def _start(
+        self, deliveries: Sequence[Delivery], tasks: asyncio.TaskGroup, room: asyncio.Semaphore
+    ) -> None:
+        """Begin with what came, as the room allows: together with what needs no fence, and each in
+        a task of its own where an earlier shard has to be asked, which may be silent."""
+        together: list[Sequence[Work]] = []
+        for delivery in deliveries:
+            works = await self._open(delivery)
+            for _ in works:
+                if room.locked() and together:
+                    tasks.create_task(self._handle(together, room))
+                    together = []
+                await room.acquire()
+            if not works:
+                continue
+            if earlier_shards(works[0].event, self._log.shards):
+                tasks.create_task(self._handle([works], room))
+            else:
+                together.append(works)
+        if together:
+            tasks.create_task(self._handle(together, room))
 
     async def _open(self, delivery: Delivery) -> list[Work]:
         """The messages of a delivery; one that is about none is answered."""
@@ -157,20 +174,50 @@ class Dispatcher:
         """Handle a delivery of an original that came by another road, and answer it."""
         works = await self._open(delivery)
         if works:
-            await self._handle(works, asyncio.Semaphore(0))
+            await self._handle([works], asyncio.Semaphore(0))
 
-    async def _handle(self, works: Sequence[Work], room: asyncio.Semaphore) -> None:
-        """Fence what stands in one register, and send each message of it."""
+    async def _handle(self, registers: Sequence[Sequence[Work]], room: asyncio.Semaphore) -> None:
+        """Fence what stands in each register, and send its messages; the room of each is given back
+        when it is done."""
+        ready: list[Work] = []
+        for works in registers:
+            mine = await self._true_and_due(works)
+            ready.extend(mine)
+            for _ in range(len(works) - len(mine)):
+                room.release()
+        left = len(ready)
+
+        def done() -> None:
+            nonlocal left
+            left -= 1
+            room.release()
+
         try:
-            if await self._may_send(works[0]):
-                await self._send_all(await self._hold_back(works))
+            await self._send_all(ready, done)
         except Exception:
-            # As above.
+            # As below.
+            log.exception("dispatch.failed", subject=ready[0].delivery.stored.subject)
+            for work in ready:
+                await work.delivery.nak(POISON_RETRY_S)
+        finally:
+            for _ in range(left):
+                room.release()
+
+    async def _true_and_due(self, works: Sequence[Work]) -> Sequence[Work]:
+        """Those of one register that may be sent now; the others are answered."""
+        try:
+            if not await self._may_send(works[0]):
+                return []
+            due = await self._hold_back(works)
+            if len(due) < self._together_min:
+                return due
+            parcel = Parcel(due[0].delivery, len(due))
+            return [replace(work, delivery=parcel.share()) for work in due]
+        except Exception:
+            # One poisonous message must not stop the others; it stays un-acked and visible.
             log.exception("dispatch.failed", subject=works[0].delivery.stored.subject)
             await works[0].delivery.nak(POISON_RETRY_S)
-        finally:
-            for _ in works:
-                room.release()
+            return []
 
     async def _may_send(self, work: Work) -> bool:
         """Whether it is the true copy; if not, or if that cannot be said, it is answered. What
@@ -203,25 +250,30 @@ class Dispatcher:
                 assert_never(other)
         return False
 
-    async def _send_all(self, works: Sequence[Work]) -> None:
-        if not works:
-            return
+    async def _send_all(self, works: Sequence[Work], done: Callable[[], None]) -> None:
+        """`done` is called once for each that is sent, answered or let go of."""
         if len(works) < self._together_min:
-            await self._send(works[0])
+            for work in works:
+                await self._send(work)
+                done()
             return
-        parcel = Parcel(works[0].delivery, len(works))
-        rest = [replace(work, delivery=parcel.share()) for work in works]
+
+        def end() -> None:
+            self._window.give_back()
+            done()
+
+        rest = works
         async with asyncio.TaskGroup() as tasks:
             while rest:
                 count = await self._window.take(len(rest))
                 now, rest = rest[:count], rest[count:]
                 again_after_s = self._pause_s()
                 if again_after_s is None:
-                    batch = Batch(self._attempts, now, tasks=tasks, on_done=self._window.give_back)
+                    batch = Batch(self._attempts, now, tasks=tasks, on_done=end)
                     tasks.create_task(batch.run())
                     continue
                 for work in now:
-                    self._window.give_back()
+                    end()
                     await work.delivery.nak(again_after_s)
 
     async def _send(self, work: Work) -> None:

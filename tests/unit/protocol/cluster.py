@@ -487,4 +487,4 @@ async def _handled(worker: Worker, delivery: HostDelivery) -> None:
     """What a dispatcher does with one delivery."""
     works = await worker.dispatcher._open(delivery)
     if works:
-        await worker.dispatcher._handle(works, asyncio.Semaphore(len(works)))
+        await worker.dispatcher._handle([works], asyncio.Semaphore(len(works)))

@@ -6,7 +6,7 @@ All that decides is the product's own code; what stands here gives it a place to
 import functools
 import itertools
 from collections.abc import Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import msgspec
@@ -27,7 +27,6 @@ from trunkline.messaging import carrier
 from trunkline.messaging.accept import Acceptor
 from trunkline.messaging.carrier import Submission
 from trunkline.messaging.dispatch import Dispatcher
-from trunkline.messaging.parcel import Parcel
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.work import Counters, OnAmbiguous, Work
 from trunkline.replica.queries import Replica
@@ -340,11 +339,13 @@ class _Everything:
         return 0
 
 
-async def _one_by_one(dispatcher: Dispatcher, works: Sequence[Work]) -> None:
-    """Those of one register, in turn: here is no loop that could run them side by side."""
-    parcel = Parcel(works[0].delivery, len(works))
+async def _one_by_one(
+    dispatcher: Dispatcher, works: Sequence[Work], done: Callable[[], None]
+) -> None:
+    """In turn: here is no loop that could run them side by side."""
     for work in works:
-        await dispatcher._send(replace(work, delivery=parcel.share()))
+        await dispatcher._send(work)
+        done()
 
 
 def together(host: Host, *texts: str) -> Draft:

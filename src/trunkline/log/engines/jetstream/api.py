@@ -205,8 +205,14 @@ def follower_config(shard: int, name: str, *, after: int) -> bytes:
     )
 
 
-def pull_request(items_max: int, expires_s: float) -> bytes:
-    return b'{"batch":%d,"expires":%d}' % (items_max, _nanoseconds(expires_s))
+def pull_next(expires_s: float) -> bytes:
+    """A request for one message, which stays open until there is one."""
+    return b'{"batch":1,"expires":%d}' % _nanoseconds(expires_s)
+
+
+def pull_present(items_max: int) -> bytes:
+    """A request for what is there now; it ends with so many, or with a status."""
+    return b'{"batch":%d,"no_wait":true}' % items_max
 
 
 def publish_answer(reply: bytes, *, is_alone: bool) -> PublishAnswer:
