@@ -5,20 +5,22 @@ services share a process is a setting; nothing here knows or cares how many proc
 """
 
 import contextlib
+import functools
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
 
 import prometheus_client
 from starlette.types import ASGIApp
 
-from trunkline.api.app import create_app
 from trunkline.api.services import ApiServices
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
 from trunkline.domain.ports import Entropy
-from trunkline.host import gauges
+from trunkline.host import gauges, metrics
 from trunkline.host.config import Settings
 from trunkline.host.layout import Layout
 from trunkline.host.leases import FileLeases
@@ -31,11 +33,9 @@ from trunkline.log.interface import RetainedLog
 from trunkline.log.ledgers import Ledgers
 from trunkline.messaging import receipts, schedule, work
 from trunkline.messaging.accept import Acceptor
-from trunkline.messaging.callbacks import StatusCallbacks
 from trunkline.messaging.carriers import CARRIERS
 from trunkline.messaging.carriers.simulated import SimulatedCarrier
 from trunkline.messaging.dispatch import Dispatcher
-from trunkline.messaging.inbound import Inbound
 from trunkline.messaging.lookup import MessageLookup
 from trunkline.messaging.receipts import Receipts
 from trunkline.messaging.record import EventRecorder
@@ -44,7 +44,9 @@ from trunkline.messaging.work import OnAmbiguous
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
-from trunkline.webhooks.client import WebhookClient
+
+if TYPE_CHECKING:
+    from trunkline.webhooks.client import WebhookClient
 
 _WORKERS: Final = ("dispatch", "receipts", "webhooks", "inbound")
 
@@ -81,6 +83,11 @@ class Context:
     entropy: Entropy
     rng: random.Random
     registry: prometheus_client.CollectorRegistry
+
+    @property
+    def own_metrics(self) -> Path:
+        """Where this process leaves its metrics for the host's others."""
+        return self.layout.metrics_of(os.getpid())
 
     @property
     def author(self) -> Author:
@@ -137,11 +144,15 @@ async def assemble(
         gauges.watch_pools(context.registry, builder.pool_owners)
         services = tuple(builder.build(name) for name in _WORKERS if name in names)
         app = builder.api(readiness) if "api" in names else None
+        supports.append(
+            metrics.MetricsFile(context.registry, context.own_metrics, clock=context.clock)
+        )
         yield Assembly((*services, *builder.companions), (*supports, *builder.links), progress, app)
 
 
 class _Builder:
-    """Builds services, each part once for the process."""
+    """Builds services, each part once for the process. What takes memory is imported where it is
+    built: a process pays for the services it has, and not for those of its sibling."""
 
     def __init__(
         self,
@@ -163,6 +174,8 @@ class _Builder:
         self._client: WebhookClient | None = None
 
     def api(self, readiness: Callable[[], list[str]]) -> ASGIApp:
+        from trunkline.api.app import create_app  # noqa: PLC0415 - as above
+
         context = self._context
         return create_app(
             ApiServices(
@@ -173,6 +186,9 @@ class _Builder:
                 clock=context.clock,
                 entropy=context.entropy,
                 registry=context.registry,
+                metrics=functools.partial(
+                    metrics.render, context.registry, context.own_metrics, clock=context.clock
+                ),
                 readiness=readiness,
             )
         )
@@ -263,6 +279,8 @@ class _Builder:
         )
 
     def _webhooks(self) -> Service:
+        from trunkline.messaging.callbacks import StatusCallbacks  # noqa: PLC0415 - as above
+
         return StatusCallbacks(
             log=self._context.log,
             replica=self._replica,
@@ -274,6 +292,8 @@ class _Builder:
         )
 
     def _inbound(self) -> Service:
+        from trunkline.messaging.inbound import Inbound  # noqa: PLC0415 - as above
+
         return Inbound(
             log=self._context.log,
             replica=self._replica,
@@ -300,7 +320,9 @@ class _Builder:
             self._stack.push_async_callback(self._carrier.close)
         return self._carrier
 
-    def _webhook_client(self) -> WebhookClient:
+    def _webhook_client(self) -> "WebhookClient":
+        from trunkline.webhooks.client import WebhookClient  # noqa: PLC0415 - as above
+
         if self._client is None:
             self._client = WebhookClient(clock=self._context.clock, rng=self._context.rng)
             self._stack.push_async_callback(self._client.close)

@@ -60,7 +60,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "host.processes", kinds.PROCESSES, [],
-        "which services share a process, as lists of names; empty: all in one process",
+        "which services share a process, as lists of names; empty: the API has one, the others one",
     ),
     Setting(
         "host.nats_server", kinds.OPTIONAL_PATH, "",
@@ -124,6 +124,13 @@ class HostSettings:
     log_level: str
     drain_s: float
     crash_at: str
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The services by the process that they share. The first group is the host's own process."""
+        if self.ephemeral:
+            return (kinds.SERVICES,)
+        return self.processes or kinds.GROUPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +313,7 @@ def _settle(layers: Sequence[Layer]) -> Settings:
         RecordSettings(**values["records"]),
         origins,
     )
-    if settings.host.ephemeral and settings.host.processes:
+    if settings.host.ephemeral and len(settings.host.processes) > 1:
         raise ConfigError(
             "host.ephemeral keeps the log in one process's memory, but host.processes asks for "
             "several",

@@ -94,6 +94,14 @@ class Layout:
         """What the last pass of the retention found, for doctor and metrics."""
         return self.run / "retention.json"
 
+    def metrics_of(self, pid: int) -> Path:
+        """What a process of this host has counted."""
+        return self.metrics / f"{pid}.metrics"
+
+    @property
+    def metrics(self) -> Path:
+        return self.run / "metrics"
+
     @property
     def settings(self) -> Path:
         """The settings in force, for the processes of this host."""
@@ -106,7 +114,7 @@ class Layout:
     def make(self) -> None:
         """Make the folder and its fixed parts, for their owner only. Repeating it is harmless."""
         try:
-            for folder in (self.data, self.run, self.leases, self.replica.parent):
+            for folder in (self.data, self.run, self.leases, self.metrics, self.replica.parent):
                 durable.make_folder(folder)
             self.data.chmod(durable.FOLDER_MODE)
         except OSError as error:

@@ -11,6 +11,7 @@ import os
 import random
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -32,7 +33,6 @@ from trunkline.host.groups import Groups
 from trunkline.host.layout import Layout
 from trunkline.host.refusal import DataFolderError, EngineError, HostError
 from trunkline.host.serving import serve
-from trunkline.host.setting_kinds import SERVICES
 from trunkline.kernel import SystemClock
 from trunkline.log.author import Author
 from trunkline.log.interface import LogUnavailable, RetainedLog
@@ -129,20 +129,7 @@ class _Process:
         ) as engine:
             author = Author(self._settings.host.name, self._clock, self._entropy)
             await give_birth(engine, folder.credentials, author=author)
-            if self._settings.host.processes and not self._settings.host.ephemeral:
-                await make_ready(engine, self._layout.replica, folder.format.cluster)
-                groups = Groups(
-                    self._settings, self._layout, listener, clock=self._clock, rng=self._rng
-                )
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(groups.run(self._stop))
-                    await groups.until_ready()
-                    self._on_ready()
-            else:
-                context = self._context(engine, folder.format.cluster)
-                await serve(
-                    context, SERVICES, listener=listener, stop=self._stop, on_ready=self._on_ready
-                )
+            await self._serve_all(engine, folder.format.cluster, listener)
         return self._exit_code
 
     async def run_group(self, names: Sequence[str]) -> int:
@@ -159,6 +146,40 @@ class _Process:
             context = self._context(engine, found.cluster)
             await serve(context, names, listener=listener, stop=self._stop, on_ready=self._on_ready)
         return self._exit_code
+
+    async def _serve_all(self, engine: RetainedLog, cluster: str, listener: socket.socket) -> None:
+        """Serve the first group here, and have each of the others served by a child."""
+        own, *others = self._settings.host.groups
+        if "projector" not in own:
+            await make_ready(engine, self._layout.replica, cluster)
+        serving = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            groups = None
+            if others:
+                groups = Groups(
+                    others,
+                    self._settings,
+                    self._layout,
+                    listener,
+                    clock=self._clock,
+                    rng=self._rng,
+                )
+                tasks.create_task(groups.run(self._stop))
+            telling = tasks.create_task(self._tell_when_ready(serving, groups))
+            await serve(
+                self._context(engine, cluster),
+                own,
+                listener=listener,
+                stop=self._stop,
+                on_ready=serving.set,
+            )
+            telling.cancel()
+
+    async def _tell_when_ready(self, serving: asyncio.Event, groups: Groups | None) -> None:
+        await serving.wait()
+        if groups is not None:
+            await groups.until_ready()
+        self._on_ready()
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -8,7 +8,6 @@ from typing import Final
 from trunkline.host import collector
 from trunkline.host.assemble import Assembly, Context, Service, assemble
 from trunkline.host.refusal import DataFolderError
-from trunkline.host.serve_http import HttpServer
 from trunkline.log.clock_check import can_be_trusted
 from trunkline.replica.progress import is_caught_up
 
@@ -28,12 +27,8 @@ async def serve(
     `listener` is where the API is served, in a process that has it. Raises `DataFolderError` for a
     log that only a newer version can read; one that becomes so later is held still, and not ready.
     """
-    not_ready = ["replica"]
+    caught_up = asyncio.Event()
     newer: list[str] = []
-
-    def on_newer(reason: str) -> None:
-        newer.append(reason)
-        not_ready.append("replica")
 
     def readiness() -> list[str]:
         log = context.log
@@ -41,19 +36,19 @@ async def serve(
         is_full = all(log.is_nearly_full(shard) for shard in shards)
         is_clock_off = not any(can_be_trusted(log.clock_off_s(shard)) for shard in shards)
         return [
-            *not_ready,
+            *([] if caught_up.is_set() and not assembly.progress.is_held else ["replica"]),
             *([] if log.is_connected else ["log"]),
             *(["room"] if is_full else []),
             *(["clock"] if is_clock_off else []),
         ]
 
     async with (
-        assemble(context, names, readiness=readiness, on_newer=on_newer) as assembly,
+        assemble(context, names, readiness=readiness, on_newer=newer.append) as assembly,
         asyncio.TaskGroup() as supports,
     ):
         leaning = [supports.create_task(support.run()) for support in assembly.supports]
         await _until_caught_up(context, assembly, stop, newer)
-        not_ready[:] = ["replica"] if newer else []
+        caught_up.set()
         await _work(context, assembly, listener, stop, on_ready)
         for task in leaning:
             task.cancel()
@@ -69,6 +64,9 @@ async def _work(
     parts: list[Service] = list(assembly.services)
     server = None
     if assembly.app is not None and listener is not None:
+        # Only the process with the API pays for the server.
+        from trunkline.host.serve_http import HttpServer  # noqa: PLC0415
+
         server = HttpServer(assembly.app, listener)
         parts.append(server)
     async with asyncio.TaskGroup() as services:

@@ -20,6 +20,8 @@ MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 
 SERVICES: Final = ("api", "projector", "dispatch", "receipts", "webhooks", "inbound")
+GROUPS: Final = (SERVICES[:1], SERVICES[1:])
+"""The API in a process of its own: no create waits behind a burst of the other services' work."""
 """What a host runs. Each is in at least one process; the projector, which writes the read copy, in
 exactly one."""
 

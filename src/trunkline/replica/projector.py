@@ -97,6 +97,7 @@ class Projector:
         database = await self._in_thread(_open, self._path, self._cluster)
         cursors = schema.cursors(database)
         self._folding = Folding(database)
+        self._progress.hold(is_held=False)
         for shard in range(self._log.shards):
             self._progress.record(shard, sequence=cursors.get(shard, 0), complete_at=0.0)
 
@@ -173,6 +174,7 @@ class Projector:
         """Until cancelled: what is behind this place is for a newer version to read, and would be
         lost for good if the cursor passed it."""
         _log.error("replica.newer_log", reason=reason, mend="run the newer version")
+        self._progress.hold(is_held=True)
         if self._on_newer is not None:
             self._on_newer(reason)
         await asyncio.Event().wait()
