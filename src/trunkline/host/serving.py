@@ -64,8 +64,7 @@ async def _work(
     parts: list[Service] = list(assembly.services)
     server = None
     if assembly.app is not None and listener is not None:
-        # Only the process with the API pays for the server.
-        from trunkline.host.serve_http import HttpServer  # noqa: PLC0415
+        from trunkline.host.serve_http import HttpServer  # noqa: PLC0415 - paid for where it is used
 
         server = HttpServer(assembly.app, listener)
         parts.append(server)
