@@ -14,7 +14,7 @@ from trunkline.host.refusal import AddressInUseError, ListenError
 LISTEN_BACKLOG_MAX: Final = 2048
 """Connections that may wait in the kernel; the system's own limit (somaxconn) may be lower."""
 
-_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, never bound
+WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, never bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Address:
     @property
     def url(self) -> str:
         """How a client on this machine reaches it."""
-        return f"http://{Address(_WILDCARDS.get(self.host, self.host), self.port)}"
+        return f"http://{Address(WILDCARDS.get(self.host, self.host), self.port)}"
 
 
 def open_listener(address: Address, *, setting: str) -> socket.socket:
