@@ -113,7 +113,7 @@ def read(layout: Layout) -> Format | None:
     try:
         text = layout.format.read_bytes()
     except FileNotFoundError:
-        _require_unborn(layout)
+        require_unborn(layout)
         return None
     except OSError as error:
         raise FormatError(
@@ -172,9 +172,19 @@ def _require_same(document: dict[str, Any], where: str) -> None:
         )
 
 
-def _require_unborn(layout: Layout) -> None:
-    """A birth that was cut short leaves credentials at most: the format is written last."""
-    ours = layout.passing_names() | {layout.credentials.name, layout.replica.parent.name}
+def require_unborn(layout: Layout) -> None:
+    """Raises `FormatError` for a folder without a format that holds something nevertheless. A birth
+    that was cut short leaves credentials at most: the format is written last."""
+    if layout.local_cluster.exists():
+        raise FormatError(
+            f"the folder {layout.data} holds the hosts of a cluster on this machine",
+            "start them with --hosts, or name the folder of one of them with --data",
+        )
+    ours = layout.passing_names() | {
+        layout.credentials.name,
+        layout.replica.parent.name,
+        layout.cluster_token.name,
+    }
     foreign = sorted(_foreign(layout, ours))
     if foreign:
         raise FormatError(
