@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,6 +58,9 @@ class Door:
 
     def leave(self, layout: Layout) -> None:
         durable.write_file(layout.engine_door, json.dumps(asdict(self)).encode())
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        return TlsFiles(*map(Path, self.tls)).context() if self.tls else None
 
     @classmethod
     def find(cls, layout: Layout) -> "Door":
@@ -159,7 +163,7 @@ async def _open_at_last(
                     raise
                 reason = str(_first(failures))
             if engine is None and waiting is not None:
-                await waiting.pause(reason)
+                await waiting.for_log(reason, door.tls_context())
         if waiting is not None:
             waiting.done()
         yield engine
@@ -171,7 +175,6 @@ async def open_door(
 ) -> AsyncIterator[RetainedLog]:
     """The log of an engine that this process or another one of this host watches over."""
     store = Path(door.store)
-    tls = TlsFiles(*map(Path, door.tls)).context() if door.tls else None
     async with open_jetstream(
         door.urls[0],
         door.token,
@@ -181,7 +184,7 @@ async def open_door(
         bytes_max=door.bytes_max,
         is_born=is_born,
         has_room=lambda: storage.free_bytes(store) >= DISK_RESERVE_BYTES,
-        tls=tls,
+        tls=door.tls_context(),
     ) as engine:
         yield engine
 

@@ -22,7 +22,7 @@ log: Final = structlog.get_logger(__name__)
 
 LOOK_EVERY_S: Final = 0.1
 SAY_EVERY_S: Final = 5.0
-FIRST_SAID_AFTER_S: Final = 2.0
+FIRST_SAID_AFTER_S: Final = 4.0
 """Hosts that start together find each other sooner than this, and nobody needs to read of it."""
 
 
@@ -49,10 +49,16 @@ class Waiting:
             if isinstance(own, Answers) and own.has_meta_leader:
                 return
             self._require_no_other_cluster(found)
-            await self.pause(_said_of(found, self._cluster))
+            await self._pause(_said_of(found, self._cluster))
 
-    async def pause(self, reason: str) -> None:
-        """A moment, until the next look; `reason` is said when it is time. Raises `Stopped`."""
+    async def for_log(self, reason: str, tls: ssl.SSLContext | None) -> None:
+        """A moment, until the log is tried again, which was not there for `reason`. At the birth of a
+        cluster that is so until there are as many hosts as each shard has copies."""
+        found = await self._look(tls)
+        await self._pause(f"{reason}; {_said_of(found, self._cluster)}")
+
+    async def _pause(self, reason: str) -> None:
+        """Until the next look; `reason` is said when it is time. Raises `Stopped`."""
         now = self._clock.monotonic()
         if now >= self._say_at:
             self._say_at, self._has_said = now + SAY_EVERY_S, True
@@ -106,9 +112,7 @@ def _said_of(found: Mapping[Member, Probed], cluster: EngineCluster) -> str:
         if _trouble(member, found[member], cluster)
     ]
     there = cluster.hosts - len(missing)
-    if there >= quorum_of(cluster.hosts):
-        return f"{there} of {cluster.hosts} hosts are there, and have not chosen a leader yet"
-    return f"{there} of {cluster.hosts} hosts are there; " + "; ".join(missing)
+    return "; ".join([f"{there} of {cluster.hosts} hosts are there", *missing])
 
 
 def _trouble(member: Member, found: Probed, cluster: EngineCluster) -> str:
