@@ -6,6 +6,7 @@ All are real: three hosts with their engines, and a simulated carrier outside of
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -291,3 +292,47 @@ def test_a_host_waits_for_a_majority_and_one_with_another_secret_is_refused(
         assert f"host-a at {cluster.hosts[0].removeprefix('host-a@').rpartition(':')[0]}" in said
         wait_until(lambda: first.events("cluster.refused"), "host-a to tell of the stranger")
         assert first.process.poll() is None
+
+
+def certificate(folder: Path, name: str, address: str, authority: Path | None) -> Path:
+    """A key and a certificate for `address`, signed by `authority` or by itself."""
+    key, cert = folder / f"{name}.key", folder / f"{name}.pem"
+    command = [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+        "-nodes", "-days", "2", "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(cert),
+    ]  # fmt: skip
+    if authority is not None:
+        command += ["-CA", str(authority), "-CAkey", str(authority.with_suffix(".key"))]
+        command += ["-addext", f"subjectAltName=IP:{address}"]
+        command += ["-addext", "basicConstraints=critical,CA:FALSE"]
+        command += ["-addext", "extendedKeyUsage=serverAuth,clientAuth"]
+    subprocess.run(command, check=True, capture_output=True, timeout=ENDED_S)
+    key.chmod(0o600)
+    return cert
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made with openssl")
+def test_hosts_with_certificates_are_a_cluster_and_one_without_is_not(tmp_path: Path) -> None:
+    authority = certificate(tmp_path, "authority", "", None)
+    with machines(tmp_path) as cluster:
+        tls = {}
+        for last, letter in enumerate("abc", start=2):
+            cert = certificate(tmp_path, letter, f"127.0.0.{last}", authority)
+            tls[letter] = (
+                f'tls_cert = "{cert}"\ntls_key = "{cert.with_suffix(".key")}"\n'
+                f'tls_ca = "{authority}"\n'
+            )
+        hosts = {letter: cluster.start(letter, tls=tls[letter]) for letter in "abc"}
+        wait_until(
+            lambda: all(host.is_ready() for host in hosts.values()),
+            "all to serve",
+            within_s=BACK_S,
+        )
+
+        end(hosts["c"].process)
+        plain = cluster.start("c")
+        wait_until(lambda: plain.events("cluster.waiting"), "the host without to wait")
+
+        reason = plain.events("cluster.waiting")[0]["reason"]
+        assert "host-a at 127.0.0.2" in reason
+        assert not plain.is_ready()
