@@ -37,7 +37,7 @@ CONTRACTS = {
 # Who may reach other processes (`tests/remote_acts.py`) without a pool of their own.
 WITHOUT_POOL = {
     "src/trunkline/cli/commands/phone.py": "a person at a terminal sees the failure, and repeats",
-    "src/trunkline/host/engine_child.py": "asks a child of its own, in a loop, whether it is ready",
+    "src/trunkline/host/engine_probe.py": "asks one engine once who it is; who waits for it asks again",
     "src/trunkline/messaging/http_connection.py": "the wire below a carrier's link, which has pools",
     "src/trunkline/log/engines/jetstream/connection.py": "the wire below `Requests`, whose pool it is",
 }

@@ -24,13 +24,15 @@ import uvloop
 from trunkline.host import data_folder, durable, listen, logs
 from trunkline.host import format as data_format
 from trunkline.host.assemble import Context
-from trunkline.host.birth import give_birth
+from trunkline.host.birth import BIRTH_DEADLINE_S, CLUSTER_BIRTH_DEADLINE_S, give_birth
 from trunkline.host.config import Settings
-from trunkline.host.data_folder import DataFolder
+from trunkline.host.data_folder import DataFolder, seat_of
 from trunkline.host.engine import Door, open_door, open_engine
+from trunkline.host.engine_cluster import EngineCluster, cluster_of
 from trunkline.host.entropy import BufferedEntropy
 from trunkline.host.groups import Groups
 from trunkline.host.layout import Layout
+from trunkline.host.quorum import Stopped
 from trunkline.host.refusal import DataFolderError, EngineError, HostError
 from trunkline.host.serving import serve
 from trunkline.kernel import SystemClock
@@ -46,12 +48,14 @@ def run_host(settings: Settings, *, ready_file: Path, is_locked: bool = False) -
 
     `is_locked` says that the parent process holds the data folder's lock for us.
     """
+    seat = seat_of(settings)
+    cluster = None if seat is None else cluster_of(settings, seat.secret)
     folder = data_folder.open_folder(
-        settings.host.data, entropy=secrets.token_bytes, is_locked=is_locked
+        settings.host.data, entropy=secrets.token_bytes, is_locked=is_locked, seat=seat
     )
     try:
         host = _Process(settings, folder.layout, ready_file)
-        return _run(settings, lambda: host.run_host(folder))
+        return _run(settings, lambda: host.run_host(folder, cluster))
     finally:
         folder.release()
 
@@ -117,20 +121,32 @@ class _Process:
         self._stop = asyncio.Event()
         self._exit_code = 0
 
-    async def run_host(self, folder: DataFolder) -> int:
+    async def run_host(self, folder: DataFolder, cluster: EngineCluster | None) -> int:
+        """The exit code; one that was stopped while it waited for other hosts did as it was told."""
         self._listen_to_signals()
         listener = listen.api_listener(self._settings.host.http, self._settings.http_fd)
+        try:
+            await self._run_host(folder, cluster, listener)
+        except* Stopped:
+            log.info("host.stopped_waiting")
+        return self._exit_code
+
+    async def _run_host(
+        self, folder: DataFolder, cluster: EngineCluster | None, listener: socket.socket
+    ) -> None:
         async with open_engine(
             self._settings,
             self._layout,
+            cluster=cluster,
             clock=self._clock,
             rng=self._rng,
+            stop=self._stop,
             on_moved=self._give_up,
         ) as engine:
             author = Author(self._settings.host.name, self._clock, self._entropy)
-            await give_birth(engine, folder.credentials, author=author)
+            within_s = BIRTH_DEADLINE_S if cluster is None else CLUSTER_BIRTH_DEADLINE_S
+            await give_birth(engine, folder.credentials, author=author, within_s=within_s)
             await self._serve_all(engine, folder.format.cluster, listener)
-        return self._exit_code
 
     async def run_group(self, names: Sequence[str]) -> int:
         self._listen_to_signals()

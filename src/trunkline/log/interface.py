@@ -218,3 +218,7 @@ class RetainedLog(Log, Protocol):
 
 class LogUnavailable(Exception):
     """The engine cannot be reached, or refused an administrative request; the text says why."""
+
+
+class ShardMissing(LogUnavailable):
+    """A shard that was there is gone, and with it what was accepted into it. Waiting does not help."""

@@ -36,6 +36,7 @@ STORE_FAILED: Final = 10077
 FULL: Final = "maximum bytes exceeded"
 NO_MESSAGE: Final = 10037
 STREAM_NOT_FOUND: Final = 10059
+STREAM_NAME_IN_USE: Final = 10058
 
 
 class ApiError(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ cheap. Callbacks are plain functions: what a message means is decided at once, w
 import asyncio
 import contextlib
 import itertools
+import ssl
 from collections.abc import Callable
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -34,10 +35,13 @@ MessageSink = Callable[[nats.Message], None]
 class Connection:
     """Use `open`, then `run` in a task group; `close` ends both."""
 
-    def __init__(self, url: str, token: str, *, clock: Clock) -> None:
+    def __init__(
+        self, url: str, token: str, *, clock: Clock, tls: ssl.SSLContext | None = None
+    ) -> None:
         address = urlsplit(url)
         self._host, self._port = address.hostname or "127.0.0.1", address.port or 4222
         self._token = token
+        self._tls = tls
         self._clock = clock
         self._link: _Link | None = None
         self._sids = itertools.count(1)
@@ -125,7 +129,7 @@ class Connection:
         loop = asyncio.get_running_loop()
         link = _Link(self._on_message, self._on_lost)
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            await loop.create_connection(lambda: link, self._host, self._port)
+            await loop.create_connection(lambda: link, self._host, self._port, ssl=self._tls)
             await link.greet(self._token)
         self._link = link
         self._lost.clear()

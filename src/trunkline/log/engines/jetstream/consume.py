@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from trunkline.kernel import Clock
-from trunkline.log.engines.jetstream import api
+from trunkline.log.engines.jetstream import admin, api
 from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Unanswered
 from trunkline.log.interface import LogUnavailable, Stored
 from trunkline.log.limits import ACK_WAIT_S, WORK_MAX_S
@@ -338,7 +338,7 @@ class JetStreamFollower:
 
 async def create_consumer(requests: Requests, subject: str, config: bytes) -> str:
     """The consumer's name. Raises `LogUnavailable`."""
-    reply = await requests.request(subject, config, timeout_s=ADMIN_TIMEOUT_S)
+    reply = await admin.ask(requests, subject, config)
     if isinstance(reply, NotReceived | Unanswered):
         raise LogUnavailable(f"cannot make a consumer: {reply.reason}")
     answer = msgspec.json.decode(reply, type=api.ConsumerAnswer)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
@@ -11,7 +12,7 @@ import structlog
 
 from trunkline.kernel import Clock, Pool
 from trunkline.log.clock_check import apart_s, can_be_trusted
-from trunkline.log.engines.jetstream import api, retain
+from trunkline.log.engines.jetstream import admin, api, retain
 from trunkline.log.engines.jetstream.connection import Connection
 from trunkline.log.engines.jetstream.consume import (
     ADMIN_TIMEOUT_S,
@@ -27,6 +28,7 @@ from trunkline.log.interface import (
     PublishAnswer,
     ReadAnswer,
     Refused,
+    ShardMissing,
     Unknown,
     Unreadable,
 )
@@ -47,7 +49,7 @@ _EMPTY_REGISTER: Final = nats.headers(_EXPECTED, "0")
 
 
 @contextlib.asynccontextmanager
-async def open_jetstream(
+async def open_jetstream(  # noqa: PLR0913 - one place is told everything about the engine
     url: str,
     token: str,
     *,
@@ -57,13 +59,15 @@ async def open_jetstream(
     bytes_max: int = BYTES_MAX,
     is_born: bool = False,
     has_room: Callable[[], bool] = lambda: True,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator["JetStreamLog"]:
     """The log on the server at `url`. Raises `LogUnavailable`.
 
     Its streams are made when missing; but of a log that `is_born`, a missing stream is a loss, and
-    is refused. `has_room` says whether the disk has room for new resources.
+    is refused. `has_room` says whether the disk has room for new resources. With `tls` the server is
+    spoken to over TLS from the first byte.
     """
-    connection = Connection(url, token, clock=clock)
+    connection = Connection(url, token, clock=clock, tls=tls)
     await connection.open()
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -114,10 +118,13 @@ async def _ensure_stream(
     info = await _ask_about_stream(requests, "INFO", shard, b"")
     if info.error is not None and info.error.err_code == api.STREAM_NOT_FOUND:
         if is_born:
-            raise LogUnavailable(
+            raise ShardMissing(
                 f"shard {shard} is missing from the log, and with it what was accepted into it"
             )
         info = await _ask_about_stream(requests, "CREATE", shard, api.encode(config))
+        if info.error is not None and info.error.err_code == api.STREAM_NAME_IN_USE:
+            # Another host made it meanwhile, with a bound that fits its own disk.
+            info = await _ask_about_stream(requests, "INFO", shard, b"")
     api.raise_for(info.error, f"cannot make shard {shard}")
     standing = config.max_bytes if info.config is None else info.config.max_bytes
     if standing >= config.max_bytes:
@@ -133,7 +140,7 @@ async def _ask_about_stream(
     requests: Requests, what: str, shard: int, question: bytes
 ) -> api.StreamAnswer:
     subject = f"$JS.API.STREAM.{what}.{api.stream_name(shard)}"
-    reply = await requests.request(subject, question, timeout_s=ADMIN_TIMEOUT_S)
+    reply = await admin.ask(requests, subject, question)
     if isinstance(reply, NotReceived | Unanswered):
         raise LogUnavailable(f"shard {shard} cannot be asked: {reply.reason}")
     return msgspec.json.decode(reply, type=api.StreamAnswer)

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from trunkline.kernel import Clock
-from trunkline.log.engines.jetstream import api
+from trunkline.log.engines.jetstream import admin, api
 from trunkline.log.engines.jetstream.consume import (
     ADMIN_TIMEOUT_S,
     JetStreamConsumer,
@@ -26,6 +26,7 @@ from trunkline.log.interface import (
     LogUnavailable,
     PublishAnswer,
     Refused,
+    ShardMissing,
     Unknown,
     Unreadable,
 )
@@ -69,7 +70,7 @@ async def ensure_timers(requests: Requests, *, replicas: int, is_born: bool) -> 
     missing = [shard for shard, answer in enumerate(found) if _is_missing(answer)]
     was_used = any(answer.state is not None and answer.state.last_seq > 0 for answer in found)
     if missing and is_born and was_used:
-        raise LogUnavailable(f"timer shard {missing[0]} is missing from the log, with its timers")
+        raise ShardMissing(f"timer shard {missing[0]} is missing from the log, with its timers")
     for shard, answer in enumerate(found):
         if shard not in missing:
             api.raise_for(answer.error, f"cannot ask about timer shard {shard}")
@@ -221,9 +222,7 @@ def _stream_config(shard: int, replicas: int) -> bytes:
 
 
 async def _ask(requests: Requests, what: str, shard: int, question: bytes = b"") -> _Answer:
-    reply = await requests.request(
-        f"$JS.API.{what}.{stream_name(shard)}", question, timeout_s=ADMIN_TIMEOUT_S
-    )
+    reply = await admin.ask(requests, f"$JS.API.{what}.{stream_name(shard)}", question)
     if isinstance(reply, NotReceived | Unanswered):
         raise LogUnavailable(f"timer shard {shard} cannot be asked: {reply.reason}")
     return _ANSWER.decode(reply)
