@@ -88,6 +88,14 @@ def expect_delivered_once(facts: Facts, bodies: Sequence[str]) -> None:
     assert bodies_on_the_phone(facts) == sorted(bodies)
 
 
+def expect_told(facts: Facts, base_url: str, sid: str) -> None:
+    wait_until(
+        lambda: status(facts, base_url, sid) == "delivered",
+        f"{base_url} to tell that {sid} was delivered",
+        within_s=SETTLED_S,
+    )
+
+
 def kill_host(pid: int) -> None:
     """Everything of one host, at once, as when its power fails."""
     below = descendants(pid)
@@ -109,11 +117,7 @@ def test_three_hosts_share_one_log_and_go_on_without_any_one_of_them(tmp_path: P
         expect_delivered_once(facts, bodies)
         for url in urls:
             for sid in sids:
-                wait_until(
-                    lambda url=url, sid=sid: status(facts, url, sid) == "delivered",  # type: ignore[misc]
-                    f"{url} to tell of {sid}",
-                    within_s=SETTLED_S,
-                )
+                expect_told(facts, url, sid)
 
         # Without one of them, creates go on through the other two, while its shards elect.
         kill_host(hosts[0]["pid"])
@@ -134,11 +138,7 @@ def test_three_hosts_share_one_log_and_go_on_without_any_one_of_them(tmp_path: P
         sids.append(create(facts, urls[0], bodies[-1]))
         expect_delivered_once(facts, bodies)
         for sid in sids:
-            wait_until(
-                lambda sid=sid: status(facts, urls[0], sid) == "delivered",  # type: ignore[misc]
-                f"host-a to tell of {sid}",
-                within_s=SETTLED_S,
-            )
+            expect_told(facts, urls[0], sid)
         pids = [up.pid, *descendants(up.pid)]
         assert up.stop() == 0
     assert [pid for pid in pids if is_running(pid)] == []

@@ -84,6 +84,12 @@ def examine(settings: Settings, *, clock: Clock) -> list[Finding]:
         lambda: _engine(settings.host.nats_server),
         lambda: _port("API", settings.host.http, data, setting="--http"),
     ]
+    own = next((each for each in settings.cluster.hosts if each.name == settings.host.name), None)
+    if own is not None:
+        examinations += [
+            lambda: _port("log", own.log, data, setting="cluster.hosts"),
+            lambda: _port("route", own.route, data, setting="cluster.hosts"),
+        ]
     if not settings.carrier.url:
         simulator_http = settings.carrier.simulator_http
         examinations.append(

@@ -25,7 +25,7 @@ from trunkline.host.engine_child import (
 )
 from trunkline.host.engine_cluster import EngineCluster, TlsFiles
 from trunkline.host.engine_conf import DISK_RESERVE_BYTES, EnginePlan
-from trunkline.host.engine_words import EngineWords, Refusal, is_of_starting, refusal_in
+from trunkline.host.engine_words import EngineWords, Refusal, is_of_recovery, refusal_in
 from trunkline.host.layout import Layout
 from trunkline.host.quorum import Waiting
 from trunkline.host.roster import REPLICAS
@@ -207,8 +207,8 @@ async def _listen(child: EngineChild, layout: Layout, clock: Clock) -> None:
             refusal = refusal_in(text)
             if refusal is not None:
                 _tell_of(refusal, refusals, clock.monotonic())
-            elif is_of_starting(text):
-                log.info("engine.said", text=text)
+            elif is_of_recovery(text):
+                log.debug("engine.said", text=text)
             elif severity == "WRN":
                 log.warning("engine.said", text=text)
             else:

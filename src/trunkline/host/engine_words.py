@@ -13,9 +13,12 @@ _REFUSED: Final = re.compile(
     r"(?P<peer>\S+) - (?P<link>[rc])id:\d+ - "
     r"(?P<what>authentication error|Route Error 'Authorization Violation'|.*Cluster Name Conflict)"
 )
-_STARTING: Final = re.compile(
+_RECOVERY: Final = re.compile(
     r"Error trying to connect to route|Waiting for routing to be established"
     r"|JetStream has not established contact with a meta leader"
+    r"|JetStream is not current with the meta leader"
+    r"|Filestore \[[^]]*\] (Stream state outdated|Recovering stream state from index errored)"
+    r"|Metalayer blocking snapshot"
 )
 _GRAVE: Final = re.compile(r"\[(WRN|ERR|FTL)\] (.*)")
 
@@ -37,9 +40,10 @@ def refusal_in(text: str) -> Refusal | None:
     return Refusal(found["peer"].rpartition(":")[0], is_host=found["link"] == "r")
 
 
-def is_of_starting(text: str) -> bool:
-    """Whether a line only says that other engines are not there yet."""
-    return _STARTING.match(text) is not None
+def is_of_recovery(text: str) -> bool:
+    """Whether a line only says that other engines are not there yet, or that an engine which was
+    killed rebuilds an index: a hundred lines, of which none asks for anything."""
+    return _RECOVERY.match(text) is not None
 
 
 class EngineWords:

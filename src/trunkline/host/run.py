@@ -125,6 +125,8 @@ class _Process:
         """The exit code; one that was stopped while it waited for other hosts did as it was told."""
         self._listen_to_signals()
         listener = listen.api_listener(self._settings.host.http, self._settings.http_fd)
+        if cluster is not None and cluster.hosts % 2 == 0:
+            log.warning("cluster.even", hosts=cluster.hosts, as_safe_as=cluster.hosts - 1)
         try:
             await self._run_host(folder, cluster, listener)
         except* Stopped:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.host.engine_words import EngineWords, Refusal, is_of_starting, refusal_in
+from trunkline.host.engine_words import EngineWords, Refusal, is_of_recovery, refusal_in
 
 LINE = "[7] 2026/01/01 00:00:00.000000 [{}] {}\n"
 
@@ -53,6 +53,7 @@ def test_who_has_another_secret_is_known_by_address(text: str, refusal: Refusal 
     assert refusal_in(text) == refusal
 
 
-def test_that_other_hosts_are_not_there_yet_is_no_complaint() -> None:
-    assert is_of_starting("Error trying to connect to route (attempt 1): dial tcp 10.0.0.9:6222")
-    assert not is_of_starting("Filestore [EV_5] Critical write error")
+def test_what_belongs_to_a_start_after_a_crash_is_no_complaint() -> None:
+    assert is_of_recovery("Filestore [EV_5] Stream state outdated, last block has additional")
+    assert is_of_recovery("Error trying to connect to route (attempt 1): dial tcp 10.0.0.9:6222")
+    assert not is_of_recovery("Filestore [EV_5] Critical write error")
