@@ -176,7 +176,7 @@ async def open_door(
     """The log of an engine that this process or another one of this host watches over."""
     store = Path(door.store)
     async with open_jetstream(
-        door.urls[0],
+        door.urls,
         door.token,
         clock=clock,
         rng=rng,

@@ -3,6 +3,7 @@
 Each check gets a log of its own kind in any state; it only uses names of its own.
 """
 
+import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from trunkline.kernel import Deadline, SystemClock
 from trunkline.log.interface import (
     Accepted,
+    ClusteredLog,
     Consumer,
     Delivery,
     Exists,
@@ -340,7 +342,51 @@ async def a_due_timer_that_was_put_back_or_let_go_comes_again(log: Log) -> None:
     await second.close()
 
 
-CHECKS: Final[tuple[Callable[[RetainedLog], Awaitable[None]], ...]] = (
+async def what_is_sent_over_the_bus_reaches_each_listener_once(log: ClusteredLog) -> None:
+    word = f"check{next(_names)}"
+    heard: list[tuple[str, bytes]] = []
+    heard_below: list[tuple[str, bytes]] = []
+    is_over = asyncio.Event()
+    ends = [
+        log.bus.subscribe(f"{word}.*", lambda subject, payload: heard.append((subject, payload))),
+        log.bus.subscribe(
+            f"{word}.>", lambda subject, payload: heard_below.append((subject, payload))
+        ),
+        log.bus.subscribe(f"{word}-over", lambda _subject, _payload: is_over.set()),
+    ]
+
+    assert log.bus.send(f"{word}.one", b"1")
+    assert log.bus.send(f"{word}.one", b"")
+    assert log.bus.send(f"{word}.one.two", b"2")
+    assert log.bus.send(word, b"to nobody")
+    assert log.bus.send(f"{word}-over", b"")
+    async with asyncio.timeout(WAIT_S):
+        await is_over.wait()
+
+    assert heard == [(f"{word}.one", b"1"), (f"{word}.one", b"")]
+    assert heard_below == [*heard, (f"{word}.one.two", b"2")]
+    for end in ends:
+        end()
+
+
+async def who_stopped_listening_hears_nothing(log: ClusteredLog) -> None:
+    word = f"check{next(_names)}"
+    heard: list[bytes] = []
+    is_over = asyncio.Event()
+    end = log.bus.subscribe(word, lambda _subject, payload: heard.append(payload))
+    end_over = log.bus.subscribe(f"{word}-over", lambda _subject, _payload: is_over.set())
+    end()
+
+    log.bus.send(word, b"unheard")
+    log.bus.send(f"{word}-over", b"")
+    async with asyncio.timeout(WAIT_S):
+        await is_over.wait()
+
+    assert heard == []
+    end_over()
+
+
+CHECKS: Final[tuple[Callable[[ClusteredLog], Awaitable[None]], ...]] = (
     a_register_takes_one_original,
     a_chain_grows_only_behind_its_newest_record,
     an_empty_register_reads_as_nothing,
@@ -361,6 +407,8 @@ CHECKS: Final[tuple[Callable[[RetainedLog], Awaitable[None]], ...]] = (
     a_timer_set_again_moves,
     a_dropped_timer_does_not_fire,
     a_due_timer_that_was_put_back_or_let_go_comes_again,
+    what_is_sent_over_the_bus_reaches_each_listener_once,
+    who_stopped_listening_hears_nothing,
 )
 
 

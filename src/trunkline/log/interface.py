@@ -5,7 +5,7 @@ already holds something (`Exists`); or another publish is under way (`Undecided`
 not stored (`Refused`); everything else is `Unknown`. An engine never raises for any of these.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -107,12 +107,14 @@ class Follower(Protocol):
     """All messages of one shard, in order, from a sequence on; nothing is remembered for it."""
 
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[Stored]:
-        """Up to `items_max` messages, as soon as there is one; empty after `wait_s` without: then
-        there was none. Raises `LogUnavailable` while that cannot be known."""
+        """Up to `items_max` messages, as soon as there is one; empty after `wait_s` without, or
+        sooner where they cannot be had at the moment. Raises `LogUnavailable` where none can come.
+        """
 
     @property
     def is_at_end(self) -> bool:
-        """Whether there was nothing behind what the last fetch gave."""
+        """Whether there surely was nothing behind what the last fetch gave, when it began or within
+        the second before."""
 
     async def close(self) -> None: ...
 
@@ -160,6 +162,11 @@ class Log(Protocol):
 
     async def wait_until_connected(self, wait_s: float) -> bool:
         """Whether the engine can be asked, now or within `wait_s`."""
+
+    @property
+    def try_timeout_s(self) -> float:
+        """How long a new resource is to wait for one shard before it goes on to the next: well above
+        what publishes take now, and at most `TRY_TIMEOUT_S`."""
 
     def is_nearly_full(self, shard: int) -> bool:
         """Whether the shard keeps its last room for what belongs to resources it already has."""
@@ -214,6 +221,36 @@ class RetainedLog(Log, Protocol):
     async def purge(self, shard: int, *, before: int, timeout_s: float) -> int | Unreadable:
         """Remove every message whose sequence is less than `before`; how many that were. A repeat
         removes nothing. `Unreadable`: it may have been done, or may yet be."""
+
+
+class Bus(Protocol):
+    """What processes tell one another at once, or not at all: nothing is stored or repeated.
+
+    A subject is words joined by dots; a `*` in place of one stands for any one word, a final `>` for
+    one or more.
+    """
+
+    def send(self, subject: str, payload: bytes) -> bool:
+        """To all who listen now, this process included. False: surely nobody gets it."""
+
+    def subscribe(self, subject: str, sink: Callable[[str, bytes], None]) -> Callable[[], None]:
+        """Have `sink` called with subject and payload of each message, once, not always in order.
+        Gives what ends it."""
+
+
+class ClusteredLog(RetainedLog, Protocol):
+    """A log that several hosts may share."""
+
+    @property
+    def bus(self) -> Bus: ...
+
+    async def leaders(self, *, timeout_s: float) -> Mapping[str, str | None]:
+        """The server that leads each stream, those of the timers included; `None` where it has no
+        leader, did not answer, or is not shared."""
+
+    async def step_down(self, stream: str, *, prefer: str, timeout_s: float) -> bool:
+        """Have `stream` led by the server `prefer`, if it can. False: surely nothing was begun, or
+        nobody answered."""
 
 
 class LogUnavailable(Exception):
