@@ -111,8 +111,11 @@ async def _set_up(
         network = await stack.enter_async_context(
             phones(folder / "simulator", session, clock=clock, seed=options.seed, address=LOOPBACK)
         )
+        place = folder / "hosts"
+        if scenario.ground is not None:
+            stack.enter_context(scenario.ground(place))
         cluster = UpCluster(
-            folder / "hosts",
+            place,
             hosts=options.hosts,
             carrier_url=network.url,
             clock=clock,

@@ -106,7 +106,7 @@ class Load:
 
     async def _create(self, number: int, due: float) -> None:
         text, key = f"{self._run}-{number}", f"{self._run}-key-{number}" if self._is_keyed else ""
-        recipient = f"+1202555{number % RECIPIENTS:04d}"
+        recipient = recipient_of(number)
         self.tally.asked += 1
         pause_s = PAUSE_LEAST_S
         while self._clock.monotonic() < due + GIVE_UP_S:
@@ -196,6 +196,11 @@ class Load:
         targets = self._targets()
         well = [each for each in targets if self._shunned.get(each.name, 0.0) <= now]
         return self._rng.choice(well or targets)
+
+
+def recipient_of(number: int) -> str:
+    """To whom the message of that number goes."""
+    return f"+1202555{number % RECIPIENTS:04d}"
 
 
 def outcome_of(http: int, answer: object) -> tuple[Outcome, str]:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -155,8 +156,8 @@ class Scenario:
     prepare: Callable[[Stage], Awaitable[None]] | None = None
     tidy: Callable[[Stage], Awaitable[None]] | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
-    namespaces: bool = False
-    """Each host runs in a network of its own."""
+    ground: Callable[[Path], AbstractContextManager[None]] | None = None
+    """What the hosts' folder stands on, made before they are."""
 
     def seconds(self, options: Options) -> float:
         return self.fault_s if options.seconds is None else options.seconds

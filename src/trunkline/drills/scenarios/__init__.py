@@ -3,7 +3,34 @@
 from collections.abc import Mapping
 from typing import Final
 
-from trunkline.drills.scenarios import kill_log_server
+from trunkline.drills.scenarios import (
+    disk_full,
+    freeze_host,
+    kill_host,
+    kill_log_server,
+    lose_disk,
+    power_loss,
+    receipt_chaos,
+    retry_storm,
+    rolling_restart,
+    silent_carrier,
+    slow_carrier,
+)
 from trunkline.drills.stage import Scenario
 
-SCENARIOS: Final[Mapping[str, Scenario]] = {each.name: each for each in (kill_log_server.SCENARIO,)}
+SCENARIOS: Final[Mapping[str, Scenario]] = {
+    each.name: each
+    for each in (
+        kill_host.SCENARIO,
+        kill_log_server.SCENARIO,
+        freeze_host.SCENARIO,
+        rolling_restart.SCENARIO,
+        lose_disk.SCENARIO,
+        power_loss.SCENARIO,
+        disk_full.SCENARIO,
+        slow_carrier.SCENARIO,
+        silent_carrier.SCENARIO,
+        receipt_chaos.SCENARIO,
+        retry_storm.SCENARIO,
+    )
+}
