@@ -281,14 +281,15 @@ def _inbound_kept(facts: Facts) -> Iterable[str]:
     for each in facts.history.shown:
         if each.direction == "inbound":
             shown[each.text].add(each.sid)
-    told = {each.text for each in facts.history.callbacks if 200 <= each.answer < 300}
+    # Whatever it answered: an application that fails to answer a text is not asked for ever.
+    asked = {each.text for each in facts.history.callbacks}
     for text in facts.history.texts:
         if not text.is_acked:
             continue
         sids = shown[text.text]
         if len(sids) != 1:
             yield f"{text.text} was acknowledged, and is {len(sids)} messages"
-        elif text.text not in told:
+        elif text.text not in asked:
             yield f"{text.text} was acknowledged, and the application was never asked"
 
 

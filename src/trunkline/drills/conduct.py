@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import os
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ from typing import Final
 import aiohttp
 
 from trunkline.drills.checker import FINAL
-from trunkline.drills.cluster import UpCluster
+from trunkline.drills.cluster import Cluster, UpCluster
+from trunkline.drills.faults.network import Network
 from trunkline.drills.load import Load, Means, Target
-from trunkline.drills.observer import carrier
+from trunkline.drills.namespaced import NamespacedCluster
+from trunkline.drills.observer.carrier import extract
 from trunkline.drills.observer.last_look import last_look
 from trunkline.drills.observer.receiver import STATUS_PATH, TEXT_PATH, Receiver
 from trunkline.drills.observer.witnesses import Witnesses, history_in, witnesses
@@ -93,7 +96,7 @@ async def _seen(scenario: Scenario, options: Options, folder: Path, clock: Clock
                 within_s=LAST_LOOK_S,
             ):
                 files.client.write(shown)
-        carrier.extract(stage.phones.file, files.carrier, files.handsets)
+        extract(stage.phones.file, files.carrier, files.handsets)
     return _Seen(tuple(each.name for each in hosts), tuple(stage.marks))
 
 
@@ -106,21 +109,20 @@ async def _set_up(
         session = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         )
+        network = None
+        if scenario.is_networked:
+            network = Network.made(options.hosts, number=os.getpid())
+            stack.callback(network.remove)
+        address = LOOPBACK if network is None else network.address
         receiver = Receiver(files.webhooks, clock)
-        await stack.enter_async_context(receiver.serve(LOOPBACK))
-        network = await stack.enter_async_context(
-            phones(folder / "simulator", session, clock=clock, seed=options.seed, address=LOOPBACK)
+        await stack.enter_async_context(receiver.serve(address))
+        carrier = await stack.enter_async_context(
+            phones(folder / "simulator", session, clock=clock, seed=options.seed, address=address)
         )
         place = folder / "hosts"
         if scenario.ground is not None:
             stack.enter_context(scenario.ground(place))
-        cluster = UpCluster(
-            place,
-            hosts=options.hosts,
-            carrier_url=network.url,
-            clock=clock,
-            settings=scenario.settings,
-        )
+        cluster = _cluster(scenario, options, place, network, carrier.url, clock)
         stack.push_async_callback(cluster.stop)
         await cluster.start()
         receiver.expect_signatures_of(cluster.account.auth_token)
@@ -132,13 +134,34 @@ async def _set_up(
             callback=receiver.base_url + STATUS_PATH,
             is_keyed=options.is_keyed,
         )
-        stage = Stage(cluster, network, receiver, load, session, options, folder, clock, rng)
+        stage = Stage(cluster, carrier, receiver, load, session, options, folder, clock, rng)
         if scenario.tidy is not None:
             stack.push_async_callback(scenario.tidy, stage)
         if scenario.prepare is not None:
             await scenario.prepare(stage)
         await _own_number(stage)
         yield stage
+
+
+def _cluster(
+    scenario: Scenario,
+    options: Options,
+    place: Path,
+    network: Network | None,
+    carrier_url: str,
+    clock: Clock,
+) -> Cluster:
+    if network is not None:
+        return NamespacedCluster(
+            place, network, carrier_url=carrier_url, clock=clock, settings=scenario.settings
+        )
+    return UpCluster(
+        place,
+        hosts=options.hosts,
+        carrier_url=carrier_url,
+        clock=clock,
+        settings=scenario.settings,
+    )
 
 
 async def _own_number(stage: Stage) -> None:

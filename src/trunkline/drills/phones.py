@@ -43,15 +43,18 @@ class Phones:
         await self._ask("POST", f"/v1/handsets/{quote(sender)}/messages", content)
 
     async def _ask(self, method: str, path: str, content: object = None) -> Any:
-        async with self._session.request(
-            method, self.url + path, json=content, timeout=aiohttp.ClientTimeout(total=ASK_S)
-        ) as answer:
-            if answer.status >= 400:
-                raise DrillError(
-                    f"the simulator refused {method} {path} ({await answer.text()})",
-                    "this drill and the simulator are of different versions",
-                )
-            return await answer.json()
+        try:
+            async with self._session.request(
+                method, self.url + path, json=content, timeout=aiohttp.ClientTimeout(total=ASK_S)
+            ) as answer:
+                if answer.status < 400:
+                    return await answer.json()
+                words = await answer.text()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            words = f"{type(error).__name__} {error}".strip()
+        raise DrillError(
+            f"the simulator did not do {method} {path} ({words})", "see its words in the folder"
+        )
 
 
 @contextlib.asynccontextmanager

@@ -158,6 +158,8 @@ class Scenario:
     settings: Mapping[str, str] = field(default_factory=dict)
     ground: Callable[[Path], AbstractContextManager[None]] | None = None
     """What the hosts' folder stands on, made before they are."""
+    is_networked: bool = False
+    """Each host runs in a network of its own, which can be cut."""
 
     def seconds(self, options: Options) -> float:
         return self.fault_s if options.seconds is None else options.seconds
