@@ -22,8 +22,8 @@ from trunkline.drills.observer.last_look import last_look
 from trunkline.drills.observer.receiver import STATUS_PATH, TEXT_PATH, Receiver
 from trunkline.drills.observer.witnesses import Witnesses, history_in, witnesses
 from trunkline.drills.phones import phones
-from trunkline.drills.refusal import DrillError, NotRun
-from trunkline.drills.result import Result, judge, not_run
+from trunkline.drills.refusal import DrillError, NotRecovered, NotRun
+from trunkline.drills.result import Result, judge, not_recovered, not_run
 from trunkline.drills.stage import LOOPBACK, PROMISED_GAP_MS, Mark, Options, Scenario, Stage
 from trunkline.kernel import Clock
 
@@ -57,6 +57,8 @@ async def conduct(scenario: Scenario, options: Options, folder: Path, clock: Clo
     began = clock.monotonic()
     try:
         seen = await _seen(scenario, options, folder, clock)
+    except NotRecovered as lasting:
+        return not_recovered(scenario.name, options, str(lasting))
     except NotRun as refusal:
         return not_run(scenario.name, options, str(refusal))
     terms = scenario.terms(options)

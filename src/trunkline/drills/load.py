@@ -21,7 +21,7 @@ from trunkline.kernel import Clock
 TRY_TIMEOUT_S: Final = 2.0
 GIVE_UP_S: Final = 90.0
 PAUSE_LEAST_S: Final = 0.025
-PAUSE_MOST_S: Final = 1.0
+PAUSE_MOST_S: Final = 4.0
 SHUNNED_S: Final = 1.0
 IN_FLIGHT_MAX: Final = 5_000
 READ_SHARE: Final = 0.1
@@ -127,7 +127,9 @@ class Load:
         form = {"To": recipient, "From": self._account.phone_number, "Body": text}
         if self._callback:
             form["StatusCallback"] = self._callback
-        headers = {"Idempotency-Key": key} if key else {}
+        headers = {"X-Deadline-Ms": str(int(TRY_TIMEOUT_S * 1000))}
+        if key:
+            headers["Idempotency-Key"] = key
         outcome, http, sid = Outcome.UNKNOWN, 0, ""
         at = self._clock.monotonic()
         self.tally.tries += 1

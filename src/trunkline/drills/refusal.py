@@ -12,3 +12,7 @@ class DrillError(Exception):
 
 class NotRun(DrillError):
     """This machine, or this number of hosts, cannot run the drill."""
+
+
+class NotRecovered(DrillError):
+    """The hosts did not come back from what was done to them: the drill has failed."""

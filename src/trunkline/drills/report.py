@@ -9,7 +9,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from trunkline.drills.checker import Verdict
 from trunkline.drills.result import Overall, Result
 
 BARS: Final = " ▁▂▃▄▅▆▇█"
@@ -105,7 +104,3 @@ def exit_code(results: Sequence[Result]) -> int:
     if Overall.FAIL in verdicts:
         return 1
     return 2 if Overall.NOT_RUN in verdicts else 0
-
-
-def has_failed(result: Result) -> bool:
-    return any(each.verdict is Verdict.FAIL for each in result.invariants)

@@ -67,6 +67,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return [each.invariant for each in self.invariants if each.verdict is Verdict.FAIL]
 
 
+def not_recovered(drill: str, options: Options, reason: str) -> Result:
+    """The hosts did not come back, so there was nobody left to ask what became of the messages."""
+    ended = not_run(drill, options, reason)
+    failed: Result = msgspec.structs.replace(ended, verdict=Overall.FAIL)
+    return failed
+
+
 def not_run(drill: str, options: Options, reason: str) -> Result:
     return Result(
         drill=drill,

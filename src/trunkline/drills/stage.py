@@ -16,7 +16,7 @@ from trunkline.drills.cluster import Cluster, Host
 from trunkline.drills.load import Load
 from trunkline.drills.observer.receiver import Receiver
 from trunkline.drills.phones import Phones
-from trunkline.drills.refusal import DrillError
+from trunkline.drills.refusal import NotRecovered
 from trunkline.kernel import Clock
 
 LOOPBACK: Final = "127.0.0.1"
@@ -85,7 +85,7 @@ class Stage:
             return now.pid not in (0, gone.pid) and bool(processes.name_of(now.pid))
 
         if not await processes.until(is_replaced, self.clock, within_s=BACK_MAX_S):
-            raise DrillError(f"{gone.name} was not started again", "see what `up` says")
+            raise NotRecovered(f"{gone.name} was not started again", "see what `up` says")
         await self.until_ready(gone.name)
         return self.host(gone.name)
 
@@ -94,7 +94,7 @@ class Stage:
         give_up_at = self.clock.monotonic() + BACK_MAX_S
         while not await self.is_ready(self.host(name)):
             if self.clock.monotonic() > give_up_at:
-                raise DrillError(f"{name} did not get ready in {BACK_MAX_S:g} s", "see its words")
+                raise NotRecovered(f"{name} did not get ready in {BACK_MAX_S:g} s", "see its words")
             await asyncio.sleep(processes.LOOK_EVERY_S)
 
     async def is_ready(self, host: Host) -> bool:
@@ -113,7 +113,7 @@ class Stage:
             lambda: len(self.load.tally.accepted_at) > count, self.clock, within_s=BACK_MAX_S
         )
         if not took:
-            raise DrillError(f"nothing was accepted for {BACK_MAX_S:g} s", "see the hosts' words")
+            raise NotRecovered(f"nothing was accepted for {BACK_MAX_S:g} s", "see the hosts' words")
 
     def host(self, name: str) -> Host:
         return next(each for each in self.cluster.hosts() if each.name == name)
@@ -146,6 +146,8 @@ class Scenario:
     act: Callable[[Stage], Awaitable[None]]
     hosts_min: int = 1
     is_quick: bool = True
+    lengths_s: tuple[float, ...] = ()
+    """How long the fault lasts in the full run, one length after the other."""
     is_deep: bool = False
     """It is worth ten seeds rather than three in the full run."""
     before_s: float = 3.0

@@ -1,5 +1,7 @@
 """The judge, judged: a flawless history passes, and each promise that is broken once turns red alone."""
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.drills.histories import (
     callback,
@@ -121,7 +123,7 @@ def test_two_messages_of_one_text_without_keys_are_two_messages() -> None:
     history = flawless()
     creates = [create(number, key="") for number in range(1, 5)]
     history = with_more(without(history, 0), shown=[shown(77, "host-2", text=text_of(2))])
-    history = History(**{**_fields(history), "creates": creates})
+    history = replace(history, creates=creates)
 
     assert "I4" not in red(history)
 
@@ -188,7 +190,7 @@ def test_a_missing_debit_is_broken() -> None:
 
 
 def test_where_nothing_is_billed_debits_are_not_judged() -> None:
-    history = History(**{**_fields(flawless()), "debits": None})
+    history = replace(flawless(), debits=None)
 
     assert finding(history, "I7").verdict is Verdict.NOT_JUDGED
 
@@ -236,7 +238,7 @@ def test_what_one_host_does_not_list_at_the_end_is_a_contradiction() -> None:
     history = flawless()
     kept = [each for each in history.shown if (each.host, each.sid) != ("host-2", sid_of(2))]
 
-    assert red(History(**{**_fields(history), "shown": kept})) == ["I9"]
+    assert red(replace(history, shown=kept)) == ["I9"]
 
 
 def test_what_was_surely_not_accepted_and_is_sent_is_a_contradiction() -> None:
@@ -266,7 +268,3 @@ def test_an_api_that_never_came_back_is_broken_whoever_judges_timings() -> None:
     refused = create(9, outcome=Outcome.REFUSED, http=0, sid="")
 
     assert red(with_more(flawless(), creates=[refused])) == ["I10"]
-
-
-def _fields(history: History) -> dict[str, object]:
-    return {name: getattr(history, name) for name in History.__dataclass_fields__}

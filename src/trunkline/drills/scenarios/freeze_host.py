@@ -27,6 +27,7 @@ SCENARIO: Final = Scenario(
     "SIGSTOP of everything that is one host, SIGCONT after --seconds (1, 10, 60)",
     act,
     fault_s=SECONDS,
+    lengths_s=(1.0, 10.0, 60.0),
     is_deep=True,
     terms=links_lost(1),
 )

@@ -12,6 +12,7 @@ from trunkline.drills import processes
 from trunkline.drills.checker import Terms
 from trunkline.drills.faults.disks import FileDisk, reason_against_mounts
 from trunkline.drills.faults.freeze import freeze
+from trunkline.drills.refusal import DrillError, NotRecovered
 from trunkline.drills.stage import WINDOW, Options, Scenario, Stage
 
 GONE_S: Final = 10.0
@@ -55,7 +56,10 @@ async def act(stage: Stage) -> None:
         await asyncio.to_thread(disk.unmount)
         await asyncio.to_thread(copy.mount)
     stage.mark("the power is back")
-    await stage.cluster.start()
+    try:
+        await stage.cluster.start()
+    except DrillError as error:
+        raise NotRecovered(error.what, error.mend) from error
     await stage.until_accepting()
     stage.mark("the hosts are back")
 
