@@ -325,17 +325,28 @@ def _accept_gap(facts: Facts) -> Finding:
     name, promise = "I10", "the API does not pause"
     gap_ms = accept_gap_s(facts.history) * 1000.0
     note = f"the longest gap between two accepts was {gap_ms:.0f} ms"
-    moments = accept_moments(facts.history)
-    asked_last = max((each.due for each in facts.history.creates), default=0.0)
-    if not moments or moments[-1] < asked_last:
-        # The last that was wanted was never accepted: it did not come back.
-        return Finding(name, promise, Verdict.FAIL, 1, ("it did not come back",), note)
+    given_up = list(_never_accepted(facts))
+    if given_up:
+        examples = tuple(given_up[:EXAMPLES_MAX])
+        return Finding(name, promise, Verdict.FAIL, len(given_up), examples, note)
     most = facts.terms.gap_max_ms
     if most is None:
         return Finding(name, promise, Verdict.NOT_JUDGED, note=note)
     if gap_ms > most:
         return Finding(name, promise, Verdict.FAIL, 1, (f"{note}, and at most {most:.0f}",), note)
     return Finding(name, promise, Verdict.PASS, note=note)
+
+
+def _never_accepted(facts: Facts) -> Iterable[str]:
+    """A create with a key is repeated for long: whoever gave up found no API. One without a key is
+    not repeated when nobody knows what became of it."""
+    accepted = set(facts.text_of.values())
+    for text, tries in _by_text(facts.history.creates).items():
+        is_repeated = tries[-1].key or tries[-1].outcome is Outcome.REFUSED
+        if text not in accepted and is_repeated:
+            yield f"{text} was tried {len(tries)} times, and never accepted"
+    if not accepted:
+        yield "nothing was accepted"
 
 
 INVARIANTS: Final[Mapping[str, tuple[str, Callable[[Facts], Iterable[str]]]]] = {

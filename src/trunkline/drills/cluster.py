@@ -19,6 +19,8 @@ READY_MAX_S: Final = 120.0
 """Three hosts, and as many engines that elect, on a small machine."""
 BACK_MAX_S: Final = 60.0
 STOP_MAX_S: Final = 60.0
+LOG_SERVER: Final = "nats-server"
+"""What the process of a host's log engine is called."""
 
 
 @dataclass(frozen=True, slots=True)

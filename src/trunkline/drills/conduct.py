@@ -29,6 +29,9 @@ from trunkline.kernel import Clock
 
 HOSTS_PROMISED_MIN: Final = 3
 """One host alone pauses while it starts again; the accept gap is promised of a cluster."""
+BREAK_VARIABLE: Final = "TRUNKLINE_BREAK"
+DRILL_MARK: Final = "trunkline-drill"
+
 NUMBER: Final = "+12025550199"
 """To which handsets send: its texts go to the application."""
 HANDSET: Final = "+13125550100"
@@ -153,16 +156,21 @@ def _cluster(
     carrier_url: str,
     clock: Clock,
 ) -> Cluster:
+    settings = dict(scenario.settings)
+    if options.broken:
+        # Hosts take it only below a folder that says that it is a drill's.
+        (place.parent / DRILL_MARK).touch()
+        settings[BREAK_VARIABLE] = options.broken
     if network is not None:
         return NamespacedCluster(
-            place, network, carrier_url=carrier_url, clock=clock, settings=scenario.settings
+            place, network, carrier_url=carrier_url, clock=clock, settings=settings
         )
     return UpCluster(
         place,
         hosts=options.hosts,
         carrier_url=carrier_url,
         clock=clock,
-        settings=scenario.settings,
+        settings=settings,
     )
 
 

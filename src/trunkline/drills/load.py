@@ -21,9 +21,12 @@ from trunkline.kernel import Clock
 TRY_TIMEOUT_S: Final = 2.0
 GIVE_UP_S: Final = 90.0
 PAUSE_LEAST_S: Final = 0.025
-PAUSE_MOST_S: Final = 4.0
+PAUSE_MOST_S: Final = 1.0
 SHUNNED_S: Final = 1.0
 IN_FLIGHT_MAX: Final = 5_000
+TRIES_AT_ONCE_MAX: Final = 100
+"""As a client's pool of connections is bounded. Without it every create that waits for a host is tried
+every second, and what a host finds when it is back is thousands of requests that nobody waits for."""
 READ_SHARE: Final = 0.1
 """So many of the accepted are looked up at once, on any host."""
 RECIPIENTS: Final = 100
@@ -86,6 +89,7 @@ class Load:
         self._rng = means.rng
         self._is_keyed = is_keyed
         self._shunned: dict[str, float] = {}
+        self._places = asyncio.Semaphore(TRIES_AT_ONCE_MAX)
         self._auth = aiohttp.BasicAuth(account.sid, account.auth_token)
         self._messages = f"/2010-04-01/Accounts/{account.sid}/Messages"
 
@@ -110,7 +114,8 @@ class Load:
         self.tally.asked += 1
         pause_s = PAUSE_LEAST_S
         while self._clock.monotonic() < due + GIVE_UP_S:
-            made = await self._try(self._target(), text, recipient, key, due)
+            async with self._places:
+                made = await self._try(self._target(), text, recipient, key, due)
             match made.outcome:
                 case Outcome.ACCEPTED:
                     self._note(made)

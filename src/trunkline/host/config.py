@@ -78,6 +78,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         own_variable="TRUNKLINE_CRASH_AT",
     ),
     Setting(
+        "host.break_protection", kinds.PROTECTION, "",
+        "the protection that is left out, in drills only; empty: none",
+        own_variable="TRUNKLINE_BREAK",
+    ),
+    Setting(
         "carrier.url", kinds.URL, "", "the simulated carrier; empty: one of our own is started",
         flag="--carrier",
     ),
@@ -124,6 +129,7 @@ class HostSettings:
     log_level: str
     drain_s: float
     crash_at: str
+    break_protection: str
 
 
 @dataclass(frozen=True, slots=True)

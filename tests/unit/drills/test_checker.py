@@ -245,12 +245,12 @@ def test_what_was_surely_not_accepted_and_is_sent_is_a_contradiction() -> None:
     refused = create(9, outcome=Outcome.REFUSED, http=503, sid="", due=3.0)
     history = with_more(flawless(), creates=[refused], submissions=[submission(9)])
 
-    assert red(history) == ["I9"]
+    assert red(history) == ["I9", "I10"]
 
 
 def test_what_was_refused_and_then_unknown_may_be_sent() -> None:
-    refused = create(9, outcome=Outcome.REFUSED, http=503, sid="", due=3.0)
-    unknown = create(9, outcome=Outcome.UNKNOWN, http=0, sid="", due=3.0)
+    refused = create(9, outcome=Outcome.REFUSED, http=503, sid="", key="")
+    unknown = create(9, outcome=Outcome.UNKNOWN, http=0, sid="", key="")
     history = with_more(flawless(), creates=[refused, unknown], submissions=[submission(9)])
 
     assert red(history) == []
@@ -262,6 +262,14 @@ def test_the_accept_gap_is_the_longest_time_from_one_accept_to_the_next() -> Non
     assert accept_gap_s(history) == pytest.approx(2.0)
     assert finding(history, "I10", Terms(gap_max_ms=1500)).verdict is Verdict.FAIL
     assert finding(history, "I10").verdict is Verdict.NOT_JUDGED
+
+
+def test_a_create_that_was_never_accepted_however_often_it_was_tried_is_a_pause() -> None:
+    tries = [create(9, outcome=Outcome.UNKNOWN, http=0, sid="", at=9.0 + n) for n in range(3)]
+    later = create(10, at=99.0, until=99.1)
+    history = with_more(flawless(), creates=[*tries, later])
+
+    assert finding(history, "I10").examples == ("run-9 was tried 3 times, and never accepted",)
 
 
 def test_an_api_that_never_came_back_is_broken_whoever_judges_timings() -> None:

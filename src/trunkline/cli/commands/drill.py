@@ -35,6 +35,9 @@ def command(
         bool,
         typer.Option("--judge-timings", help="Fail if the API pauses for longer than promised."),
     ] = False,
+    broken: Annotated[
+        str, typer.Option("--break", help="Leave out this protection: the drill must fail.")
+    ] = "",
     keep: Annotated[
         Path | None, typer.Option(help="An empty folder in which all files of one are kept.")
     ] = None,
@@ -54,6 +57,7 @@ def command(
     """
     from trunkline.drills.scenarios import SCENARIOS
     from trunkline.drills.stage import Options
+    from trunkline.host.ablations import ABLATIONS as BREAKABLE
 
     if name is None and not is_all:
         for each in SCENARIOS.values():
@@ -63,6 +67,8 @@ def command(
         raise typer.BadParameter(f"name one of {', '.join(SCENARIOS)}, or --all")
     if hosts == 2:
         raise typer.BadParameter("two hosts have no majority without each other: 1, or 3 and more")
+    if broken and broken not in BREAKABLE:
+        raise typer.BadParameter(f"--break takes one of {', '.join(BREAKABLE)}")
     options = Options(
         hosts=hosts,
         seed=_seed(seed, state),
@@ -70,6 +76,7 @@ def command(
         seconds=seconds,
         is_keyed=not without_keys,
         is_timing_judged=judge_timings,
+        broken=broken,
     )
     if name is not None:
         results = [_one(name, options, keep=keep, as_json=as_json)]

@@ -1,7 +1,8 @@
 """A stand-still: every process of a host is stopped where it is, and goes on later as if nothing was."""
 
 from trunkline.drills import processes
-from trunkline.drills.cluster import Host
+from trunkline.drills.cluster import LOG_SERVER, Host
+from trunkline.drills.refusal import DrillError
 
 
 def freeze(host: Host) -> dict[int, str]:
@@ -17,3 +18,12 @@ def freeze(host: Host) -> dict[int, str]:
 def thaw(frozen: dict[int, str]) -> None:
     """SIGCONT to each."""
     processes.send_all(frozen, processes.CONTINUE)
+
+
+def freeze_log_server(host: Host) -> dict[int, str]:
+    """SIGSTOP to the host's log engine alone; what is to be thawed."""
+    found = {pid: name for pid, name in host.processes().items() if name == LOG_SERVER}
+    if not found:
+        raise DrillError(f"{host.name} has no process {LOG_SERVER}", "see what runs below it")
+    processes.send_all(found, processes.FREEZE)
+    return found

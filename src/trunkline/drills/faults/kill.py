@@ -1,10 +1,8 @@
 """Sudden death: of a whole host, or of one program of it."""
 
 from trunkline.drills import processes
-from trunkline.drills.cluster import Host
+from trunkline.drills.cluster import LOG_SERVER, Host
 from trunkline.drills.refusal import DrillError
-
-LOG_SERVER = "nats-server"
 
 
 def kill_host(host: Host) -> int:

@@ -19,6 +19,7 @@ from trunkline.drills.observer.records import Callback
 from trunkline.kernel import Clock
 
 REQUEST_BYTES_MAX: Final = 256 * 1024
+BACKLOG_CONNECTIONS_MAX: Final = 4_096
 STATUS_PATH: Final = "/status"
 TEXT_PATH: Final = "/text"
 _REASONS: Final[Mapping[int, str]] = {200: "OK", 503: "Service Unavailable"}
@@ -42,14 +43,14 @@ class Receiver:
     @contextlib.asynccontextmanager
     async def serve(self, address: str) -> AsyncIterator[None]:
         """Listen at a free port of `address` until the block is left."""
-        server = await asyncio.start_server(self._serve_one, address, 0, limit=REQUEST_BYTES_MAX)
+        server = await asyncio.start_server(
+            self._serve_one, address, 0, limit=REQUEST_BYTES_MAX, backlog=BACKLOG_CONNECTIONS_MAX
+        )
         self.base_url = f"http://{address}:{server.sockets[0].getsockname()[1]}"
         try:
             yield
         finally:
             server.close()
-            # Hosts keep connections open; whoever is still there is hung up on.
-            server.close_clients() if hasattr(server, "close_clients") else None
 
     def expect_signatures_of(self, auth_token: str) -> None:
         """Whose requests they are: known once the cluster is born."""

@@ -6,6 +6,7 @@ from typing import Final
 from trunkline.drills.scenarios import (
     disk_full,
     freeze_host,
+    freeze_log_server,
     kill_host,
     kill_log_server,
     lose_disk,
@@ -25,6 +26,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
         kill_host.SCENARIO,
         kill_log_server.SCENARIO,
         freeze_host.SCENARIO,
+        freeze_log_server.SCENARIO,
         rolling_restart.SCENARIO,
         partition.SCENARIO,
         partition.ONE_WAY,

@@ -5,6 +5,13 @@ from typing import Final
 from trunkline.drills.faults.kill import kill_host
 from trunkline.drills.stage import Scenario, Stage, links_lost
 
+LATENCY_MS: Final = 100
+"""So that some messages are always between their hand-over and its answer."""
+
+
+async def prepare(stage: Stage) -> None:
+    await stage.phones.behave(latency_ms=LATENCY_MS)
+
 
 async def act(stage: Stage) -> None:
     host = stage.pick_host()
@@ -21,4 +28,5 @@ SCENARIO: Final = Scenario(
     act,
     is_deep=True,
     terms=links_lost(1),
+    prepare=prepare,
 )
