@@ -43,6 +43,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     hosts: int
     verdict: Overall
     reason: str = ""
+    is_possible: bool = True
+    """False where this machine, or this number of hosts, cannot run it."""
     broken: str = ""
     invariants: tuple[Finding, ...] = ()
     accepted: int = 0
@@ -69,18 +71,19 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 def not_recovered(drill: str, options: Options, reason: str) -> Result:
     """The hosts did not come back, so there was nobody left to ask what became of the messages."""
-    ended = not_run(drill, options, reason)
+    ended = not_run(drill, options, reason, is_possible=True)
     failed: Result = msgspec.structs.replace(ended, verdict=Overall.FAIL)
     return failed
 
 
-def not_run(drill: str, options: Options, reason: str) -> Result:
+def not_run(drill: str, options: Options, reason: str, *, is_possible: bool = False) -> Result:
     return Result(
         drill=drill,
         seed=options.seed,
         hosts=options.hosts,
         verdict=Overall.NOT_RUN,
         reason=reason,
+        is_possible=is_possible,
         broken=options.broken,
     )
 

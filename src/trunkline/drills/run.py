@@ -27,7 +27,7 @@ def run_one(scenario: Scenario, options: Options, *, keep: Path | None = None) -
     try:
         result: Result = uvloop.run(conduct(scenario, options, folder, SystemClock()))
     except DrillError as error:
-        result = not_run(scenario.name, options, str(error))
+        result = not_run(scenario.name, options, str(error), is_possible=True)
     if keep is not None or result.verdict is Overall.FAIL or result.reason:
         kept: Result = msgspec.structs.replace(result, kept=str(folder))
         return kept

@@ -57,7 +57,6 @@ def command(
     """
     from trunkline.drills.scenarios import SCENARIOS
     from trunkline.drills.stage import Options
-    from trunkline.host.ablations import ABLATIONS as BREAKABLE
 
     if name is None and not is_all:
         for each in SCENARIOS.values():
@@ -67,8 +66,8 @@ def command(
         raise typer.BadParameter(f"name one of {', '.join(SCENARIOS)}, or --all")
     if hosts == 2:
         raise typer.BadParameter("two hosts have no majority without each other: 1, or 3 and more")
-    if broken and broken not in BREAKABLE:
-        raise typer.BadParameter(f"--break takes one of {', '.join(BREAKABLE)}")
+    if broken:
+        _require_known(broken)
     options = Options(
         hosts=hosts,
         seed=_seed(seed, state),
@@ -85,6 +84,13 @@ def command(
     from trunkline.drills.report import exit_code
 
     raise typer.Exit(exit_code(results))
+
+
+def _require_known(broken: str) -> None:
+    from trunkline.host.ablations import ABLATIONS
+
+    if broken not in ABLATIONS:
+        raise typer.BadParameter(f"--break takes one of {', '.join(ABLATIONS)}")
 
 
 def _seed(given: int | None, state: Path | None) -> int:

@@ -35,4 +35,5 @@ SCENARIO: Final = Scenario(
     fault_s=SECONDS,
     needs=needs,
     ground=disks.in_memory,
+    is_quick=False,
 )

@@ -34,4 +34,5 @@ SCENARIO: Final = Scenario(
     act,
     fault_s=SECONDS,
     terms=links_lost(TIMES),
+    is_quick=False,
 )

@@ -35,4 +35,5 @@ SCENARIO: Final = Scenario(
     act,
     hosts_min=3,
     terms=links_lost(1),
+    is_quick=False,
 )

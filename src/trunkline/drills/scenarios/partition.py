@@ -78,4 +78,5 @@ ONE_WAY: Final = Scenario(
     terms=links_lost(1),
     needs=needs,
     is_networked=True,
+    is_quick=False,
 )

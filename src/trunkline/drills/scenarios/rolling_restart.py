@@ -19,5 +19,8 @@ async def act(stage: Stage) -> None:
 
 
 SCENARIO: Final = Scenario(
-    "rolling-restart", "each host stopped with SIGTERM and started again, one after the other", act
+    "rolling-restart",
+    "each host stopped with SIGTERM and started again, one after the other",
+    act,
+    is_quick=False,
 )

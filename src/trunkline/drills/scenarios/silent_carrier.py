@@ -27,4 +27,5 @@ SCENARIO: Final = Scenario(
     act,
     fault_s=SECONDS,
     terms=terms,
+    is_quick=False,
 )
