@@ -20,7 +20,7 @@ from trunkline.api.services import ApiServices
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
 from trunkline.domain.ports import Entropy
-from trunkline.host import gauges, metrics
+from trunkline.host import ablations, gauges, metrics
 from trunkline.host.config import Settings
 from trunkline.host.layout import Layout
 from trunkline.host.leases import FileLeases
@@ -30,7 +30,6 @@ from trunkline.kernel.crash import CrashHere, arm
 from trunkline.log.append import ShardHealth
 from trunkline.log.author import Author
 from trunkline.log.interface import RetainedLog
-from trunkline.log.ledgers import Ledgers
 from trunkline.messaging import receipts, schedule, work
 from trunkline.messaging.accept import Acceptor
 from trunkline.messaging.carriers import CARRIERS
@@ -166,6 +165,8 @@ class _Builder:
         self._replica = replica
         self._stack = stack
         self._crash_here = crash_here
+        host = context.settings.host
+        self._parts = ablations.parts_of(host.break_protection, host.data)
         self._health = ShardHealth(context.clock)
         self._recorder = EventRecorder(context.log, author=context.author)
         self._carrier: SimulatedCarrier | None = None
@@ -212,7 +213,9 @@ class _Builder:
 
     def _acceptor(self) -> Acceptor:
         context = self._context
-        return Acceptor(context.log, self._replica, self._health, context.author, self._crash_here)
+        return self._parts.acceptor(
+            context.log, self._replica, self._health, context.author, self._crash_here
+        )
 
     def _dispatcher(self) -> Dispatcher:
         context = self._context
@@ -226,8 +229,10 @@ class _Builder:
             due=counter("due", "Messages handed back because their time had come."),
         )
         dispatcher = Dispatcher(
-            log=context.log,
-            chains=Ledgers(context.log, Kind.MESSAGE, past=self._replica, clock=context.clock),
+            log=self._parts.fenced(context.log),
+            chains=self._parts.ledgers(
+                context.log, Kind.MESSAGE, past=self._replica, clock=context.clock
+            ),
             carrier=self._link(),
             on_ambiguous=OnAmbiguous(context.settings.carrier.on_ambiguous),
             leases=leases,

@@ -100,6 +100,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "cluster.tls_ca", kinds.OPTIONAL_PATH, "", "who signs the certificates of the hosts, in PEM"
     ),
     Setting(
+        "host.break_protection", kinds.PROTECTION, "",
+        "the protection that is left out, in drills only; empty: none",
+        own_variable="TRUNKLINE_BREAK",
+    ),
+    Setting(
         "carrier.url", kinds.URL, "", "the simulated carrier; empty: one of our own is started",
         flag="--carrier",
     ),
@@ -147,6 +152,7 @@ class HostSettings:
     log_level: str
     drain_s: float
     crash_at: str
+    break_protection: str
 
     @property
     def groups(self) -> tuple[tuple[str, ...], ...]:

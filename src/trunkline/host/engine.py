@@ -13,6 +13,7 @@ from typing import Final, assert_never
 import structlog
 
 from trunkline.host import durable, storage
+from trunkline.host.ablations import parts_of
 from trunkline.host.config import Settings
 from trunkline.host.engine_child import (
     ENGINE_RESTART_BASE_S,
@@ -118,6 +119,7 @@ async def open_engine(
         log_bytes_max=settings.log.bytes_max,
         monitor_http=settings.log.monitor_http,
         cluster=cluster,
+        is_flushed=parts_of(settings.host.break_protection, settings.host.data).is_flushed,
     )
     child = EngineChild(
         plan,

@@ -46,6 +46,7 @@ class EnginePlan:
     log_bytes_max: int
     monitor_http: Address | None = None
     cluster: EngineCluster | None = None
+    is_flushed: bool = True
 
 
 def find_program(chosen: Path | None) -> Path:
@@ -89,7 +90,8 @@ def render(plan: EnginePlan, address: Address, token: str) -> str:
         f"logfile_max_num: {ENGINE_LOGS_MAX}",
         "jetstream {",
         f"  store_dir: {json.dumps(str(plan.store))}",
-        "  sync_interval: always",
+        # Without it the engine flushes every two minutes, and answers before.
+        *(["  sync_interval: always"] if plan.is_flushed else []),
         f"  max_file_store: {ENGINE_STORE_BYTES_MAX}",
         f"  max_memory_store: {ENGINE_MEMORY_BYTES_MAX}",
         "}",
