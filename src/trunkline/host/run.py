@@ -6,11 +6,13 @@ on ends, and the engine goes last.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -25,11 +27,13 @@ from trunkline.host import format as data_format
 from trunkline.host.assemble import Context
 from trunkline.host.birth import give_birth
 from trunkline.host.config import Settings
+from trunkline.host.copies import Copies
 from trunkline.host.data_folder import DataFolder
 from trunkline.host.engine import Door, open_door, open_engine
 from trunkline.host.entropy import BufferedEntropy
 from trunkline.host.groups import Groups
 from trunkline.host.layout import Layout
+from trunkline.host.not_ready import saying_so
 from trunkline.host.refusal import DataFolderError, EngineError, HostError
 from trunkline.host.serving import serve
 from trunkline.host.setting_kinds import SERVICES
@@ -90,9 +94,10 @@ def _run(settings: Settings, main: Callable[[], Awaitable[int]]) -> int:
 
 def _lost(lost: BaseException) -> HostError:
     return DataFolderError(
-        f"there is no read copy to serve from: {lost}; no snapshot fits the log, and the log is "
-        "trimmed, so serving would hide finished messages",
-        "put the newest backup in place with 'trunkline restore'; leave this folder as it is",
+        f"there is no read copy to serve from: {lost}; no snapshot fits the log, no other host has "
+        "given one, and the log is trimmed, so serving would hide finished messages",
+        "in a cluster, start this host again when another one is ready; on a host alone, put the "
+        "newest backup in place with 'trunkline restore', and leave this folder as it is",
     )
 
 
@@ -130,7 +135,7 @@ class _Process:
             author = Author(self._settings.host.name, self._clock, self._entropy)
             await give_birth(engine, folder.credentials, author=author)
             if self._settings.host.processes and not self._settings.host.ephemeral:
-                await make_ready(engine, self._layout.replica, folder.format.cluster)
+                await self._make_ready(engine, folder.format.cluster, listener)
                 groups = Groups(
                     self._settings, self._layout, listener, clock=self._clock, rng=self._rng
                 )
@@ -144,6 +149,14 @@ class _Process:
                     context, SERVICES, listener=listener, stop=self._stop, on_ready=self._on_ready
                 )
         return self._exit_code
+
+    async def _make_ready(self, engine: RetainedLog, cluster: str, listener: socket.socket) -> None:
+        """A copy for the groups to serve from."""
+        context = self._context(engine, cluster)
+        async with contextlib.AsyncExitStack() as stack:
+            copies = Copies(context, stack)
+            await stack.enter_async_context(saying_so(listener if copies.peers else None))
+            await make_ready(engine, self._layout.replica, cluster, copies.refill)
 
     async def run_group(self, names: Sequence[str]) -> int:
         self._listen_to_signals()

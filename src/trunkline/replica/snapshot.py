@@ -6,11 +6,12 @@ only when it was read back, flushed, and has its name.
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -36,6 +37,8 @@ ROOM_KEPT_BYTES: Final = 512 * 1024 * 1024
 """A snapshot that would leave the disk less than this is not begun."""
 
 NEW_SUFFIX: Final = ".new"
+LOCK_NAME: Final = "lock"
+LOCK_POLL_S: Final = 0.1
 _NAME: Final = re.compile(r"([0-9]{8})\.db\Z")
 
 
@@ -68,8 +71,12 @@ class Snapshots:
 
         Raises `SnapshotFailed`. `stop` ends it early, and that is a failure too.
         """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._alone(stop):
+            return self._take(stop)
+
+    def _take(self, stop: Event) -> Snapshot:
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._clear_away()
             self._require_room()
             names = self._names()
@@ -112,6 +119,19 @@ class Snapshots:
             return []
         found = [path for path in self.folder.iterdir() if _NAME.match(path.name)]
         return sorted(found, key=lambda path: path.name, reverse=True)
+
+    @contextlib.contextmanager
+    def _alone(self, stop: Event) -> Iterator[None]:
+        """Wait for another process of this host that takes one; nobody touches its half of a file."""
+        with (self.folder / LOCK_NAME).open("ab") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if stop.wait(LOCK_POLL_S):
+                        raise SnapshotFailed("the host is stopping") from None
+            yield
 
     def _clear_away(self) -> None:
         """What an earlier process left half done."""
