@@ -105,7 +105,11 @@ class Comparison:
                     # Nobody waits for it, and the services must not end because of it.
                     log.exception("comparison.failed")
         finally:
-            self._thread.shutdown(wait=True, cancel_futures=True)
+            self.close()
+
+    def close(self) -> None:
+        """End its thread, when what is under way there has ended."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
 
     async def once(self, prefix: str) -> int:
         """Compare what begins with `prefix` with one peer; how many records of ours were mended."""
