@@ -10,6 +10,10 @@ made the leader of each shard in turn, and asked for every one of them.
 
     together    the same, and then all three are started at once, in any order
 
+    two_lost    the same, and the store of the one that had everything is removed too
+
+    reborn      the same, and the two emptied ones are started without the third, which comes later
+
 In the second, none of the disks that are there has everything: it shows whether engines serve all
 the same (docs/design/refill.md). Linux only.
 """
@@ -90,10 +94,10 @@ class Ledger:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("scenario", choices=["wiped", "stale", "together"])
+    parser.add_argument("scenario", choices=sorted(SCENARIOS))
     parser.add_argument("--messages", type=int, default=100_000)
     chosen = parser.parse_args()
-    scenario = {"wiped": wiped, "stale": stale, "together": together}[chosen.scenario]
+    scenario = SCENARIOS[chosen.scenario]
     with tempfile.TemporaryDirectory(prefix="trunkline-lost-disk-") as folder:
         addresses = [free_address(Address.parse("127.0.0.1:0"), setting="") for _ in range(6)]
         engines = Engines(
@@ -157,6 +161,41 @@ async def together(engines: Engines, count: int) -> None:
         await compare(log, ledger, "all three")
 
 
+async def two_lost(engines: Engines, count: int) -> None:
+    ledger = await behind(engines, count)
+    engines.wipe("b")
+    began = time.monotonic()
+    for name in random.sample(NAMES, len(NAMES)):
+        engines.start(name)
+    async with opened(engines, "a") as log:
+        tell("all three, a behind, b and c emptied", began, led=await leaders(log))
+        await compare(log, ledger, "all three")
+        more = Ledger()
+        await load(log, more, range(2 * count, 2 * count + 1_000))
+        tell("they acknowledge", began, acknowledged=len(more.acknowledged))
+
+
+async def reborn(engines: Engines, count: int) -> None:
+    ledger = await behind(engines, count)
+    engines.wipe("b")
+    began = time.monotonic()
+    engines.start("b")
+    engines.start("c")
+    more = Ledger()
+    try:
+        async with asyncio.timeout(LEADERS_S), opened(engines, "b") as log:
+            tell("b and c emptied, without a, have made streams", began, led=await leaders(log))
+            await load(log, more, range(2 * count, 2 * count + 1_000))
+    except TimeoutError:
+        pass
+    tell("b and c emptied, without a", began, acknowledged=len(more.acknowledged))
+    engines.start("a")
+    async with opened(engines, "a") as log:
+        tell("a is back", began, led=await leaders(log))
+        await compare(log, ledger, "all three")
+        await compare(log, more, "all three, what b and c took")
+
+
 async def behind(engines: Engines, count: int) -> Ledger:
     """All are down now; `b` has everything that was acknowledged, `a` what was before it went down,
     and `c` nothing any more."""
@@ -195,7 +234,8 @@ async def opened(engines: Engines, name: str) -> AsyncIterator[JetStreamLog]:
                 )
                 break
             except* (LogUnavailable, OSError):
-                await asyncio.sleep(POLL_S)
+                pass
+            await asyncio.sleep(POLL_S)
         if log is None:
             raise TimeoutError("the engines make no streams")
         yield log
@@ -323,6 +363,14 @@ def tell(what: str, began: float, **facts: int) -> None:
     seconds = round(time.monotonic() - began, 1) if began else 0.0
     print(json.dumps({"what": what, "seconds": seconds, **facts}), flush=True)
 
+
+SCENARIOS: Final = {
+    "wiped": wiped,
+    "stale": stale,
+    "together": together,
+    "two_lost": two_lost,
+    "reborn": reborn,
+}
 
 if __name__ == "__main__":
     main()

@@ -20,7 +20,7 @@ from trunkline.host.retain import MONTH_S
 from trunkline.kernel import Clock
 from trunkline.log.interface import RetainedLog
 from trunkline.replica.compare import Comparison, Counters
-from trunkline.replica.offers import Offers
+from trunkline.replica.offers import OFFER_PAUSE_S, Offers
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.refill import Refill
@@ -117,7 +117,8 @@ class Copies:
         if context.cluster_secret is None:
             return app, ()
         copy: Path = context.layout.replica
-        offers = Offers(context.log, Snapshots(copy, context.cluster), clock=context.clock)
+        snapshots = Snapshots(copy, context.cluster, pause_s=OFFER_PAUSE_S)
+        offers = Offers(context.log, snapshots, clock=context.clock)
         internal = InternalApi(
             app,
             copy,

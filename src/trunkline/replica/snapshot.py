@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -61,18 +61,24 @@ class Snapshots:
     copy: Path
     cluster: str
     crash_here: CrashHere = never_crash
+    pause_s: float = STEP_PAUSE_S
 
     @property
     def folder(self) -> Path:
         return self.copy.with_name("snapshots")
 
-    def take(self, stop: Event) -> Snapshot:
-        """Make another one while the copy is written to, and forget the oldest.
+    def take(self, stop: Event, is_enough: Callable[[Snapshot], bool] | None = None) -> Snapshot:
+        """Make another one while the copy is written to, and forget the oldest; but none if the
+        newest of those there are `is_enough`.
 
         Raises `SnapshotFailed`. `stop` ends it early, and that is a failure too.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone(stop):
+            if is_enough is not None:
+                for newest in self.good()[:1]:
+                    if is_enough(newest):
+                        return newest
             return self._take(stop)
 
     def _take(self, stop: Event) -> Snapshot:
@@ -83,7 +89,7 @@ class Snapshots:
             number = 1 + (int(names[0].stem) if names else 0)
             path = self.folder / f"{number:08d}.db"
             partial = path.with_name(path.name + NEW_SUFFIX)
-            _copy(self.copy, partial, stop)
+            _copy(self.copy, partial, stop, self.pause_s)
             cursors = check(partial, self.cluster, stop)
             if cursors is None:
                 raise SnapshotFailed(f"{partial} was read back, and is not what was copied")
@@ -174,7 +180,7 @@ def restore(snapshot: Snapshot, copy: Path) -> None:
     _flush(snapshot.path.parent)
 
 
-def _copy(source: Path, target: Path, stop: Event) -> None:
+def _copy(source: Path, target: Path, stop: Event, pause_s: float) -> None:
     """One moment of `source`, in steps.
 
     The reading transaction is held over all of them: otherwise each commit of the projector would
@@ -196,7 +202,7 @@ def _copy(source: Path, target: Path, stop: Event) -> None:
             steps += 1
             if steps % FLUSH_EVERY_STEPS == 0:
                 _flush(target)
-            if remaining and stop.wait(STEP_PAUSE_S):
+            if remaining and stop.wait(pause_s):
                 raise SnapshotFailed("the host is stopping")
 
         reading.backup(writing, pages=STEP_PAGES, progress=rest)
