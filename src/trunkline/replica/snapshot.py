@@ -75,10 +75,12 @@ class Snapshots:
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._alone(stop):
-            if is_enough is not None:
-                for newest in self.good()[:1]:
-                    if is_enough(newest):
-                        return newest
+            for path in self._names()[:1] if is_enough is not None else ():
+                cursors = check(path, self.cluster, is_hasty=True)
+                if cursors is None or is_enough is None or not is_enough(Snapshot(path, cursors)):
+                    continue
+                if check(path, self.cluster, stop) is not None:
+                    return Snapshot(path, cursors)
             return self._take(stop)
 
     def _take(self, stop: Event) -> Snapshot:
@@ -150,8 +152,11 @@ class Snapshots:
             raise SnapshotFailed(f"{wanted} bytes of copy, and only {free} free on the disk")
 
 
-def check(path: Path, cluster: str, stop: Event | None = None) -> Mapping[int, int] | None:
-    """The cursors of a snapshot that is whole, of this cluster and of this version; else `None`."""
+def check(
+    path: Path, cluster: str, stop: Event | None = None, *, is_hasty: bool = False
+) -> Mapping[int, int] | None:
+    """The cursors of a snapshot that is whole, of this cluster and of this version; else `None`. In
+    haste, it is not read through."""
     try:
         # Nobody writes to it, and without a name of its own nobody may make files beside it.
         with contextlib.closing(
@@ -161,7 +166,7 @@ def check(path: Path, cluster: str, stop: Event | None = None) -> Mapping[int, i
                 database.set_progress_handler(lambda: int(stop.is_set()), STOP_LOOKED_AT_EVERY)
             if not schema.is_ours(database, cluster):
                 return None
-            if database.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
+            if not is_hasty and database.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
                 return None
             return schema.cursors(database)
     except sqlite3.Error:
