@@ -21,7 +21,9 @@ from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
 from trunkline.domain.ports import Entropy
 from trunkline.host import ablations, gauges, metrics
+from trunkline.host.cluster_secret import ClusterSecret
 from trunkline.host.config import Settings
+from trunkline.host.copies import Copies, PeerUrls, no_peers
 from trunkline.host.layout import Layout
 from trunkline.host.leases import FileLeases
 from trunkline.host.retain import retention_of
@@ -72,7 +74,8 @@ class Support(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every service of a process is built from."""
+    """What every service of a process is built from. In a cluster, `cluster_secret` is what its
+    hosts share, and `peer_urls` says where the others are."""
 
     settings: Settings
     layout: Layout
@@ -82,6 +85,8 @@ class Context:
     entropy: Entropy
     rng: random.Random
     registry: prometheus_client.CollectorRegistry
+    cluster_secret: ClusterSecret | None = None
+    peer_urls: PeerUrls = no_peers
 
     @property
     def own_metrics(self) -> Path:
@@ -123,6 +128,7 @@ async def assemble(
         progress = Progress(context.layout.progress, shards=context.log.shards, clock=context.clock)
         stack.callback(progress.close)
         crash_here = arm(context.settings.host.crash_at, context.layout.run)
+        copies = Copies(context, stack)
         supports: list[Support] = []
         if "projector" in names:
             projector = Projector(
@@ -133,16 +139,24 @@ async def assemble(
                 clock=context.clock,
                 on_newer=on_newer,
                 crash_here=crash_here,
+                refill=copies.refill,
             )
             await projector.open()
-            supports += [projector, retention_of(context, progress, crash_here=crash_here)]
+            supports += [
+                projector,
+                retention_of(context, progress, crash_here=crash_here),
+                *copies.comparison(projector, progress),
+            ]
         replica = Replica(path, progress)
         stack.callback(replica.close)
         gauges.watch(context.registry, replica, context.layout.retention, clock=context.clock)
         builder = _Builder(context, replica, stack, crash_here=crash_here)
-        gauges.watch_pools(context.registry, builder.pool_owners)
+        gauges.watch_pools(context.registry, lambda: (*builder.pool_owners(), copies.peers))
         services = tuple(builder.build(name) for name in _WORKERS if name in names)
         app = builder.api(readiness) if "api" in names else None
+        if app is not None:
+            app, serving_peers = copies.served(app, progress)
+            supports += serving_peers
         supports.append(
             metrics.MetricsFile(context.registry, context.own_metrics, clock=context.clock)
         )

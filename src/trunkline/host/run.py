@@ -6,6 +6,7 @@ on ends, and the engine goes last.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -26,12 +27,14 @@ from trunkline.host import format as data_format
 from trunkline.host.assemble import Context
 from trunkline.host.birth import BIRTH_DEADLINE_S, CLUSTER_BIRTH_DEADLINE_S, give_birth
 from trunkline.host.config import Settings
+from trunkline.host.copies import Copies
 from trunkline.host.data_folder import DataFolder, seat_of
 from trunkline.host.engine import Door, open_door, open_engine
 from trunkline.host.engine_cluster import EngineCluster, cluster_of
 from trunkline.host.entropy import BufferedEntropy
 from trunkline.host.groups import Groups
 from trunkline.host.layout import Layout
+from trunkline.host.not_ready import saying_so
 from trunkline.host.quorum import Stopped
 from trunkline.host.refusal import DataFolderError, EngineError, HostError
 from trunkline.host.serving import serve
@@ -94,9 +97,10 @@ def _run(settings: Settings, main: Callable[[], Awaitable[int]]) -> int:
 
 def _lost(lost: BaseException) -> HostError:
     return DataFolderError(
-        f"there is no read copy to serve from: {lost}; no snapshot fits the log, and the log is "
-        "trimmed, so serving would hide finished messages",
-        "put the newest backup in place with 'trunkline restore'; leave this folder as it is",
+        f"there is no read copy to serve from: {lost}; no snapshot fits the log, no other host has "
+        "given one, and the log is trimmed, so serving would hide finished messages",
+        "in a cluster, start this host again when another one is ready; on a host alone, put the "
+        "newest backup in place with 'trunkline restore', and leave this folder as it is",
     )
 
 
@@ -150,6 +154,14 @@ class _Process:
             await give_birth(engine, folder.credentials, author=author, within_s=within_s)
             await self._serve_all(engine, folder.format.cluster, listener)
 
+    async def _make_ready(self, engine: RetainedLog, cluster: str, listener: socket.socket) -> None:
+        """A copy for the groups to serve from."""
+        context = self._context(engine, cluster)
+        async with contextlib.AsyncExitStack() as stack:
+            copies = Copies(context, stack)
+            await stack.enter_async_context(saying_so(listener if copies.peers else None))
+            await make_ready(engine, self._layout.replica, cluster, copies.refill)
+
     async def run_group(self, names: Sequence[str]) -> int:
         self._listen_to_signals()
         found = data_format.read(self._layout)
@@ -169,7 +181,7 @@ class _Process:
         """Serve the first group here, and have each of the others served by a child."""
         own, *others = self._settings.host.groups
         if "projector" not in own:
-            await make_ready(engine, self._layout.replica, cluster)
+            await self._make_ready(engine, cluster, listener)
         serving = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             groups = None
@@ -205,6 +217,7 @@ class _Process:
             loop.add_signal_handler(number, self._stop.set)
 
     def _context(self, engine: RetainedLog, cluster: str) -> Context:
+        seat = seat_of(self._settings)
         return Context(
             settings=self._settings,
             layout=self._layout,
@@ -214,6 +227,7 @@ class _Process:
             entropy=self._entropy,
             rng=self._rng,
             registry=prometheus_client.CollectorRegistry(),
+            cluster_secret=None if seat is None else seat.secret,
         )
 
     def _on_ready(self) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from trunkline.host import collector
 from trunkline.host.assemble import Assembly, Context, Service, assemble
+from trunkline.host.not_ready import saying_so
 from trunkline.host.refusal import DataFolderError
 from trunkline.log.clock_check import can_be_trusted
 from trunkline.replica.progress import is_caught_up
@@ -24,7 +25,8 @@ async def serve(
 ) -> None:
     """Run the services `names` until `stop`; then drain them within the bound, and end the rest.
 
-    `listener` is where the API is served, in a process that has it. Raises `DataFolderError` for a
+    `listener` is where the API is served, in a process that has it; a host of a cluster says there
+    that it is not ready, until its copy has caught up. Raises `DataFolderError` for a
     log that only a newer version can read; one that becomes so later is held still, and not ready.
     """
     caught_up = asyncio.Event()
@@ -42,13 +44,16 @@ async def serve(
             *(["clock"] if is_clock_off else []),
         ]
 
+    turned_away = None if context.cluster_secret is None else listener
     async with (
+        saying_so(turned_away) as end_saying_so,
         assemble(context, names, readiness=readiness, on_newer=newer.append) as assembly,
         asyncio.TaskGroup() as supports,
     ):
         leaning = [supports.create_task(support.run()) for support in assembly.supports]
         await _until_caught_up(context, assembly, stop, newer)
         caught_up.set()
+        await end_saying_so()
         await _work(context, assembly, listener, stop, on_ready)
         for task in leaning:
             task.cancel()
