@@ -47,7 +47,7 @@ from trunkline.log.engines.jetstream import JetStreamLog, open_jetstream
 
 MESSAGES: Final = 1_000_000
 TAIL: Final = 20_000
-SECRET: Final = b"bench"
+PEER_TOKEN: Final = "bench"  # noqa: S105 - of hosts that live for minutes, on loopback
 CLUSTER: Final = "bench"
 POLL_S: Final = 0.05
 TRIES_MAX: Final = 200
@@ -222,7 +222,7 @@ def context_of(
         entropy=entropy,
         rng=random.Random(os.getpid()),  # noqa: S311 - jitter
         registry=prometheus_client.CollectorRegistry(),
-        cluster_secret=SECRET,
+        peer_token=PEER_TOKEN,
         peer_urls=lambda: plan.peers,
     )
 

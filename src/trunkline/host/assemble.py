@@ -72,8 +72,8 @@ class Support(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every service of a process is built from. In a cluster, `cluster_secret` is what its
-    hosts share, and `peer_urls` says where the others are."""
+    """What every service of a process is built from. In a cluster, `peer_token` is what
+    its hosts know each other by, and `peer_urls` says where the others are."""
 
     settings: Settings
     layout: Layout
@@ -83,7 +83,7 @@ class Context:
     entropy: Entropy
     rng: random.Random
     registry: prometheus_client.CollectorRegistry
-    cluster_secret: bytes | None = None
+    peer_token: str | None = None
     peer_urls: PeerUrls = no_peers
 
     @property

@@ -1,6 +1,6 @@
 """What a host of a cluster has besides, so that its copy and those of its peers can help each other.
 
-A host alone has none of it: no secret, no peers, and no paths under `/internal/`.
+A host alone has none of it: no token, no peers, and no paths under `/internal/`.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ class _Context(Protocol):
     @property
     def registry(self) -> prometheus_client.CollectorRegistry: ...
     @property
-    def cluster_secret(self) -> bytes | None: ...
+    def peer_token(self) -> str | None: ...
     @property
     def peer_urls(self) -> PeerUrls: ...
 
@@ -66,10 +66,10 @@ class Copies:
         self._context: Final = context
         self._stack: Final = stack
         self.peers: HttpPeers | None = None
-        if context.cluster_secret is not None:
+        if context.peer_token is not None:
             self.peers = HttpPeers(
                 context.peer_urls,
-                context.cluster_secret,
+                context.peer_token,
                 context.cluster,
                 clock=context.clock,
                 rng=context.rng,
@@ -114,7 +114,7 @@ class Copies:
     def served(self, app: ASGIApp, progress: Progress) -> tuple[ASGIApp, tuple[Offers, ...]]:
         """The API's application with what peers ask in front of it, and what has to run for that."""
         context = self._context
-        if context.cluster_secret is None:
+        if context.peer_token is None:
             return app, ()
         copy: Path = context.layout.replica
         snapshots = Snapshots(copy, context.cluster, pause_s=OFFER_PAUSE_S)
@@ -124,7 +124,7 @@ class Copies:
             copy,
             offers,
             progress.lag_ms,
-            secret=context.cluster_secret,
+            token=context.peer_token,
             cluster=context.cluster,
             clock=context.clock,
         )
