@@ -21,7 +21,6 @@ from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
 from trunkline.domain.ports import Entropy
 from trunkline.host import ablations, gauges, metrics
-from trunkline.host.cluster_secret import ClusterSecret
 from trunkline.host.config import Settings
 from trunkline.host.copies import Copies, PeerUrls, no_peers
 from trunkline.host.layout import Layout
@@ -74,8 +73,8 @@ class Support(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every service of a process is built from. In a cluster, `cluster_secret` is what its
-    hosts share, and `peer_urls` says where the others are."""
+    """What every service of a process is built from. In a cluster, `peer_token` is what
+    its hosts know each other by, and `peer_urls` says where the others are."""
 
     settings: Settings
     layout: Layout
@@ -85,7 +84,7 @@ class Context:
     entropy: Entropy
     rng: random.Random
     registry: prometheus_client.CollectorRegistry
-    cluster_secret: ClusterSecret | None = None
+    peer_token: str | None = None
     peer_urls: PeerUrls = no_peers
 
     @property
