@@ -290,7 +290,9 @@ class _Link(asyncio.Protocol):
             for event in self._parser.receive(data):
                 self._take(event)
         except nats.NatsProtocolError as error:
-            log.error("log.protocol_error", error=str(error))  # noqa: TRY400 - the text says it all
+            log.error(  # noqa: TRY400 - the text says it all
+                "log.protocol_error", server=self.server, error=str(error)
+            )
             self.abandon()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -310,7 +312,7 @@ class _Link(asyncio.Protocol):
                 if not self._informed.done():
                     self._informed.set_result(None)
             case nats.ServerError(text=text):
-                log.warning("log.server_error", text=text)
+                log.warning("log.server_error", server=self.server, text=text)
                 self._fail_greeting(OSError(text))
 
     def _flush(self) -> None:
