@@ -5,7 +5,7 @@ already holds something (`Exists`); or another publish is under way (`Undecided`
 not stored (`Refused`); everything else is `Unknown`. An engine never raises for any of these.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -198,6 +198,18 @@ class Log(Protocol):
         """Everything behind sequence `after`. Raises `LogUnavailable`."""
 
     async def close(self) -> None: ...
+
+
+class Bus(Protocol):
+    """Short messages between the processes of a cluster, heard by who listens at the moment; nothing
+    is kept, and one may come twice, late, or never."""
+
+    def send(self, subject: str, payload: bytes) -> bool:
+        """Whether it will leave, as far as is known; never waits."""
+
+    def subscribe(self, subject: str, sink: Callable[[str, bytes], None]) -> Callable[[], None]:
+        """Hand every message on `subject`, in which `*` stands for any word, to `sink` as subject
+        and payload; the answer ends that."""
 
 
 class RetainedLog(Log, Protocol):
