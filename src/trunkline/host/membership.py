@@ -54,7 +54,8 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One configured host. `heard_for_s`: how long it has been heard without a gap; `unheard_s`:
+    """One configured host. `may_act` is what it says of itself; `is_heard`: it was heard just
+    now. `heard_for_s`: how long it has been heard without a gap; `unheard_s`:
     how long ago it was last heard, infinite if never."""
 
     host: str
@@ -62,19 +63,27 @@ class Member:
     incarnation: str = ""
     base_url: str = ""
     zone: str = ""
+    may_act: bool = False
+    is_heard: bool = False
     heard_for_s: float = 0.0
     unheard_s: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """`present` are the hosts that take a share of the work, in the order of their names;
-    `is_connected`: a majority of the members is heard; `may_act`: and it hears us."""
+    """`present` are the hosts that take a share of the work, in the order of their names: they are
+    heard, ready, and may act. `is_connected`: a majority of the members is heard; `may_act`: a
+    majority hears us, as far as this process is the one to know."""
 
     members: Mapping[str, Member]
     present: tuple[str, ...]
     is_connected: bool
     may_act: bool
+
+    @property
+    def is_working(self) -> bool:
+        """Whether this process takes part in the work."""
+        return self.is_connected and self.may_act
 
     @property
     def zones(self) -> Mapping[str, str]:
@@ -201,11 +210,15 @@ class Membership:
     def view(self, *, now: float) -> View:
         """The cluster as it is heard at this moment."""
         members = {host: self._member(host, now) for host in self.hosts}
-        heard = [host for host in self.hosts if self._is_heard(host, ABSENT_S, now)]
+        heard = [host for host in self.hosts if members[host].is_heard]
         may_act = self._standing is None or self._standing.may_act(now=now)
         return View(
             members=members,
-            present=tuple(host for host in heard if members[host].state is State.READY),
+            present=tuple(
+                host
+                for host in heard
+                if members[host].state is State.READY and members[host].may_act
+            ),
             is_connected=len(heard) >= majority_of(self.hosts),
             may_act=may_act,
         )
@@ -300,11 +313,6 @@ class Membership:
             unheard_s, until = _unheard_s(said, host, incarnation), sent_at
         return (now - unheard_s, until) if unheard_s >= TAKEOVER_S else None
 
-    def _is_heard(self, host: str, within_s: float, now: float) -> bool:
-        if host == self.own and self._standing is not None:
-            return True
-        return self._peers[host].is_heard(within_s, now)
-
     def _member(self, host: str, now: float) -> Member:
         if host == self.own and self._standing is not None:
             return Member(
@@ -313,6 +321,8 @@ class Membership:
                 incarnation=self._incarnation,
                 base_url=self._base_url,
                 zone=self._zone,
+                may_act=self._standing.may_act(now=now),
+                is_heard=True,
                 heard_for_s=now - self._began_at,
                 unheard_s=0.0,
             )
@@ -328,6 +338,8 @@ class Membership:
             incarnation=said.incarnation,
             base_url=said.base_url,
             zone=said.zone,
+            may_act=said.may_act,
+            is_heard=peer.is_heard(ABSENT_S, now),
             heard_for_s=now - peer.heard_since if is_there else 0.0,
             unheard_s=now - peer.heard_at,
         )

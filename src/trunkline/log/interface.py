@@ -100,6 +100,14 @@ class Consumer(Protocol):
         """Up to `items_max` deliveries, as soon as there is one; empty after `wait_s` without, or
         sooner where they cannot be had at the moment. Never raises for what the engine does."""
 
+    async def rest(self) -> None:
+        """Until the next fetch, leave what there is to others: what has come and was not fetched is
+        given back. What is in hand stays there."""
+
+    async def redeliver(self) -> bool:
+        """Have everything again that was delivered to anybody and is not acknowledged, because
+        somebody is gone. What others still have in hand comes too. Whether the engine has done so."""
+
     async def close(self) -> None: ...
 
 

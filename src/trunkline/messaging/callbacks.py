@@ -16,6 +16,7 @@ import structlog
 
 from trunkline.domain.events import Body, Claimed, Kind, MessageCreated, Told, Type
 from trunkline.domain.message import Message
+from trunkline.domain.share import WHOLE, Share
 from trunkline.domain.status import FINAL, Status, rank, steps
 from trunkline.kernel import Clock, Deadline
 from trunkline.kernel.crash import CrashHere, never_crash
@@ -72,6 +73,7 @@ class StatusCallbacks:
         clock: Clock,
         rng: random.Random,
         crash_here: CrashHere = never_crash,
+        share: Share = WHOLE,
     ) -> None:
         self._replica = replica
         self._clock = clock
@@ -82,7 +84,9 @@ class StatusCallbacks:
         self._deliverer = CallbackDeliverer(
             planner, client=client, clock=clock, rng=rng, crash_here=crash_here
         )
-        self._intake = Intake(log, self.name, _filters, self._take, clock=clock, rng=rng)
+        self._intake = Intake(
+            log, self.name, _filters, self._take, clock=clock, rng=rng, share=share
+        )
 
     async def run(self) -> None:
         """Until drained."""

@@ -17,6 +17,7 @@ import structlog
 from trunkline.directory.numbers import find_number
 from trunkline.domain.events import Kind, MessageReceived, Type
 from trunkline.domain.number import Number, is_e164
+from trunkline.domain.share import WHOLE, Share
 from trunkline.kernel import Backoff, Clock, Deadline, Open
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.event import Event, created_filter
@@ -153,6 +154,7 @@ class Inbound:
         clock: Clock,
         rng: random.Random,
         crash_here: CrashHere = never_crash,
+        share: Share = WHOLE,
     ) -> None:
         self._log = log
         self._replica = replica
@@ -163,7 +165,9 @@ class Inbound:
         self._rng = rng
         self._backoff = Backoff(ACCEPT_BACKOFF_BASE_S, ACCEPT_BACKOFF_CAP_S, rng)
         self._receivers = Receivers(clock)
-        self._intake = Intake(log, self.name, _filters, self._take, clock=clock, rng=rng)
+        self._intake = Intake(
+            log, self.name, _filters, self._take, clock=clock, rng=rng, share=share
+        )
 
     async def run(self) -> None:
         """Until drained."""

@@ -25,6 +25,10 @@ log: Final = structlog.get_logger(__name__)
 PULL_EXPIRES_S: Final = 20.0
 """How long a pull request stays open at the server; then the next one is sent."""
 
+SHARED_PULL_EXPIRES_S: Final = 0.5
+"""The same where other hosts would take over: a host that freezes is given one more message for
+each request that it has open, and nobody else has that one before the request is over."""
+
 PACE_S: Final = 0.02
 """Between two requests while there is something to take: a burst costs the engine and this process
 one turn instead of one for each message. It is paid only by what comes right behind something."""
@@ -45,7 +49,11 @@ REFUSED: Final = "Exceeded"
 REPAIR_AGAIN_S: Final = 0.2
 """Between two tries to make a consumer anew; an engine takes longer than this to start."""
 
+RESET_TIMEOUT_S: Final = 0.25
+"""Measured: 1 to 6 ms. A consumer whose leader is being replaced does not answer."""
+
 _ACK: Final = b"+ACK"
+_GIVE_BACK: Final = b"-NAK"
 _IN_PROGRESS: Final = b"+WPI"
 
 
@@ -64,9 +72,13 @@ class Puller(Generic[Item]):
         repair: Callable[[], Awaitable[str]],
         wrap: Callable[[nats.Message], Item],
         stream: str | None = None,
+        expires_s: float = PULL_EXPIRES_S,
+        turn_away: Callable[[nats.Message], None] | None = None,
     ) -> None:
         self._requests = requests
         self._stream = stream or api.stream_name(shard)
+        self._expires_s = expires_s
+        self._turn_away = turn_away
         self._clock = clock
         self._repair = repair
         self._wrap = wrap
@@ -81,6 +93,7 @@ class Puller(Generic[Item]):
         self._is_busy = False
         """Something came since the last request, so there may be more."""
         self._is_gone = False
+        self._is_resting = False
 
     async def start(self) -> None:
         self._name = await self._repair()
@@ -90,6 +103,7 @@ class Puller(Generic[Item]):
     async def take(self, items_max: int, wait_s: float) -> list[Item]:
         """At most `items_max` messages, as soon as there is one. Raises `LogUnavailable` when the
         consumer is gone from the server and cannot be made again."""
+        self._is_resting = False
         if self._is_gone:
             await self.reset()
         if not self._arrived:
@@ -132,6 +146,14 @@ class Puller(Generic[Item]):
         self._is_busy = False
         self._is_gone = False
 
+    def rest(self) -> list[Item]:
+        """What has arrived and was not taken. Until the next take, what still comes for an open
+        request is turned away; no further one is made."""
+        self._is_resting = True
+        untaken = list(self._arrived)
+        self._arrived.clear()
+        return untaken
+
     def close(self) -> None:
         self._requests.connection.forget(self.interrupt)
         self._stop_listening()
@@ -148,7 +170,8 @@ class Puller(Generic[Item]):
         if self._is_busy:
             self._wanted, payload, open_s = items_max, api.pull_present(items_max), LOST_AFTER_S
         else:
-            self._wanted, payload, open_s = 1, api.pull_next(PULL_EXPIRES_S), PULL_EXPIRES_S
+            payload, open_s = api.pull_next(self._expires_s), self._expires_s
+            self._wanted = 1
         self._is_busy = False
         self._asked_at = self._clock.monotonic()
         self._open_until = self._asked_at + open_s
@@ -158,6 +181,9 @@ class Puller(Generic[Item]):
     def _on_message(self, message: nats.Message) -> None:
         if message.status == 0:
             self._wanted -= 1
+            if self._is_resting and self._turn_away is not None:
+                self._turn_away(message)
+                return
             self._is_busy = True
             self._arrived.append(self._wrap(message))
         elif message.status != IDLE_HEARTBEAT:
@@ -204,6 +230,7 @@ class JetStreamConsumer:
         clock: Clock,
         *,
         stream: str | None = None,
+        is_shared: bool = False,
     ) -> None:
         self.requests = requests
         self.shard = shard
@@ -212,8 +239,16 @@ class JetStreamConsumer:
         self._service = service
         self._filters = list(filters)
         self._clock = clock
+        self._stream = stream or api.stream_name(shard)
         self._puller = Puller(
-            requests, shard, clock, repair=self._create, wrap=self._receive, stream=stream
+            requests,
+            shard,
+            clock,
+            repair=self._create,
+            wrap=self._receive,
+            stream=stream,
+            expires_s=SHARED_PULL_EXPIRES_S if is_shared else PULL_EXPIRES_S,
+            turn_away=self._give_back,
         )
 
     async def start(self) -> None:
@@ -228,6 +263,19 @@ class JetStreamConsumer:
             log.info("log.waiting", service=self._service, shard=self.shard, reason=str(error))
             await self._clock.sleep(min(wait_s, REPAIR_AGAIN_S))
             return []
+
+    async def rest(self) -> None:
+        for delivery in self._puller.rest():
+            await delivery.nak(0.0)
+
+    async def redeliver(self) -> bool:
+        # The server begins again behind its floor (NATS ADR-60). An answer to a delivery from
+        # before that still counts, as it goes by the sequence.
+        subject = f"$JS.API.CONSUMER.RESET.{self._stream}.{self._service}"
+        reply = await self.requests.request(subject, timeout_s=RESET_TIMEOUT_S)
+        if not isinstance(reply, bytes):
+            return False
+        return msgspec.json.decode(reply, type=api.ConsumerAnswer).error is None
 
     def keep_in_hand(self) -> None:
         """Tell the server that what is still worked on is; let go what is past the bound on work."""
@@ -244,6 +292,9 @@ class JetStreamConsumer:
         self._puller.close()
         for delivery in tuple(self.in_hand):
             await delivery.nak(0.0)
+
+    def _give_back(self, message: nats.Message) -> None:
+        self.requests.send(message.reply, _GIVE_BACK)
 
     def _receive(self, message: nats.Message) -> JetStreamDelivery:
         """In hand from its arrival on, also while it waits to be taken."""

@@ -159,7 +159,7 @@ class JetStreamLog:
         self._requests = requests
         self._clock = clock
         self._consumers: list[JetStreamConsumer] = []
-        self.timers = JetStreamTimers(requests, clock, has_room=has_room)
+        self.timers = JetStreamTimers(requests, clock, has_room=has_room, is_shared=not is_alone)
 
     @property
     def shards(self) -> int:
@@ -213,7 +213,9 @@ class JetStreamLog:
         return answer.state.last_seq
 
     async def consumer(self, shard: int, service: str, filters: Sequence[str]) -> JetStreamConsumer:
-        consumer = JetStreamConsumer(self._requests, shard, service, filters, self._clock)
+        consumer = JetStreamConsumer(
+            self._requests, shard, service, filters, self._clock, is_shared=not self._is_alone
+        )
         await consumer.start()
         self._consumers.append(consumer)
         return consumer

@@ -81,8 +81,16 @@ async def ensure_timers(requests: Requests, *, replicas: int, is_born: bool) -> 
 class JetStreamTimers:
     """Implements `Timers`."""
 
-    def __init__(self, requests: Requests, clock: Clock, *, has_room: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        clock: Clock,
+        *,
+        has_room: Callable[[], bool],
+        is_shared: bool = False,
+    ) -> None:
         self._requests = requests
+        self._is_shared = is_shared
         self._clock = clock
         self._has_room = has_room
         self._bytes = [0] * TIMER_SHARDS
@@ -124,7 +132,9 @@ class JetStreamTimers:
         return state if isinstance(state, Unreadable) else state.messages
 
     async def due(self, shard: int, service: str) -> "DueConsumer":
-        consumer = DueConsumer(self._requests, shard, service, self._clock)
+        consumer = DueConsumer(
+            self._requests, shard, service, self._clock, is_shared=self._is_shared
+        )
         await consumer.start()
         self._consumers.append(consumer)
         return consumer
@@ -171,9 +181,14 @@ class DueDelivery(JetStreamDelivery):
 class DueConsumer(JetStreamConsumer):
     """A durable consumer's handle on what is due in one shard."""
 
-    def __init__(self, requests: Requests, shard: int, service: str, clock: Clock) -> None:
+    def __init__(
+        self, requests: Requests, shard: int, service: str, clock: Clock, *, is_shared: bool
+    ) -> None:
         filters = [due_subject(shard, ">")]
-        super().__init__(requests, shard, service, filters, clock, stream=stream_name(shard))
+        stream = stream_name(shard)
+        super().__init__(
+            requests, shard, service, filters, clock, stream=stream, is_shared=is_shared
+        )
 
     async def remove(self, sequence: int) -> bool:
         """Whether the message is surely gone."""
