@@ -75,7 +75,7 @@ class HostShares:
 
 
 class HostShare:
-    """One service's. Implements `trunkline.domain.share.Share`."""
+    """One service's. Implements `trunkline.log.share.Share`."""
 
     def __init__(self, shares: HostShares, members: Members, clock: Clock) -> None:
         self._shares = shares

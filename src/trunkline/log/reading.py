@@ -5,9 +5,9 @@ from typing import Final
 
 import structlog
 
-from trunkline.domain.share import Share
 from trunkline.kernel import Clock
 from trunkline.log.interface import Consumer, Delivery, Log, LogUnavailable
+from trunkline.log.share import Share
 
 log: Final = structlog.get_logger(__name__)
 

@@ -16,13 +16,13 @@ import structlog
 
 from trunkline.domain.events import Body, Claimed, Kind, MessageCreated, Told, Type
 from trunkline.domain.message import Message
-from trunkline.domain.share import WHOLE, Share
 from trunkline.domain.status import FINAL, Status, rank, steps
 from trunkline.kernel import Clock, Deadline
 from trunkline.kernel.crash import CrashHere, never_crash
 from trunkline.log.clock_check import Ages
 from trunkline.log.event import Event, chain_subject, changed_filter
 from trunkline.log.interface import Delivery, Log
+from trunkline.log.share import WHOLE, Share
 from trunkline.replica.queries import Replica
 from trunkline.webhooks.client import WebhookClient, token_of
 from trunkline.webhooks.deliver import CallbackDeliverer, Notified, Plan, Step, StepResult

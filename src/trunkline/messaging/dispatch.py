@@ -12,7 +12,6 @@ import structlog
 
 from trunkline.domain.events import Kind, MessageCreated, Type
 from trunkline.domain.message import Message
-from trunkline.domain.share import WHOLE, Share
 from trunkline.kernel import Deadline
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.append import is_late
@@ -24,6 +23,7 @@ from trunkline.log.interface import Consumer, Delivery, Log
 from trunkline.log.ledgers import Chains
 from trunkline.log.limits import WORK_MAX_S
 from trunkline.log.reading import FETCH_WAIT_S, fetch_shared, open_consumer
+from trunkline.log.share import WHOLE, Share
 from trunkline.messaging.attempt import POISON_RETRY_S, Attempts
 from trunkline.messaging.batch import Batch
 from trunkline.messaging.carrier import Carrier

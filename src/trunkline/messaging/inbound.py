@@ -17,13 +17,13 @@ import structlog
 from trunkline.directory.numbers import find_number
 from trunkline.domain.events import Kind, MessageReceived, Type
 from trunkline.domain.number import Number, is_e164
-from trunkline.domain.share import WHOLE, Share
 from trunkline.kernel import Backoff, Clock, Deadline, Open
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.event import Event, created_filter
 from trunkline.log.fence import Verdict, is_true_copy
 from trunkline.log.interface import Delivery, Log, Unreadable
 from trunkline.log.limits import TRY_TIMEOUT_S
+from trunkline.log.share import WHOLE, Share
 from trunkline.messaging.accept import (
     Acceptor,
     Created,

@@ -15,13 +15,13 @@ import structlog
 
 from trunkline.domain.message import Message
 from trunkline.domain.ports import Counter
-from trunkline.domain.share import WHOLE, Share
 from trunkline.kernel import Clock, Deadline
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.event import Event, encode
 from trunkline.log.interface import Consumer, Delivery, Log, LogUnavailable, Stored, Unreadable
 from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.reading import FETCH_WAIT_S, OPEN_AGAIN_S, fetch_shared
+from trunkline.log.share import WHOLE, Share
 from trunkline.log.timers import TimersDropped, TimerSet, TimerUnsure, cancel_timer, set_timer
 from trunkline.messaging.parcel import Parcel
 from trunkline.messaging.work import Work

@@ -13,11 +13,11 @@ from typing import Final
 
 import structlog
 
-from trunkline.domain.share import WHOLE, Share
 from trunkline.kernel import Backoff, Clock
 from trunkline.log.event import Event, UnreadableEvent, decode_all
 from trunkline.log.interface import Delivery, Log, LogUnavailable
 from trunkline.log.reading import fetch_shared
+from trunkline.log.share import WHOLE, Share
 
 HANDS_MAX: Final = 256
 """Deliveries of one shard that are worked on at once."""
