@@ -73,7 +73,7 @@ async def measure(pid: int, url: str, folder: Path, count: int, settle_s: float)
         await asyncio.sleep(0.05)
     await asyncio.sleep(0.5)
     rng = random.Random(1)  # noqa: S311 - the same load each time
-    async with open_jetstream(url, TOKEN, clock=clock, rng=rng, bytes_max=BYTES_MAX) as log:
+    async with open_jetstream([url], TOKEN, clock=clock, rng=rng, bytes_max=BYTES_MAX) as log:
         tell(pid, "empty", 0.0)
         began = time.monotonic()
         await load(log, Author("bench", clock, rng.randbytes), count)

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.system.log_cluster import Cluster, cluster
 
 from trunkline.kernel import SystemClock
 from trunkline.log.contract import CHECKS
@@ -38,9 +39,22 @@ async def test_jetstream_engine(check: Check, jetstream: tuple[str, str]) -> Non
     url, token = jetstream
     # Not a fixed seed: inboxes of one name would get what the server still owes an earlier check.
     async with open_jetstream(
-        url, token, clock=SystemClock(), rng=random.Random(), bytes_max=1 << 30
+        [url], token, clock=SystemClock(), rng=random.Random(), bytes_max=1 << 30
     ) as log:
         await check(log)
+
+
+@pytest.mark.anyio
+@pytest.mark.system
+async def test_jetstream_engine_on_three_servers(check: Check, servers: Cluster) -> None:
+    async with servers.open() as log:
+        await check(log)
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster(tmp_path_factory.mktemp("cluster")) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ async def test_a_message_that_is_too_large_is_surely_not_stored_and_costs_no_con
 def open_log(
     url: str, token: str, clock: SystemClock
 ) -> contextlib.AbstractAsyncContextManager[JetStreamLog]:
-    return open_jetstream(url, token, clock=clock, rng=random.Random(), bytes_max=1 << 30)
+    return open_jetstream([url], token, clock=clock, rng=random.Random(), bytes_max=1 << 30)
 
 
 async def put(log: JetStreamLog, count: int) -> None:

@@ -61,7 +61,7 @@ class Server:
 
     def log(self, *, is_born: bool = False) -> contextlib.AbstractAsyncContextManager[JetStreamLog]:
         return open_jetstream(
-            f"nats://{self.address}",
+            [f"nats://{self.address}"],
             self.token,
             clock=CLOCK,
             rng=random.Random(),

@@ -111,7 +111,7 @@ async def open_door(
     """The log of an engine that this process or another one of this host watches over."""
     store = Path(door.store)
     async with open_jetstream(
-        door.url,
+        [door.url],
         door.token,
         clock=clock,
         rng=rng,

@@ -21,7 +21,13 @@ from trunkline.kernel.deadline import (
 from trunkline.kernel.ejection import EJECTION, EjectionLimits, Health, Standing
 from trunkline.kernel.gradient import Gradient, GradientLimits
 from trunkline.kernel.hedge import Raced, hedge_delay_s, race
-from trunkline.kernel.latency import PeakEwma, RecentLatencies, failure_cost_s, try_timeout_s
+from trunkline.kernel.latency import (
+    CENSORED_FACTOR,
+    PeakEwma,
+    RecentLatencies,
+    failure_cost_s,
+    try_timeout_s,
+)
 from trunkline.kernel.limits import (
     Admission,
     Admitted,
@@ -38,6 +44,7 @@ from trunkline.kernel.rolling import RollingCount
 from trunkline.kernel.virtual import StandStill, VirtualClock, VirtualLoop, run_in_virtual_time
 
 __all__ = [
+    "CENSORED_FACTOR",
     "DEADLINE_HEADER",
     "EJECTION",
     "HEDGE_BUDGET",

@@ -182,7 +182,8 @@ async def _walk(
         )
         payload = encode_all(events)
         subject = created_subject(shard, draft.kind, draft.account, name)
-        answer = await log.publish(shard, subject, payload, expected=0, timeout_s=TRY_TIMEOUT_S)
+        wait_s = min(TRY_TIMEOUT_S, log.try_timeout_s)
+        answer = await log.publish(shard, subject, payload, expected=0, timeout_s=wait_s)
         match answer:
             case Accepted(sequence=sequence):
                 return Appended(events[0], shard, sequence, events[1:])

@@ -115,12 +115,14 @@ class Follower(Protocol):
     """All messages of one shard, in order, from a sequence on; nothing is remembered for it."""
 
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[Stored]:
-        """Up to `items_max` messages, as soon as there is one; empty after `wait_s` without: then
-        there was none. Raises `LogUnavailable` while that cannot be known."""
+        """Up to `items_max` messages, as soon as there is one; empty after `wait_s` without, or
+        sooner where they cannot be had at the moment. Raises `LogUnavailable` where none can come.
+        """
 
     @property
     def is_at_end(self) -> bool:
-        """Whether there was nothing behind what the last fetch gave."""
+        """Whether there surely was nothing behind what the last fetch gave, when it began or within
+        the second before."""
 
     async def close(self) -> None: ...
 
@@ -169,6 +171,11 @@ class Log(Protocol):
     async def wait_until_connected(self, wait_s: float) -> bool:
         """Whether the engine can be asked, now or within `wait_s`."""
 
+    @property
+    def try_timeout_s(self) -> float:
+        """How long a new resource is to wait for one shard before it goes on to the next: well above
+        what publishes take now, and at most `TRY_TIMEOUT_S`."""
+
     def is_nearly_full(self, shard: int) -> bool:
         """Whether the shard keeps its last room for what belongs to resources it already has."""
 
@@ -208,18 +215,6 @@ class Log(Protocol):
     async def close(self) -> None: ...
 
 
-class Bus(Protocol):
-    """Short messages between the processes of a cluster, heard by who listens at the moment; nothing
-    is kept, and one may come twice, late, or never."""
-
-    def send(self, subject: str, payload: bytes) -> bool:
-        """Whether it will leave, as far as is known; never waits."""
-
-    def subscribe(self, subject: str, sink: Callable[[str, bytes], None]) -> Callable[[], None]:
-        """Hand every message on `subject`, in which `*` stands for any word, to `sink` as subject
-        and payload; the answer ends that."""
-
-
 class RetainedLog(Log, Protocol):
     """A log whose oldest part can be removed on purpose. Only the trimmer may purge: what is gone
     cannot be told from what never was (docs/design/retention.md)."""
@@ -234,6 +229,42 @@ class RetainedLog(Log, Protocol):
     async def purge(self, shard: int, *, before: int, timeout_s: float) -> int | Unreadable:
         """Remove every message whose sequence is less than `before`; how many that were. A repeat
         removes nothing. `Unreadable`: it may have been done, or may yet be."""
+
+
+class Bus(Protocol):
+    """What processes tell one another at once, or not at all: nothing is stored or repeated.
+
+    A subject is words joined by dots; a `*` in place of one stands for any one word, a final `>` for
+    one or more.
+    """
+
+    def send(self, subject: str, payload: bytes) -> bool:
+        """To all who listen now, this process included. False: surely nobody gets it."""
+
+    def subscribe(self, subject: str, sink: Callable[[str, bytes], None]) -> Callable[[], None]:
+        """Have `sink` called with subject and payload of each message, once, not always in order.
+        Gives what ends it."""
+
+
+class ClusteredLog(RetainedLog, Protocol):
+    """A log that several hosts may share."""
+
+    @property
+    def bus(self) -> Bus: ...
+
+    async def leaders(self, *, timeout_s: float) -> Mapping[str, str | None]:
+        """The server that leads each stream, those of the timers included; `None` where it has no
+        leader, did not answer, or is not shared."""
+
+    async def consumer_leaders(
+        self, consumers: Sequence[str], *, timeout_s: float
+    ) -> Mapping[str, str | None]:
+        """The same for durable consumers, each named as `<stream>.<service>`: they are led apart
+        from their streams, and nothing is delivered without a leader."""
+
+    async def step_down(self, stream: str, *, prefer: str, timeout_s: float) -> bool:
+        """Have `stream`, or a consumer named as above, led by the server `prefer`, if it can. False:
+        surely nothing was begun, or nobody answered."""
 
 
 class LogUnavailable(Exception):

@@ -24,10 +24,12 @@ class NatsProtocolError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """The server's greeting, and what it says again when its cluster changes."""
+    """The server's greeting, and what it says again when its cluster changes. `server` is the name
+    it was given."""
 
     headers: bool
     max_payload: int
+    server: str = ""
 
 
 @dataclass(slots=True)
@@ -153,6 +155,7 @@ def _control(line: bytes) -> Event:
 class _InfoFields(msgspec.Struct):
     headers: bool = False
     max_payload: int = 1_048_576
+    server_name: str = ""
 
 
 _INFO: Final = msgspec.json.Decoder(_InfoFields)
@@ -163,7 +166,7 @@ def _info(document: bytes) -> Info:
         fields = _INFO.decode(document)
     except msgspec.MsgspecError as error:
         raise NatsProtocolError(f"an unreadable greeting: {error}") from error
-    return Info(fields.headers, fields.max_payload)
+    return Info(fields.headers, fields.max_payload, fields.server_name)
 
 
 def _read_status(block: bytes, message: Message) -> None:

@@ -43,6 +43,7 @@ from trunkline.log.interface import (
     Unknown,
     Unreadable,
 )
+from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.marker import marker_subject
 from trunkline.log.shards import SHARDS, order
 
@@ -111,6 +112,10 @@ class ScriptedLog:
         self._always: dict[int, Fate] = {}
         self._under_way: list[tuple[Publish, Fate]] = []
         self._consumers: list[Consumer] = []
+
+    @property
+    def try_timeout_s(self) -> float:
+        return TRY_TIMEOUT_S
 
     def clock_off_s(self, shard: int) -> float:
         return self.clocks_off_s.get(shard, 0.0)

@@ -30,6 +30,7 @@ from trunkline.log.interface import (
     Undecided,
     Unreadable,
 )
+from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.messaging.carrier import Submission
 
 NEVER_GIVEN: Final = "a test hands its deliveries out itself"
@@ -158,6 +159,10 @@ class HostLog:
         del wait_s
         is_connected: bool = await asked(Connect())
         return is_connected
+
+    @property
+    def try_timeout_s(self) -> float:
+        return TRY_TIMEOUT_S
 
     def clock_off_s(self, shard: int) -> float:
         del shard

@@ -23,7 +23,8 @@ from trunkline.log.interface import (
     Stored,
     Unreadable,
 )
-from trunkline.log.limits import CREATES_SHARE, WORK_MAX_S
+from trunkline.log.limits import CREATES_SHARE, TRY_TIMEOUT_S, WORK_MAX_S
+from trunkline.log.local_bus import LocalBus
 from trunkline.log.shards import SHARDS
 from trunkline.log.timers import TIMER_SHARDS, due_subject
 
@@ -44,6 +45,7 @@ class MemoryLog:
         self._clock = clock
         self._shards = [_Shard(number, bytes_max) for number in range(shards)]
         self.timers = MemoryTimers(clock)
+        self.bus = LocalBus()
 
     @property
     def shards(self) -> int:
@@ -56,6 +58,10 @@ class MemoryLog:
     async def wait_until_connected(self, wait_s: float) -> bool:
         del wait_s
         return True
+
+    @property
+    def try_timeout_s(self) -> float:
+        return TRY_TIMEOUT_S
 
     def is_nearly_full(self, shard: int) -> bool:
         return self._shards[shard].is_nearly_full
@@ -109,6 +115,14 @@ class MemoryLog:
 
     async def follower(self, shard: int, *, after: int) -> "MemoryFollower":
         return MemoryFollower(self._shards[shard], after)
+
+    async def leaders(self, *, timeout_s: float) -> Mapping[str, str | None]:
+        del timeout_s
+        return {}
+
+    async def step_down(self, stream: str, *, prefer: str, timeout_s: float) -> bool:
+        del stream, prefer, timeout_s
+        return False
 
     async def close(self) -> None:
         for shard in self._shards:

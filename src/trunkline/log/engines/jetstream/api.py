@@ -36,6 +36,7 @@ STORE_FAILED: Final = 10077
 FULL: Final = "maximum bytes exceeded"
 NO_MESSAGE: Final = 10037
 STREAM_NOT_FOUND: Final = 10059
+STREAM_NAME_TAKEN: Final = 10058
 
 
 class ApiError(msgspec.Struct, frozen=True):
@@ -77,11 +78,19 @@ class Bounds(msgspec.Struct, frozen=True):
     """The part of a standing stream's configuration that may change."""
 
     max_bytes: int = -1
+    num_replicas: int = 1
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """Who serves a stream or a consumer, where there are several servers; "" while nobody does."""
+
+    leader: str = ""
 
 
 class StreamAnswer(msgspec.Struct, frozen=True):
     config: Bounds | None = None
     state: StreamState | None = None
+    cluster: Cluster | None = None
     error: ApiError | None = None
     ts: str = ""
     """The server's clock."""
@@ -94,6 +103,7 @@ class StreamAnswer(msgspec.Struct, frozen=True):
 
 class ConsumerAnswer(msgspec.Struct, frozen=True):
     name: str = ""
+    cluster: Cluster | None = None
     error: ApiError | None = None
 
 

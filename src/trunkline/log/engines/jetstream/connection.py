@@ -2,12 +2,18 @@
 
 Everything said in the same turn leaves in one write, which is most of what makes a small message
 cheap. Callbacks are plain functions: what a message means is decided at once, without a task.
+
+A server may freeze with its connections open. So it is asked all the time whether it is there: one
+that owes an answer is doubted, and others are preferred to it; one that owes it for longer is
+given up, and connected to again.
 """
 
 import asyncio
 import contextlib
 import itertools
+import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import urlsplit
 
@@ -20,25 +26,60 @@ from trunkline.protocols import nats
 log: Final = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S: Final = 2.0
-PING_INTERVAL_S: Final = 1.0
 PINGS_OUTSTANDING_MAX: Final = 2
 """A server that is silent for longer than these pings is taken for gone."""
 
 RECONNECT_WAIT_S: Final = 0.02
+"""Before the second try to connect again, and twice as long before each further one."""
+
 PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
 """What may wait for a server that reads slowly; then nothing more is taken."""
 
 MessageSink = Callable[[nats.Message], None]
 
 
-class Connection:
-    """Use `open`, then `run` in a task group; `close` ends both."""
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often a server is asked whether it is there, the most that is waited between two tries to
+    connect to it, and whether others can do what is open at a server that is silent."""
 
-    def __init__(self, url: str, token: str, *, clock: Clock) -> None:
+    ping_interval_s: float
+    reconnect_most_s: float
+    has_others: bool
+
+
+ALONE: Final = Patience(ping_interval_s=1.0, reconnect_most_s=RECONNECT_WAIT_S, has_others=False)
+"""With the only server there is nothing to gain by giving it up sooner, and all by its return."""
+
+ONE_OF_SEVERAL: Final = Patience(ping_interval_s=0.25, reconnect_most_s=0.5, has_others=True)
+"""A frozen server is doubted within half a second, and given up a quarter of a second later. Four
+questions a second to each of three servers cost less than a thousandth of a core."""
+
+
+class Connection:
+    """Use `run` in a task group, perhaps after `open`; `close` ends both."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        clock: Clock,
+        patience: Patience = ALONE,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         address = urlsplit(url)
         self._host, self._port = address.hostname or "127.0.0.1", address.port or 4222
         self._token = token
         self._clock = clock
+        self._patience = patience
+        self._tls = tls
+        self.server = ""
+        """The server's name, once it has greeted."""
+        self.heard = 0
+        """How often anything came from the server. It only grows."""
+        self.is_well = False
+        """Whether the server is connected, and owes no answer."""
         self._link: _Link | None = None
         self._sids = itertools.count(1)
         self._sinks: dict[int, tuple[str, MessageSink]] = {}
@@ -46,21 +87,11 @@ class Connection:
         self._lost = asyncio.Event()
         self._closing = False
         self._when_lost: list[Callable[[], None]] = []
-        self._when_back: list[Callable[[], None]] = []
+        self._when_shaken: list[Callable[[Connection], None]] = []
 
     @property
     def is_connected(self) -> bool:
         return self._connected.is_set()
-
-    async def wait_until_connected(self, wait_s: float) -> bool:
-        if self._connected.is_set():
-            return True
-        try:
-            async with asyncio.timeout(wait_s):
-                await self._connected.wait()
-        except TimeoutError:
-            return False
-        return True
 
     async def open(self) -> None:
         """Connect for the first time. Raises `LogUnavailable`."""
@@ -73,17 +104,28 @@ class Connection:
 
     async def run(self) -> None:
         """Until closed: ask the server whether it is there, and connect again when it is not."""
+        was_connected = self.is_connected
+        wait_s = 0.0
         while not self._closing:
-            await self._watch()
-            if self._closing:
-                return
+            if self.is_connected:
+                await self._watch()
+                wait_s = 0.0
+                continue
+            await self._clock.sleep(wait_s)
+            wait_s = min(max(2.0 * wait_s, RECONNECT_WAIT_S), self._patience.reconnect_most_s)
             with contextlib.suppress(OSError, TimeoutError):
                 await self._connect()
-                log.info("log.reconnected")
-                for listener in tuple(self._when_back):
-                    listener()
-                continue
-            await self._clock.sleep(RECONNECT_WAIT_S)
+                if was_connected:
+                    log.info("log.reconnected", server=self.server)
+                was_connected = True
+                self._tell_shaken()
+
+    def doubt(self) -> None:
+        """The server did not answer something in time. It is asked whether it is there, and not
+        `is_well` until it says anything at all."""
+        if self.is_well and self._link is not None:
+            self.is_well = False
+            self._link.write(nats.PING)
 
     def close(self) -> None:
         self._closing = True
@@ -114,22 +156,30 @@ class Connection:
     def when_lost(self, listener: Callable[[], None]) -> None:
         self._when_lost.append(listener)
 
-    def when_back(self, listener: Callable[[], None]) -> None:
-        self._when_back.append(listener)
-
-    def forget(self, listener: Callable[[], None]) -> None:
-        with contextlib.suppress(ValueError):
-            self._when_back.remove(listener)
+    def when_shaken(self, listener: "Callable[[Connection], None]") -> Callable[[], None]:
+        """Tell of each time the server was lost, or has been silent for long, or is back: what it
+        kept open for this process may be gone. Gives what ends it, which must be called once."""
+        self._when_shaken.append(listener)
+        return lambda: self._when_shaken.remove(listener)
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
-        link = _Link(self._on_message, self._on_lost)
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            await loop.create_connection(lambda: link, self._host, self._port)
-            await link.greet(self._token)
+        link = _Link(self._on_message, self._on_heard, self._on_lost)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await loop.create_connection(lambda: link, self._host, self._port)
+                await link.greet(self._token, self._tls, self._host)
+        except BaseException:
+            link.abandon()
+            raise
+        if self._closing:
+            link.abandon()
+            return
         self._link = link
+        self.server = link.server
         self._lost.clear()
         self._connected.set()
+        self.is_well = True
         for sid, (subject, _) in self._sinks.items():
             link.write(nats.subscribe(subject, sid))
 
@@ -137,32 +187,56 @@ class Connection:
         """Return when the connection is lost, or the server has been silent for too long."""
         while not self._lost.is_set():
             try:
-                async with asyncio.timeout(PING_INTERVAL_S):
+                async with asyncio.timeout(self._patience.ping_interval_s):
                     await self._lost.wait()
             except TimeoutError:
-                if self._link is not None and not self._link.ping():
-                    log.warning("log.server_silent")
-                    self._link.abandon()
+                if self._link is not None:
+                    self._look_after(self._link)
+
+    def _look_after(self, link: "_Link") -> None:
+        if link.pings_out == 1 and self._patience.has_others:
+            self.doubt()
+            self._tell_shaken()
+        if not link.ping():
+            log.warning("log.server_silent", server=self.server)
+            link.abandon()
 
     def _on_message(self, message: nats.Message) -> None:
         known = self._sinks.get(message.sid)
         if known is not None:
             known[1](message)
 
+    def _on_heard(self) -> None:
+        self.heard += 1
+        if not self.is_well and self._connected.is_set():
+            self.is_well = True
+
     def _on_lost(self, link: "_Link") -> None:
         if link is not self._link:
             return
         self._connected.clear()
+        self.is_well = False
         self._lost.set()
         for listener in tuple(self._when_lost):
             listener()
+        self._tell_shaken()
+
+    def _tell_shaken(self) -> None:
+        for listener in tuple(self._when_shaken):
+            listener(self)
 
 
 class _Link(asyncio.Protocol):
     """One TCP connection, from its greeting to its end."""
 
-    def __init__(self, sink: MessageSink, on_lost: Callable[["_Link"], None]) -> None:
+    def __init__(
+        self,
+        sink: MessageSink,
+        on_heard: Callable[[], None],
+        on_lost: Callable[["_Link"], None],
+    ) -> None:
         self._sink = sink
+        self._on_heard = on_heard
         self._on_lost = on_lost
         self._parser = nats.Parser()
         self._transport: asyncio.Transport | None = None
@@ -170,12 +244,21 @@ class _Link(asyncio.Protocol):
         self._informed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._said: list[bytes] = []
         self.payload_bytes_max = 0
-        self._pings_out = 0
+        self.server = ""
+        self.pings_out = 0
         self._is_lost = False
 
-    async def greet(self, token: str) -> None:
-        """Raises `OSError` with the server's words if it does not take us."""
+    async def greet(self, token: str, tls: ssl.SSLContext | None, host: str) -> None:
+        """Raises `OSError` with the server's words if it does not take us, also where its
+        certificate is not one that `tls` trusts."""
         await self._informed
+        if tls is not None and self._transport is not None:
+            # The server greets in the clear, and then both go over to TLS.
+            loop = asyncio.get_running_loop()
+            secured = await loop.start_tls(self._transport, self, tls, server_hostname=host)
+            if secured is None:
+                raise OSError("the server hung up")
+            self._transport = secured
         self.write(nats.connect(token, "trunkline"))
         await self._greeted
 
@@ -192,9 +275,9 @@ class _Link(asyncio.Protocol):
 
     def ping(self) -> bool:
         """Ask; False when earlier questions are still unanswered."""
-        if self._pings_out >= PINGS_OUTSTANDING_MAX:
+        if self.pings_out >= PINGS_OUTSTANDING_MAX:
             return False
-        self._pings_out += 1
+        self.pings_out += 1
         self.write(nats.PING)
         return True
 
@@ -209,7 +292,8 @@ class _Link(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self._pings_out = 0  # whoever speaks is there
+        self.pings_out = 0  # whoever speaks is there
+        self._on_heard()
         try:
             for event in self._parser.receive(data):
                 self._take(event)
@@ -229,8 +313,8 @@ class _Link(asyncio.Protocol):
             case nats.Pong():
                 if not self._greeted.done():
                     self._greeted.set_result(None)
-            case nats.Info(max_payload=max_payload):
-                self.payload_bytes_max = max_payload
+            case nats.Info(max_payload=max_payload, server=server):
+                self.payload_bytes_max, self.server = max_payload, server
                 if not self._informed.done():
                     self._informed.set_result(None)
             case nats.ServerError(text=text):

@@ -1,20 +1,21 @@
-"""Pulling from a shard: a pull request is always open where somebody waits, and survives restarts.
+"""The consumers and followers of a shard: what they are at the server, and what is in hand here.
 
 What has been delivered and not answered is kept in hand by telling the server so, until the bound
 on work; after that, or when this process dies, the server delivers it again.
 """
 
-import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import msgspec
 import structlog
 
-from trunkline.kernel import Clock
+from trunkline.kernel import Clock, Deadline
 from trunkline.log.engines.jetstream import api
+from trunkline.log.engines.jetstream.connection import Connection
+from trunkline.log.engines.jetstream.elections import Elections
+from trunkline.log.engines.jetstream.pull import Place, Puller
 from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Unanswered
 from trunkline.log.interface import LogUnavailable, Stored
 from trunkline.log.limits import ACK_WAIT_S, WORK_MAX_S
@@ -22,32 +23,20 @@ from trunkline.protocols import nats
 
 log: Final = structlog.get_logger(__name__)
 
-PULL_EXPIRES_S: Final = 20.0
-"""How long a pull request stays open at the server; then the next one is sent."""
-
-SHARED_PULL_EXPIRES_S: Final = 0.5
-"""The same where other hosts would take over: a host that freezes is given one more message for
-each request that it has open, and nobody else has that one before the request is over."""
-
-PACE_S: Final = 0.02
-"""Between two requests while there is something to take: a burst costs the engine and this process
-one turn instead of one for each message. It is paid only by what comes right behind something."""
-
-LOST_AFTER_S: Final = 1.0
-"""A request for what is there is answered at once; after so long it is taken for lost."""
-
 ADMIN_TIMEOUT_S: Final = 5.0
 KEEP_IN_HAND_EVERY_S: Final = ACK_WAIT_S / 3
 
-IDLE_HEARTBEAT: Final = 100
-GONE: Final = frozenset({409, 503})
-"""Statuses that end a request because there is nobody to serve it."""
-
-REFUSED: Final = "Exceeded"
-"""How the description of a 409 begins that only says no to this one request."""
-
 REPAIR_AGAIN_S: Final = 0.2
 """Between two tries to make a consumer anew; an engine takes longer than this to start."""
+
+PLACE_TIMEOUT_S: Final = 0.5
+"""The servers may put a follower's place on one of them that is frozen or has just died. It is not
+known which they chose, so another place is asked for after so long."""
+
+END_EVERY_S: Final = 1.0
+"""How often a shard's leader is asked where the shard ends. A follower's place is on any server that
+has the shard, and one that is cut off or frozen does not know of what came since."""
+END_TIMEOUT_S: Final = 0.25
 
 RESET_TIMEOUT_S: Final = 0.25
 """Measured: 1 to 6 ms. A consumer whose leader is being replaced does not answer."""
@@ -55,142 +44,6 @@ RESET_TIMEOUT_S: Final = 0.25
 _ACK: Final = b"+ACK"
 _GIVE_BACK: Final = b"-NAK"
 _IN_PROGRESS: Final = b"+WPI"
-
-
-Item = TypeVar("Item")
-
-
-class Puller(Generic[Item]):
-    """One consumer's inbox and its open pull request; `wrap` makes of each arrival what is taken."""
-
-    def __init__(
-        self,
-        requests: Requests,
-        shard: int,
-        clock: Clock,
-        *,
-        repair: Callable[[], Awaitable[str]],
-        wrap: Callable[[nats.Message], Item],
-        stream: str | None = None,
-        expires_s: float = PULL_EXPIRES_S,
-        turn_away: Callable[[nats.Message], None] | None = None,
-    ) -> None:
-        self._requests = requests
-        self._stream = stream or api.stream_name(shard)
-        self._expires_s = expires_s
-        self._turn_away = turn_away
-        self._clock = clock
-        self._repair = repair
-        self._wrap = wrap
-        self._name = ""
-        self._inbox = requests.new_inbox()
-        self._sid: int | None = None
-        self._arrived: deque[Item] = deque()
-        self._arrival = asyncio.Event()
-        self._open_until = 0.0
-        self._wanted = 0
-        self._asked_at = 0.0
-        self._is_busy = False
-        """Something came since the last request, so there may be more."""
-        self._is_gone = False
-        self._is_resting = False
-
-    async def start(self) -> None:
-        self._name = await self._repair()
-        self._listen()
-        self._requests.connection.when_back(self.interrupt)
-
-    async def take(self, items_max: int, wait_s: float) -> list[Item]:
-        """At most `items_max` messages, as soon as there is one. Raises `LogUnavailable` when the
-        consumer is gone from the server and cannot be made again."""
-        self._is_resting = False
-        if self._is_gone:
-            await self.reset()
-        if not self._arrived:
-            try:
-                async with asyncio.timeout(wait_s):
-                    await self._until_arrival(items_max)
-            except TimeoutError:
-                return []
-        return [self._arrived.popleft() for _ in range(min(items_max, len(self._arrived)))]
-
-    async def _until_arrival(self, items_max: int) -> None:
-        """Until something came, or the request is over.
-
-        While there is nothing, a single message is asked for, which comes at once. Behind it others
-        gather, and are fetched together a pace later, again and again until none is there.
-        """
-        if self._wanted <= 0 or self._clock.monotonic() >= self._open_until:
-            if self._is_busy:
-                await self._clock.sleep(self._asked_at + PACE_S - self._clock.monotonic())
-            if self._arrived:
-                return
-            self._ask(items_max)
-        self._arrival.clear()
-        await self._arrival.wait()
-
-    def interrupt(self) -> None:
-        """The open request is lost: ask again at the next take."""
-        self._wanted = 0
-        self._is_busy = False
-        self._arrival.set()
-
-    async def reset(self) -> None:
-        """Make the consumer anew, with an inbox of its own: what the old one still sends must not
-        be taken for the new one's. What has arrived stays: it is in hand, or passed over as seen."""
-        self._stop_listening()
-        self._name = await self._repair()
-        self._inbox = self._requests.new_inbox()
-        self._listen()
-        self._wanted = 0
-        self._is_busy = False
-        self._is_gone = False
-
-    def rest(self) -> list[Item]:
-        """What has arrived and was not taken. Until the next take, what still comes for an open
-        request is turned away; no further one is made."""
-        self._is_resting = True
-        untaken = list(self._arrived)
-        self._arrived.clear()
-        return untaken
-
-    def close(self) -> None:
-        self._requests.connection.forget(self.interrupt)
-        self._stop_listening()
-
-    def _listen(self) -> None:
-        self._sid = self._requests.connection.subscribe(self._inbox, self._on_message)
-
-    def _stop_listening(self) -> None:
-        if self._sid is not None:
-            self._requests.connection.unsubscribe(self._sid)
-            self._sid = None
-
-    def _ask(self, items_max: int) -> None:
-        if self._is_busy:
-            self._wanted, payload, open_s = items_max, api.pull_present(items_max), LOST_AFTER_S
-        else:
-            payload, open_s = api.pull_next(self._expires_s), self._expires_s
-            self._wanted = 1
-        self._is_busy = False
-        self._asked_at = self._clock.monotonic()
-        self._open_until = self._asked_at + open_s
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._name}"
-        self._requests.send(subject, payload, reply=self._inbox)
-
-    def _on_message(self, message: nats.Message) -> None:
-        if message.status == 0:
-            self._wanted -= 1
-            if self._is_resting and self._turn_away is not None:
-                self._turn_away(message)
-                return
-            self._is_busy = True
-            self._arrived.append(self._wrap(message))
-        elif message.status != IDLE_HEARTBEAT:
-            # The request is over: it expired, was too much, or its consumer or server is gone.
-            self._wanted = 0
-            self._is_gone = message.status in GONE and not message.description.startswith(REFUSED)
-        self._arrival.set()
 
 
 class JetStreamDelivery:
@@ -224,13 +77,13 @@ class JetStreamConsumer:
     def __init__(
         self,
         requests: Requests,
+        elections: Elections,
         shard: int,
         service: str,
         filters: Sequence[str],
         clock: Clock,
         *,
         stream: str | None = None,
-        is_shared: bool = False,
     ) -> None:
         self.requests = requests
         self.shard = shard
@@ -242,12 +95,12 @@ class JetStreamConsumer:
         self._stream = stream or api.stream_name(shard)
         self._puller = Puller(
             requests,
-            shard,
+            elections,
+            self._stream,
             clock,
             repair=self._create,
             wrap=self._receive,
-            stream=stream,
-            expires_s=SHARED_PULL_EXPIRES_S if is_shared else PULL_EXPIRES_S,
+            is_lasting=requests.has_others,
             turn_away=self._give_back,
         )
 
@@ -302,11 +155,12 @@ class JetStreamConsumer:
         self.in_hand[delivery] = None
         return delivery
 
-    async def _create(self) -> str:
+    async def _create(self) -> Place:
         return await create_consumer(
             self.requests,
-            f"$JS.API.CONSUMER.DURABLE.CREATE.{api.stream_name(self.shard)}.{self._service}",
-            api.durable_config(self.shard, self._service, self._filters),
+            f"$JS.API.CONSUMER.DURABLE.CREATE.{self._stream}.{self._service}",
+            api.durable_config(self.shard, self._service, self._filters, stream=self._stream),
+            timeout_s=ADMIN_TIMEOUT_S,
         )
 
 
@@ -323,27 +177,46 @@ class JetStreamFollower:
 
     The server keeps nothing for a follower and asks for no acknowledgement, so what is lost with a
     connection is lost: a gap in the sequence is the only sign, and is answered by starting again.
+
+    Where there are several servers the place is on one of them, and gone with it. So it is left for
+    another one when that server is lost or silent; and when the shard's leader knows of messages
+    that have not come a while later.
     """
 
-    def __init__(self, requests: Requests, shard: int, after: int, clock: Clock) -> None:
+    def __init__(
+        self, requests: Requests, elections: Elections, shard: int, after: int, clock: Clock
+    ) -> None:
         self.is_at_end = False
         self._requests = requests
         self._shard = shard
+        self._clock = clock
         self._last = after
         self._stale = False
+        self._end: int | None = None
+        self._end_asked_at = float("-inf")
+        self._last_then = after
+        self._unwatch = requests.when_shaken(self._on_shaken)
         self._puller = Puller(
-            requests, shard, clock, repair=self._create, wrap=lambda came: _followed(shard, came)
+            requests,
+            elections,
+            api.stream_name(shard),
+            clock,
+            repair=self._create,
+            wrap=lambda came: _followed(shard, came),
+            is_lasting=False,
         )
 
     async def start(self) -> None:
         await self._puller.start()
-        self._requests.connection.when_back(self._mark_stale)
 
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[Stored]:
+        if self._requests.has_others:
+            await self._look_for_end()
         if self._stale:
             await self._puller.reset()
             self._stale = False
         taken: list[Stored] = []
+        behind = 0
         for followed in await self._puller.take(items_max, wait_s):
             stored = followed.stored
             if stored.sequence <= self._last:
@@ -353,48 +226,87 @@ class JetStreamFollower:
                 break
             self._last = stored.sequence
             taken.append(stored)
-            self.is_at_end = followed.behind == 0
-        if not taken:
-            if not self._requests.connection.is_connected:
-                raise LogUnavailable("not connected to the log server")
-            self.is_at_end = not self._stale
+            behind = followed.behind
+        if not taken and not self._requests.is_connected:
+            raise LogUnavailable("not connected to the log server")
+        if self._requests.has_others:
+            self.is_at_end = self._end is not None and self._last >= self._end
+        else:
+            self.is_at_end = behind == 0 and (bool(taken) or not self._stale)
         return taken
 
     async def close(self) -> None:
-        self._requests.connection.forget(self._mark_stale)
+        unwatch, self._unwatch = self._unwatch, _nothing
+        unwatch()
         self._puller.close()
 
-    def _mark_stale(self) -> None:
-        """A server that restarted has forgotten this follower."""
-        self._stale = True
+    def _on_shaken(self, connection: Connection) -> None:
+        """A server that restarted has forgotten this follower, one that is away serves none, and
+        what is sent through it is lost."""
+        at = self._puller.place.server
+        if not at or connection.server in (at, self._puller.through):
+            self._stale = True
+
+    async def _look_for_end(self) -> None:
+        """Ask where the shard ends, if that was not asked for a while; and find out whether what was
+        its end then has not come until now."""
+        now = self._clock.monotonic()
+        if now - self._end_asked_at < END_EVERY_S:
+            return
+        if self._end is not None and self._last < self._end and self._last == self._last_then:
+            self._stale = True
+        self._end_asked_at, self._last_then = now, self._last
+        state = await self._state(END_TIMEOUT_S)
+        if state is None:
+            self._end = None
+        else:  # of a shard that was purged whole nothing is to come
+            self._end = state.last_seq if state.first_seq <= state.last_seq else 0
 
     async def _is_purged_up_to(self, stored: Stored) -> bool:
         """Whether the sequences between are gone from the shard, and not just from our sight."""
-        reply = await self._requests.request(
-            f"$JS.API.STREAM.INFO.{api.stream_name(self._shard)}", timeout_s=ADMIN_TIMEOUT_S
+        state = await self._state(ADMIN_TIMEOUT_S)
+        if state is None:
+            raise LogUnavailable(f"shard {self._shard} cannot be asked")
+        return state.first_seq >= stored.sequence
+
+    async def _state(self, timeout_s: float) -> api.StreamState | None:
+        reply = await self._requests.ask(
+            f"$JS.API.STREAM.INFO.{api.stream_name(self._shard)}", timeout_s=timeout_s
         )
         if not isinstance(reply, bytes):
-            raise LogUnavailable(f"shard {self._shard} cannot be asked: {reply.reason}")
-        state = msgspec.json.decode(reply, type=api.StreamAnswer).state
-        return state is not None and state.first_seq >= stored.sequence
+            return None
+        return msgspec.json.decode(reply, type=api.StreamAnswer).state
 
-    async def _create(self) -> str:
-        name = self._requests.new_name()
-        return await create_consumer(
-            self._requests,
-            f"$JS.API.CONSUMER.CREATE.{api.stream_name(self._shard)}.{name}",
-            api.follower_config(self._shard, name, after=self._last),
-        )
+    async def _create(self) -> Place:
+        deadline = Deadline.after(ADMIN_TIMEOUT_S, self._clock)
+        while True:
+            name = self._requests.new_name()
+            try:
+                return await create_consumer(
+                    self._requests,
+                    f"$JS.API.CONSUMER.CREATE.{api.stream_name(self._shard)}.{name}",
+                    api.follower_config(self._shard, name, after=self._last),
+                    timeout_s=PLACE_TIMEOUT_S if self._requests.has_others else ADMIN_TIMEOUT_S,
+                )
+            except NoAnswer:
+                if deadline.has_passed() or not self._requests.is_connected:
+                    raise
 
 
-async def create_consumer(requests: Requests, subject: str, config: bytes) -> str:
-    """The consumer's name. Raises `LogUnavailable`."""
-    reply = await requests.request(subject, config, timeout_s=ADMIN_TIMEOUT_S)
+class NoAnswer(LogUnavailable):
+    """A consumer was asked for, and nothing came."""
+
+
+async def create_consumer(
+    requests: Requests, subject: str, config: bytes, *, timeout_s: float
+) -> Place:
+    """Raises `LogUnavailable`, and `NoAnswer` if that is why."""
+    reply = await requests.ask(subject, config, timeout_s=timeout_s)
     if isinstance(reply, NotReceived | Unanswered):
-        raise LogUnavailable(f"cannot make a consumer: {reply.reason}")
+        raise NoAnswer(f"cannot make a consumer: {reply.reason}")
     answer = msgspec.json.decode(reply, type=api.ConsumerAnswer)
     api.raise_for(answer.error, "cannot make a consumer")
-    return answer.name
+    return Place(answer.name, "" if answer.cluster is None else answer.cluster.leader)
 
 
 def stored_from(shard: int, message: nats.Message) -> Stored:
@@ -410,3 +322,7 @@ def _followed(shard: int, message: nats.Message) -> _Followed:
     words = message.reply.split(".")
     behind = int(words[8] if len(words) == 9 else words[10])
     return _Followed(stored_from(shard, message), behind)
+
+
+def _nothing() -> None:
+    """There is nothing left to end."""

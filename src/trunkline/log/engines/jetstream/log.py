@@ -1,8 +1,9 @@
-"""The engine: twelve streams behind one connection, and a task that keeps deliveries in hand."""
+"""The engine: twelve streams behind a connection to each server, and what is done in between."""
 
 import asyncio
 import contextlib
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
@@ -11,15 +12,19 @@ import structlog
 
 from trunkline.kernel import Clock, Pool
 from trunkline.log.clock_check import apart_s, can_be_trusted
-from trunkline.log.engines.jetstream import api, retain
-from trunkline.log.engines.jetstream.connection import Connection
+from trunkline.log.engines.jetstream import api, leaders, retain
+from trunkline.log.engines.jetstream import timers as timer_streams
+from trunkline.log.engines.jetstream.bus import SENDER_BYTES, JetStreamBus
+from trunkline.log.engines.jetstream.connection import ALONE, ONE_OF_SEVERAL, Connection
 from trunkline.log.engines.jetstream.consume import (
-    ADMIN_TIMEOUT_S,
     KEEP_IN_HAND_EVERY_S,
     JetStreamConsumer,
     JetStreamFollower,
 )
-from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Unanswered
+from trunkline.log.engines.jetstream.elections import Elections
+from trunkline.log.engines.jetstream.ensure import StreamKeeper, ensure_shard
+from trunkline.log.engines.jetstream.pace import TryTimes
+from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Routes
 from trunkline.log.engines.jetstream.timers import JetStreamTimers, ensure_timers
 from trunkline.log.interface import (
     Extent,
@@ -30,7 +35,7 @@ from trunkline.log.interface import (
     Unknown,
     Unreadable,
 )
-from trunkline.log.limits import CREATES_SHARE
+from trunkline.log.limits import CREATES_SHARE, TRY_TIMEOUT_S
 from trunkline.log.shards import SHARDS
 from trunkline.protocols import nats
 
@@ -38,6 +43,9 @@ log: Final = structlog.get_logger(__name__)
 
 ROOM_EVERY_S: Final = 2.0
 """How often the fill of the shards is looked at; at full speed one gains a megabyte meanwhile."""
+
+LOOK_TIMEOUT_S: Final = 1.0
+"""A shard without a leader is silent; what is known of the others must not wait for it."""
 
 BYTES_MAX: Final = 8 * 1024 * 1024 * 1024
 """All shards together; a full one refuses."""
@@ -47,8 +55,8 @@ _EMPTY_REGISTER: Final = nats.headers(_EXPECTED, "0")
 
 
 @contextlib.asynccontextmanager
-async def open_jetstream(
-    url: str,
+async def open_jetstream(  # noqa: PLR0913 - what a host is told, and a test need not know
+    urls: Sequence[str],
     token: str,
     *,
     clock: Clock,
@@ -57,86 +65,78 @@ async def open_jetstream(
     bytes_max: int = BYTES_MAX,
     is_born: bool = False,
     has_room: Callable[[], bool] = lambda: True,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator["JetStreamLog"]:
-    """The log on the server at `url`. Raises `LogUnavailable`.
+    """The log on the servers at `urls`, the own one first. Raises `LogUnavailable` if none of them
+    is there, or if they do not agree on leaders in half a minute.
 
     Its streams are made when missing; but of a log that `is_born`, a missing stream is a loss, and
-    is refused. `has_room` says whether the disk has room for new resources.
+    is refused. `has_room` says whether the disk has room for new resources. `tls` is what is spoken
+    to servers, and whom it trusts.
     """
-    connection = Connection(url, token, clock=clock)
-    await connection.open()
+    patience = ALONE if len(urls) == 1 else ONE_OF_SEVERAL
+    connections = [Connection(url, token, clock=clock, patience=patience, tls=tls) for url in urls]
     try:
+        await _open_one(connections)
         async with asyncio.TaskGroup() as tasks:
-            keeping_up = tasks.create_task(connection.run())
-            requests = Requests(
-                connection, prefix=f"{rng.getrandbits(64):016x}", clock=clock, rng=rng
-            )
-            bounds = await _ensure_streams(
-                requests, replicas=replicas, bytes_max=bytes_max, is_born=is_born
-            )
-            await ensure_timers(requests, replicas=replicas, is_born=is_born)
-            engine = JetStreamLog(
-                requests, clock, is_alone=replicas == 1, bounds=bounds, has_room=has_room
-            )
-            keeping = tasks.create_task(engine.keep_in_hand())
-            watching = tasks.create_task(engine.watch_room())
+            under_way = [tasks.create_task(each.run()) for each in connections]
             try:
+                requests = Requests(
+                    connections, prefix=f"{rng.getrandbits(64):016x}", clock=clock, rng=rng
+                )
+                keeper = StreamKeeper(requests, clock)
+                bounds = await _ensure_shards(
+                    keeper, replicas=replicas, bytes_max=bytes_max, is_born=is_born
+                )
+                await ensure_timers(keeper, replicas=replicas, is_born=is_born)
+                engine = JetStreamLog(
+                    requests,
+                    clock,
+                    is_alone=replicas == 1,
+                    bounds=bounds,
+                    has_room=has_room,
+                    sender=rng.randbytes(SENDER_BYTES),
+                )
+                under_way.append(tasks.create_task(engine.keep_in_hand()))
+                under_way.append(tasks.create_task(engine.watch_room()))
                 yield engine
             finally:
-                keeping.cancel()
-                watching.cancel()
-                keeping_up.cancel()
+                for task in under_way:
+                    task.cancel()
     finally:
-        connection.close()
+        for connection in connections:
+            connection.close()
 
 
-async def _ensure_streams(
-    requests: Requests, *, replicas: int, bytes_max: int, is_born: bool
+async def _open_one(connections: Sequence[Connection]) -> None:
+    """Connect to the first server that is there; the others are connected to meanwhile. Raises
+    `LogUnavailable`, with what the own one said."""
+    refusal: LogUnavailable | None = None
+    for connection in connections:
+        try:
+            await connection.open()
+        except LogUnavailable as error:
+            refusal = refusal or error
+        else:
+            return
+    if refusal is not None:
+        raise refusal
+
+
+async def _ensure_shards(
+    keeper: StreamKeeper, *, replicas: int, bytes_max: int, is_born: bool
 ) -> list[int]:
     """The bound of each shard, in bytes."""
     bounds = [0] * SHARDS
 
     async def ensure(shard: int) -> None:
         config = api.stream_config(shard, replicas=replicas, bytes_max=bytes_max // SHARDS)
-        bounds[shard] = await _ensure_stream(requests, shard, config, is_born=is_born)
+        bounds[shard] = await ensure_shard(keeper, shard, config, is_born=is_born)
 
     async with asyncio.TaskGroup() as tasks:
         for shard in range(SHARDS):
             tasks.create_task(ensure(shard))
     return bounds
-
-
-async def _ensure_stream(
-    requests: Requests, shard: int, config: api.StreamConfig, *, is_born: bool
-) -> int:
-    """Make the shard where it is missing; raise its bound, but never lower it: a stream that is
-    larger than its bound may lose its oldest messages."""
-    info = await _ask_about_stream(requests, "INFO", shard, b"")
-    if info.error is not None and info.error.err_code == api.STREAM_NOT_FOUND:
-        if is_born:
-            raise LogUnavailable(
-                f"shard {shard} is missing from the log, and with it what was accepted into it"
-            )
-        info = await _ask_about_stream(requests, "CREATE", shard, api.encode(config))
-    api.raise_for(info.error, f"cannot make shard {shard}")
-    standing = config.max_bytes if info.config is None else info.config.max_bytes
-    if standing >= config.max_bytes:
-        return standing
-    info = await _ask_about_stream(requests, "UPDATE", shard, api.encode(config))
-    if info.error is not None:
-        log.warning("log.bound_kept", shard=shard, bytes=standing, reason=info.error.description)
-        return standing
-    return config.max_bytes
-
-
-async def _ask_about_stream(
-    requests: Requests, what: str, shard: int, question: bytes
-) -> api.StreamAnswer:
-    subject = f"$JS.API.STREAM.{what}.{api.stream_name(shard)}"
-    reply = await requests.request(subject, question, timeout_s=ADMIN_TIMEOUT_S)
-    if isinstance(reply, NotReceived | Unanswered):
-        raise LogUnavailable(f"shard {shard} cannot be asked: {reply.reason}")
-    return msgspec.json.decode(reply, type=api.StreamAnswer)
 
 
 class JetStreamLog:
@@ -150,6 +150,7 @@ class JetStreamLog:
         is_alone: bool,
         bounds: Sequence[int],
         has_room: Callable[[], bool],
+        sender: bytes,
     ) -> None:
         self._is_alone = is_alone
         self._bounds = bounds
@@ -159,7 +160,10 @@ class JetStreamLog:
         self._requests = requests
         self._clock = clock
         self._consumers: list[JetStreamConsumer] = []
-        self.timers = JetStreamTimers(requests, clock, has_room=has_room, is_shared=not is_alone)
+        self._elections = Elections(requests)
+        self._try_times = TryTimes(SHARDS)
+        self.bus = JetStreamBus(requests, sender)
+        self.timers = JetStreamTimers(requests, self._elections, clock, has_room=has_room)
 
     @property
     def shards(self) -> int:
@@ -167,21 +171,34 @@ class JetStreamLog:
 
     @property
     def is_connected(self) -> bool:
-        return self._requests.connection.is_connected
+        return self._requests.is_connected
 
     async def wait_until_connected(self, wait_s: float) -> bool:
-        return await self._requests.connection.wait_until_connected(wait_s)
+        return await self._requests.wait_until_connected(wait_s)
+
+    @property
+    def try_timeout_s(self) -> float:
+        # One server that is slow has a slow disk, and another shard is on the same one.
+        return TRY_TIMEOUT_S if self._is_alone else self._try_times.timeout_s
 
     async def publish(
         self, shard: int, subject: str, payload: bytes, *, expected: int | None, timeout_s: float
     ) -> PublishAnswer:
-        del shard  # it is a word of the subject, by which the server finds the stream
         block = b""
         if expected is not None:
             block = nats.headers(_EXPECTED, str(expected)) if expected else _EMPTY_REGISTER
-        reply = await self._requests.request(
-            subject, payload, header_block=block, timeout_s=timeout_s
-        )
+        if self._is_alone:
+            reply = await self._requests.request(
+                subject, payload, header_block=block, timeout_s=timeout_s
+            )
+        else:
+            began = self._clock.monotonic()
+            reply = await self._requests.request(
+                subject, payload, header_block=block, timeout_s=timeout_s
+            )
+            if not isinstance(reply, NotReceived):
+                took_s = self._clock.monotonic() - began
+                self._try_times.record(shard, took_s, is_answered=isinstance(reply, bytes))
         if isinstance(reply, bytes):
             return api.publish_answer(reply, is_alone=self._is_alone)
         if isinstance(reply, NotReceived):
@@ -202,7 +219,7 @@ class JetStreamLog:
         return await self._read(shard, question, timeout_s)
 
     async def last_sequence(self, shard: int, *, timeout_s: float) -> int | Unreadable:
-        reply = await self._requests.request(
+        reply = await self._requests.ask(
             f"$JS.API.STREAM.INFO.{api.stream_name(shard)}", timeout_s=timeout_s
         )
         if not isinstance(reply, bytes):
@@ -214,14 +231,14 @@ class JetStreamLog:
 
     async def consumer(self, shard: int, service: str, filters: Sequence[str]) -> JetStreamConsumer:
         consumer = JetStreamConsumer(
-            self._requests, shard, service, filters, self._clock, is_shared=not self._is_alone
+            self._requests, self._elections, shard, service, filters, self._clock
         )
         await consumer.start()
         self._consumers.append(consumer)
         return consumer
 
     async def follower(self, shard: int, *, after: int) -> JetStreamFollower:
-        follower = JetStreamFollower(self._requests, shard, after, self._clock)
+        follower = JetStreamFollower(self._requests, self._elections, shard, after, self._clock)
         await follower.start()
         return follower
 
@@ -233,6 +250,19 @@ class JetStreamLog:
 
     async def purge(self, shard: int, *, before: int, timeout_s: float) -> int | Unreadable:
         return await retain.purge(self._requests, shard, before, timeout_s)
+
+    async def leaders(self, *, timeout_s: float) -> Mapping[str, str | None]:
+        streams = [api.stream_name(shard) for shard in range(SHARDS)]
+        streams += [timer_streams.stream_name(shard) for shard in range(self.timers.shards)]
+        return await leaders.leaders(self._requests, streams, timeout_s)
+
+    async def consumer_leaders(
+        self, consumers: Sequence[str], *, timeout_s: float
+    ) -> Mapping[str, str | None]:
+        return await leaders.leaders(self._requests, consumers, timeout_s)
+
+    async def step_down(self, stream: str, *, prefer: str, timeout_s: float) -> bool:
+        return await leaders.step_down(self._requests, stream, prefer, timeout_s)
 
     async def keep_in_hand(self) -> None:
         """Until cancelled: keep what is being worked on from being delivered to somebody else."""
@@ -247,14 +277,18 @@ class JetStreamLog:
         """Until cancelled: see how full each shard is, the disk below them, and what their clocks
         say."""
         while True:
-            for shard in range(self.shards):
-                has_room = self._has_room()
-                used = await self._look_at(shard)
-                if used is not None or not has_room:
-                    is_over = used is not None and used >= self._bounds[shard] * CREATES_SHARE
-                    self._is_nearly_full[shard] = is_over or not has_room
+            async with asyncio.TaskGroup() as tasks:
+                for shard in range(self.shards):
+                    tasks.create_task(self._look_at_room(shard))
             await self.timers.look_at_room()
             await self._clock.sleep(ROOM_EVERY_S)
+
+    async def _look_at_room(self, shard: int) -> None:
+        has_room = self._has_room()
+        used = await self._look_at(shard)
+        if used is not None or not has_room:
+            is_over = used is not None and used >= self._bounds[shard] * CREATES_SHARE
+            self._is_nearly_full[shard] = is_over or not has_room
 
     def is_nearly_full(self, shard: int) -> bool:
         return self._is_nearly_full[shard]
@@ -265,8 +299,8 @@ class JetStreamLog:
     async def _look_at(self, shard: int) -> int | None:
         """How many bytes the shard holds; its clock is noted."""
         asked_at = self._clock.wall()
-        reply = await self._requests.request(
-            f"$JS.API.STREAM.INFO.{api.stream_name(shard)}", timeout_s=ADMIN_TIMEOUT_S
+        reply = await self._requests.ask(
+            f"$JS.API.STREAM.INFO.{api.stream_name(shard)}", timeout_s=LOOK_TIMEOUT_S
         )
         if not isinstance(reply, bytes):
             return None
@@ -285,15 +319,16 @@ class JetStreamLog:
         elif not was_trusted and can_be_trusted(off_s):
             log.info("log.clock_right", shard=shard)
 
-    def pools(self) -> tuple[Pool[Connection], ...]:
+    def pools(self) -> tuple[Pool[Routes], ...]:
         """For who counts."""
         return self._requests.pools()
 
     async def close(self) -> None:
-        self._requests.connection.close()
+        for route in self._requests.routes:
+            route.connection.close()
 
     async def _read(self, shard: int, question: bytes, timeout_s: float) -> ReadAnswer:
-        reply = await self._requests.request(
+        reply = await self._requests.ask(
             f"$JS.API.STREAM.MSG.GET.{api.stream_name(shard)}", question, timeout_s=timeout_s
         )
         if isinstance(reply, bytes):

@@ -15,7 +15,7 @@ CONSUMERS_MAX: Final = 256
 
 async def extent(requests: Requests, shard: int, timeout_s: float) -> Extent | Unreadable:
     """See `RetainedLog.extent`."""
-    reply = await requests.request(_subject("STREAM.INFO", shard), timeout_s=timeout_s)
+    reply = await requests.ask(_subject("STREAM.INFO", shard), timeout_s=timeout_s)
     if not isinstance(reply, bytes):
         return Unreadable(reply.reason)
     answer = msgspec.json.decode(reply, type=api.StreamAnswer)
@@ -39,7 +39,7 @@ async def ack_floors(
     held = await extent(requests, shard, timeout_s)
     if isinstance(held, Unreadable):
         return held
-    reply = await requests.request(_subject("CONSUMER.LIST", shard), timeout_s=timeout_s)
+    reply = await requests.ask(_subject("CONSUMER.LIST", shard), timeout_s=timeout_s)
     if not isinstance(reply, bytes):
         return Unreadable(reply.reason)
     answer = msgspec.json.decode(reply, type=api.ConsumersAnswer)

@@ -19,9 +19,10 @@ from trunkline.log.engines.jetstream.consume import (
     ADMIN_TIMEOUT_S,
     JetStreamConsumer,
     JetStreamDelivery,
-    create_consumer,
 )
-from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Unanswered
+from trunkline.log.engines.jetstream.elections import Elections
+from trunkline.log.engines.jetstream.ensure import StreamKeeper, is_missing, note_replicas
+from trunkline.log.engines.jetstream.requests import NotReceived, Requests
 from trunkline.log.interface import (
     LogUnavailable,
     PublishAnswer,
@@ -34,6 +35,9 @@ from trunkline.protocols import nats
 
 MESSAGE_GONE: Final = 10043
 """The server's word for a sequence that is not there any more."""
+
+LOOK_TIMEOUT_S: Final = 1.0
+"""A shard without a leader is silent; the others must not wait for it."""
 
 _SCHEDULE: Final = "Nats-Schedule"
 _TARGET: Final = "Nats-Schedule-Target"
@@ -61,21 +65,26 @@ def stream_name(shard: int) -> str:
     return f"TIMER_{shard}"
 
 
-async def ensure_timers(requests: Requests, *, replicas: int, is_born: bool) -> None:
+async def ensure_timers(keeper: StreamKeeper, *, replicas: int, is_born: bool) -> None:
     """Make the shards that are missing. Raises `LogUnavailable`; also where one is missing although
     another one was in use: of a log that `is_born` that is a loss. One born before there were
     timers has none at all."""
-    found = [await _ask(requests, "STREAM.INFO", shard) for shard in range(TIMER_SHARDS)]
-    missing = [shard for shard, answer in enumerate(found) if _is_missing(answer)]
+    found = [await keeper.look(stream_name(shard), _name(shard)) for shard in range(TIMER_SHARDS)]
     was_used = any(answer.state is not None and answer.state.last_seq > 0 for answer in found)
-    if missing and is_born and was_used:
-        raise LogUnavailable(f"timer shard {missing[0]} is missing from the log, with its timers")
     for shard, answer in enumerate(found):
-        if shard not in missing:
-            api.raise_for(answer.error, f"cannot ask about timer shard {shard}")
-            continue
-        made = await _ask(requests, "STREAM.CREATE", shard, _stream_config(shard, replicas))
-        api.raise_for(made.error, f"cannot make timer shard {shard}")
+        stands = answer
+        if is_missing(answer):
+            if (
+                is_born
+                and was_used
+                and await keeper.is_surely_missing(stream_name(shard), _name(shard))
+            ):
+                raise LogUnavailable(f"{_name(shard)} is missing from the log, with its timers")
+            config = _stream_config(shard, replicas)
+            stands = await keeper.make(stream_name(shard), config, _name(shard))
+        api.raise_for(stands.error, f"cannot ask about {_name(shard)}")
+        if stands.config is not None:
+            note_replicas(stream_name(shard), stands.config.num_replicas, replicas)
 
 
 class JetStreamTimers:
@@ -84,13 +93,13 @@ class JetStreamTimers:
     def __init__(
         self,
         requests: Requests,
+        elections: Elections,
         clock: Clock,
         *,
         has_room: Callable[[], bool],
-        is_shared: bool = False,
     ) -> None:
         self._requests = requests
-        self._is_shared = is_shared
+        self._elections = elections
         self._clock = clock
         self._has_room = has_room
         self._bytes = [0] * TIMER_SHARDS
@@ -132,9 +141,7 @@ class JetStreamTimers:
         return state if isinstance(state, Unreadable) else state.messages
 
     async def due(self, shard: int, service: str) -> "DueConsumer":
-        consumer = DueConsumer(
-            self._requests, shard, service, self._clock, is_shared=self._is_shared
-        )
+        consumer = DueConsumer(self._requests, self._elections, shard, service, self._clock)
         await consumer.start()
         self._consumers.append(consumer)
         return consumer
@@ -148,12 +155,12 @@ class JetStreamTimers:
     async def look_at_room(self) -> None:
         """See how full the shards are; what cannot be asked counts as before."""
         for shard in range(TIMER_SHARDS):
-            state = await self._state(shard, ADMIN_TIMEOUT_S)
+            state = await self._state(shard, LOOK_TIMEOUT_S)
             if isinstance(state, _State):
                 self._bytes[shard] = state.bytes
 
     async def _state(self, shard: int, timeout_s: float) -> _State | Unreadable:
-        reply = await self._requests.request(
+        reply = await self._requests.ask(
             f"$JS.API.STREAM.INFO.{stream_name(shard)}", timeout_s=timeout_s
         )
         if not isinstance(reply, bytes):
@@ -182,19 +189,18 @@ class DueConsumer(JetStreamConsumer):
     """A durable consumer's handle on what is due in one shard."""
 
     def __init__(
-        self, requests: Requests, shard: int, service: str, clock: Clock, *, is_shared: bool
+        self, requests: Requests, elections: Elections, shard: int, service: str, clock: Clock
     ) -> None:
         filters = [due_subject(shard, ">")]
-        stream = stream_name(shard)
         super().__init__(
-            requests, shard, service, filters, clock, stream=stream, is_shared=is_shared
+            requests, elections, shard, service, filters, clock, stream=stream_name(shard)
         )
 
     async def remove(self, sequence: int) -> bool:
         """Whether the message is surely gone."""
         question = msgspec.json.encode({"seq": sequence, "no_erase": True})
         subject = f"$JS.API.STREAM.MSG.DELETE.{stream_name(self.shard)}"
-        reply = await self.requests.request(subject, question, timeout_s=ADMIN_TIMEOUT_S)
+        reply = await self.requests.ask(subject, question, timeout_s=ADMIN_TIMEOUT_S)
         if not isinstance(reply, bytes):
             return False
         answer = _ANSWER.decode(reply)
@@ -206,14 +212,6 @@ class DueConsumer(JetStreamConsumer):
         delivery = DueDelivery(self, message, self._clock.monotonic())
         self.in_hand[delivery] = None
         return delivery
-
-    async def _create(self) -> str:
-        stream = stream_name(self.shard)
-        return await create_consumer(
-            self.requests,
-            f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{self._service}",
-            api.durable_config(self.shard, self._service, self._filters, stream=stream),
-        )
 
 
 def _stream_config(shard: int, replicas: int) -> bytes:
@@ -235,17 +233,8 @@ def _stream_config(shard: int, replicas: int) -> bytes:
     )
 
 
-async def _ask(requests: Requests, what: str, shard: int, question: bytes = b"") -> _Answer:
-    reply = await requests.request(
-        f"$JS.API.{what}.{stream_name(shard)}", question, timeout_s=ADMIN_TIMEOUT_S
-    )
-    if isinstance(reply, NotReceived | Unanswered):
-        raise LogUnavailable(f"timer shard {shard} cannot be asked: {reply.reason}")
-    return _ANSWER.decode(reply)
-
-
-def _is_missing(answer: _Answer) -> bool:
-    return answer.error is not None and answer.error.err_code == api.STREAM_NOT_FOUND
+def _name(shard: int) -> str:
+    return f"timer shard {shard}"
 
 
 def _rfc3339(moment: float) -> str:
