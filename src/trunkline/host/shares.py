@@ -4,6 +4,7 @@ All services of a host read from the same shards, and the balancer gives it thei
 comes into a shard is written, read and worked on by one host, and its death stalls nobody else.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from trunkline.host.assignment import assign
@@ -14,6 +15,10 @@ from trunkline.kernel import Clock
 ASK_AGAIN_S: Final = 0.3
 """A host that froze had asked the engine for messages, and may have been given one more since the
 first time; by now its request has expired. Also how long after a failure it is tried again."""
+
+READERS: Final = ("dispatch", "webhooks", "inbound")
+TIMER_READERS: Final = ("schedule",)
+"""The durable consumers of each stream of events, and of each of timers."""
 
 ASKED_MAX: Final = 2
 """How often the engine is asked for what a gone host has in hand."""
@@ -107,3 +112,13 @@ class HostShare:
         if is_orphan:
             self._asked[shard] = 0
             self._ask_at[shard] = self._clock.monotonic()
+
+
+def wanted_leaders(shards: HostShares, timers: HostShares) -> Mapping[str, str | None]:
+    """Which host is to lead each stream of the log, and each consumer of it."""
+    wanted: dict[str, str | None] = {}
+    for shares, stream, services in ((shards, "EV", READERS), (timers, "TIMER", TIMER_READERS)):
+        for shard, owner in enumerate(shares.owners):
+            wanted[f"{stream}_{shard}"] = owner
+            wanted.update({f"{stream}_{shard}.{service}": owner for service in services})
+    return wanted
