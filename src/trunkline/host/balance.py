@@ -30,6 +30,10 @@ them along."""
 ELECTION_MAX_S: Final = 30.0
 """While anything elects, nothing is moved; but one that has no leader for this long is not electing."""
 
+AGAIN_AFTER_S: Final = 30.0
+"""What was asked for and is not so, is asked for again after this long, and not before the others:
+with more hosts than copies of a stream, some of them cannot lead it."""
+
 HAND_OVER_MAX_S: Final = 3.0
 """How long a host that drains asks others to lead, before it goes without that."""
 
@@ -100,6 +104,7 @@ class Balancer:
         self._wanted = wanted
         self._clock = clock
         self._leaderless_since: dict[str, float] = {}
+        self._not_before: dict[str, float] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -127,8 +132,15 @@ class Balancer:
     async def _take_a_step(self) -> None:
         if self._is_electing():
             return
-        step = next_step(self._wanted(), self.leaders, self._members.view())
+        now = self._clock.monotonic()
+        wanted = {
+            name: host
+            for name, host in self._wanted().items()
+            if now >= self._not_before.get(name, now)
+        }
+        step = next_step(wanted, self.leaders, self._members.view())
         if step is not None:
+            self._not_before.update(dict.fromkeys(step.names, now + AGAIN_AFTER_S))
             await self._ask(step)
 
     async def _ask(self, step: Step) -> None:
