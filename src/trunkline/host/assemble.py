@@ -20,10 +20,12 @@ from trunkline.api.services import ApiServices
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
 from trunkline.domain.ports import Entropy
-from trunkline.host import ablations, gauges, metrics
+from trunkline.host import ablations, cluster, gauges, metrics
+from trunkline.host.cluster import ClusterPart
 from trunkline.host.config import Settings
 from trunkline.host.copies import Copies, PeerUrls, no_peers
 from trunkline.host.layout import Layout
+from trunkline.host.leased_dispatch import LeasedDispatch
 from trunkline.host.leases import FileLeases
 from trunkline.host.retain import retention_of
 from trunkline.kernel import Clock
@@ -31,11 +33,13 @@ from trunkline.kernel.crash import CrashHere, arm
 from trunkline.log.append import ShardHealth
 from trunkline.log.author import Author
 from trunkline.log.interface import RetainedLog
+from trunkline.log.share import WHOLE, Share
 from trunkline.messaging import receipts, schedule, work
 from trunkline.messaging.accept import Acceptor
 from trunkline.messaging.carriers import CARRIERS
 from trunkline.messaging.carriers.simulated import SimulatedCarrier
 from trunkline.messaging.dispatch import Dispatcher
+from trunkline.messaging.lease import Leases
 from trunkline.messaging.lookup import MessageLookup
 from trunkline.messaging.receipts import Receipts
 from trunkline.messaging.record import EventRecorder
@@ -100,12 +104,14 @@ class Context:
 @dataclass(frozen=True, slots=True)
 class Assembly:
     """The parts of one process. `supports` are what the services lean on: they run for longer, and
-    are cancelled when the services have ended. `app` is there where the process has the API."""
+    are cancelled when the services have ended. `app` is there where the process has the API, and
+    `part` where its host has others."""
 
     services: tuple[Service, ...]
     supports: tuple[Support, ...]
     progress: Progress
     app: ASGIApp | None
+    part: ClusterPart | None = None
 
 
 @contextlib.asynccontextmanager
@@ -149,7 +155,10 @@ async def assemble(
         replica = Replica(path, progress)
         stack.callback(replica.close)
         gauges.watch(context.registry, replica, context.layout.retention, clock=context.clock)
-        builder = _Builder(context, replica, stack, crash_here=crash_here)
+        part = cluster.join(context, names)
+        if part is not None:
+            supports += [part.members, *([] if part.balancer is None else [part.balancer])]
+        builder = _Builder(context, replica, stack, crash_here=crash_here, part=part)
         gauges.watch_pools(context.registry, lambda: (*builder.pool_owners(), copies.peers))
         services = tuple(builder.build(name) for name in _WORKERS if name in names)
         app = builder.api(readiness) if "api" in names else None
@@ -159,7 +168,9 @@ async def assemble(
         supports.append(
             metrics.MetricsFile(context.registry, context.own_metrics, clock=context.clock)
         )
-        yield Assembly((*services, *builder.companions), (*supports, *builder.links), progress, app)
+        yield Assembly(
+            (*services, *builder.companions), (*supports, *builder.links), progress, app, part
+        )
 
 
 class _Builder:
@@ -173,8 +184,10 @@ class _Builder:
         stack: contextlib.AsyncExitStack,
         *,
         crash_here: CrashHere,
+        part: ClusterPart | None = None,
     ) -> None:
         self._context = context
+        self._part = part
         self._replica = replica
         self._stack = stack
         self._crash_here = crash_here
@@ -214,7 +227,7 @@ class _Builder:
     def build(self, name: str) -> Service:
         match name:
             case "dispatch":
-                return self._dispatcher()
+                return self._dispatch()
             case "receipts":
                 return self._receipts()
             case "webhooks":
@@ -230,18 +243,60 @@ class _Builder:
             context.log, self._replica, self._health, context.author, self._crash_here
         )
 
-    def _dispatcher(self) -> Dispatcher:
-        context = self._context
-        leases = FileLeases(
-            context.layout.leases, host=context.settings.host.name, entropy=context.entropy
-        )
-        self._stack.callback(leases.close)
+    def _share(self) -> Share:
+        """Of the log's shards, for one service."""
+        return WHOLE if self._part is None else self._part.shards.new_share()
+
+    def _dispatch(self) -> Service:
+        """With its lease: for good on a host that is alone, else one after the other."""
+        context, part = self._context, self._part
         counter = gauges.counters(context.registry)
+        counters = work.Counters(
+            handed_over=counter("handed_over", "Messages a carrier took."),
+            refused=counter("refused", "Messages a carrier refused for good."),
+            returned=counter("returned", "Hand-overs that surely did not leave."),
+            ambiguous=counter("ambiguous", "Hand-overs of which nobody knows the outcome."),
+            held=counter("held", "Messages held because their original is late."),
+        )
         putting_off = schedule.Counters(
             put_off=counter("put_off", "Times a message was put off to a later time."),
             due=counter("due", "Messages handed back because their time had come."),
         )
-        dispatcher = Dispatcher(
+        share = self._share()
+
+        def new_dispatcher(leases: Leases) -> Dispatcher:
+            return self._dispatcher(leases, share, counters, putting_off)
+
+        dispatch: Dispatcher | LeasedDispatch
+        if part is None:
+            leases = FileLeases(
+                context.layout.leases, host=context.settings.host.name, entropy=context.entropy
+            )
+            self._stack.callback(leases.close)
+            dispatch = new_dispatcher(leases)
+        else:
+            dispatch = cluster.leased_dispatch(part, context, new_dispatcher)
+        due = DueMessages(
+            context.log,
+            take=dispatch.take,
+            find=self._replica.message,
+            clock=context.clock,
+            counters=putting_off,
+            crash_here=self._crash_here,
+            share=WHOLE if part is None else part.timers.new_share(),
+        )
+        self.companions.append(due)
+        return dispatch
+
+    def _dispatcher(
+        self,
+        leases: Leases,
+        share: Share,
+        counters: work.Counters,
+        putting_off: schedule.Counters,
+    ) -> Dispatcher:
+        context = self._context
+        return Dispatcher(
             log=self._parts.fenced(context.log),
             chains=self._parts.ledgers(
                 context.log, Kind.MESSAGE, past=self._replica, clock=context.clock
@@ -251,13 +306,7 @@ class _Builder:
             leases=leases,
             recorder=self._recorder,
             find=self._replica.message,
-            counters=work.Counters(
-                handed_over=counter("handed_over", "Messages a carrier took."),
-                refused=counter("refused", "Messages a carrier refused for good."),
-                returned=counter("returned", "Hand-overs that surely did not leave."),
-                ambiguous=counter("ambiguous", "Hand-overs of which nobody knows the outcome."),
-                held=counter("held", "Messages held because their original is late."),
-            ),
+            counters=counters,
             author=context.author,
             crash_here=self._crash_here,
             hold_back=Schedule(
@@ -266,17 +315,8 @@ class _Builder:
                 counters=putting_off,
                 crash_here=self._crash_here,
             ).hold_back,
+            share=share,
         )
-        due = DueMessages(
-            context.log,
-            take=dispatcher.take,
-            find=self._replica.message,
-            clock=context.clock,
-            counters=putting_off,
-            crash_here=self._crash_here,
-        )
-        self.companions.append(due)
-        return dispatcher
 
     def _receipts(self) -> Receipts:
         context = self._context
@@ -307,6 +347,7 @@ class _Builder:
             clock=self._context.clock,
             rng=self._context.rng,
             crash_here=self._crash_here,
+            share=self._share(),
         )
 
     def _inbound(self) -> Service:
@@ -320,6 +361,7 @@ class _Builder:
             clock=self._context.clock,
             rng=self._context.rng,
             crash_here=self._crash_here,
+            share=self._share(),
         )
 
     def _link(self) -> SimulatedCarrier:

@@ -13,7 +13,7 @@ from typing import Final
 from trunkline.domain.ports import Entropy
 from trunkline.host import durable
 
-_LEASE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,79}\Z")
+LEASE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,79}\Z")
 
 
 class FileLeases:
@@ -44,7 +44,7 @@ class FileLeases:
     def is_live(self, lease: str) -> bool:
         if lease == self._own:
             return self.is_own_valid()
-        if _LEASE.match(lease) is None:
+        if LEASE.match(lease) is None:
             return False
         try:
             descriptor = os.open(self._folder / lease, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -68,5 +68,5 @@ class FileLeases:
 
     def _remove_dead(self) -> None:
         for path in self._folder.iterdir():
-            if _LEASE.match(path.name) is not None and not self.is_live(path.name):
+            if LEASE.match(path.name) is not None and not self.is_live(path.name):
                 path.unlink(missing_ok=True)

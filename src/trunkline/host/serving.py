@@ -7,6 +7,7 @@ from typing import Final
 
 from trunkline.host import collector
 from trunkline.host.assemble import Assembly, Context, Service, assemble
+from trunkline.host.cluster import ClusterPart
 from trunkline.host.not_ready import saying_so
 from trunkline.host.refusal import DataFolderError
 from trunkline.log.clock_check import can_be_trusted
@@ -23,7 +24,8 @@ async def serve(
     stop: asyncio.Event,
     on_ready: Callable[[], None],
 ) -> None:
-    """Run the services `names` until `stop`; then drain them within the bound, and end the rest.
+    """Run the services `names` until `stop`; then drain them within the bound, and end the rest. A
+    host of a cluster says first that it stops, and hands over what it leads.
 
     `listener` is where the API is served, in a process that has it; a host of a cluster says there
     that it is not ready, until its copy has caught up. Raises `DataFolderError` for a
@@ -31,6 +33,7 @@ async def serve(
     """
     caught_up = asyncio.Event()
     newer: list[str] = []
+    parts: list[ClusterPart] = []
 
     def readiness() -> list[str]:
         log = context.log
@@ -39,6 +42,8 @@ async def serve(
         is_clock_off = not any(can_be_trusted(log.clock_off_s(shard)) for shard in shards)
         return [
             *([] if caught_up.is_set() and not assembly.progress.is_held else ["replica"]),
+            *(["draining"] if stop.is_set() else []),
+            *(["majority"] if parts and not parts[0].members.view().is_connected else []),
             *([] if log.is_connected else ["log"]),
             *(["room"] if is_full else []),
             *(["clock"] if is_clock_off else []),
@@ -50,6 +55,8 @@ async def serve(
         assemble(context, names, readiness=readiness, on_newer=newer.append) as assembly,
         asyncio.TaskGroup() as supports,
     ):
+        if assembly.part is not None:
+            parts.append(assembly.part)
         leaning = [supports.create_task(support.run()) for support in assembly.supports]
         await _until_caught_up(context, assembly, stop, newer)
         caught_up.set()
@@ -78,8 +85,12 @@ async def _work(
         while server is not None and not server.is_serving and not stop.is_set():
             await context.clock.sleep(CATCH_UP_POLL_S)
         collector.settle()
+        if assembly.part is not None:
+            assembly.part.members.set_ready()
         on_ready()
         await stop.wait()
+        if assembly.part is not None:
+            await assembly.part.leave(context.clock)
         for part in parts:
             part.drain()
         await asyncio.wait(working, timeout=context.settings.host.drain_s)

@@ -100,6 +100,14 @@ class Consumer(Protocol):
         """Up to `items_max` deliveries, as soon as there is one; empty after `wait_s` without, or
         sooner where they cannot be had at the moment. Never raises for what the engine does."""
 
+    async def rest(self) -> None:
+        """Until the next fetch, leave what there is to others: what has come and was not fetched is
+        given back. What is in hand stays there."""
+
+    async def redeliver(self) -> bool:
+        """Have everything again that was delivered to anybody and is not acknowledged, because
+        somebody is gone. What others still have in hand comes too. Whether the engine has done so."""
+
     async def close(self) -> None: ...
 
 
@@ -248,9 +256,15 @@ class ClusteredLog(RetainedLog, Protocol):
         """The server that leads each stream, those of the timers included; `None` where it has no
         leader, did not answer, or is not shared."""
 
+    async def consumer_leaders(
+        self, consumers: Sequence[str], *, timeout_s: float
+    ) -> Mapping[str, str | None]:
+        """The same for durable consumers, each named as `<stream>.<service>`: they are led apart
+        from their streams, and nothing is delivered without a leader."""
+
     async def step_down(self, stream: str, *, prefer: str, timeout_s: float) -> bool:
-        """Have `stream` led by the server `prefer`, if it can. False: surely nothing was begun, or
-        nobody answered."""
+        """Have `stream`, or a consumer named as above, led by the server `prefer`, if it can. False:
+        surely nothing was begun, or nobody answered."""
 
 
 class LogUnavailable(Exception):

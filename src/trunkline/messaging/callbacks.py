@@ -22,6 +22,7 @@ from trunkline.kernel.crash import CrashHere, never_crash
 from trunkline.log.clock_check import Ages
 from trunkline.log.event import Event, chain_subject, changed_filter
 from trunkline.log.interface import Delivery, Log
+from trunkline.log.share import WHOLE, Share
 from trunkline.replica.queries import Replica
 from trunkline.webhooks.client import WebhookClient, token_of
 from trunkline.webhooks.deliver import CallbackDeliverer, Notified, Plan, Step, StepResult
@@ -72,6 +73,7 @@ class StatusCallbacks:
         clock: Clock,
         rng: random.Random,
         crash_here: CrashHere = never_crash,
+        share: Share = WHOLE,
     ) -> None:
         self._replica = replica
         self._clock = clock
@@ -82,7 +84,9 @@ class StatusCallbacks:
         self._deliverer = CallbackDeliverer(
             planner, client=client, clock=clock, rng=rng, crash_here=crash_here
         )
-        self._intake = Intake(log, self.name, _filters, self._take, clock=clock, rng=rng)
+        self._intake = Intake(
+            log, self.name, _filters, self._take, clock=clock, rng=rng, share=share
+        )
 
     async def run(self) -> None:
         """Until drained."""

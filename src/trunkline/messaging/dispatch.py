@@ -22,7 +22,8 @@ from trunkline.log.gather import GATHERED_MAX
 from trunkline.log.interface import Consumer, Delivery, Log
 from trunkline.log.ledgers import Chains
 from trunkline.log.limits import WORK_MAX_S
-from trunkline.log.reading import FETCH_WAIT_S, open_consumer
+from trunkline.log.reading import FETCH_WAIT_S, fetch_shared, open_consumer
+from trunkline.log.share import WHOLE, Share
 from trunkline.messaging.attempt import POISON_RETRY_S, Attempts
 from trunkline.messaging.batch import Batch
 from trunkline.messaging.carrier import Carrier
@@ -75,8 +76,10 @@ class Dispatcher:
         crash_here: CrashHere = never_crash,
         together_min: int = TOGETHER_MIN,
         hold_back: HoldsBack = hold_nothing_back,
+        share: Share = WHOLE,
     ) -> None:
         self._log = log
+        self._share = share
         self._chains = chains
         self._carrier = carrier
         self._leases = leases
@@ -132,7 +135,8 @@ class Dispatcher:
             if down_for_s > 0.0:
                 await self._clock.sleep(min(down_for_s, FETCH_WAIT_S))
                 continue
-            await self._start(await consumer.fetch(FETCH_MAX, FETCH_WAIT_S), tasks, room)
+            taken = await fetch_shared(consumer, self._share, shard, FETCH_MAX, FETCH_WAIT_S)
+            await self._start(taken, tasks, room)
 
     async def _start(
         self, deliveries: Sequence[Delivery], tasks: asyncio.TaskGroup, room: asyncio.Semaphore

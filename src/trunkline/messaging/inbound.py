@@ -23,6 +23,7 @@ from trunkline.log.event import Event, created_filter
 from trunkline.log.fence import Verdict, is_true_copy
 from trunkline.log.interface import Delivery, Log, Unreadable
 from trunkline.log.limits import TRY_TIMEOUT_S
+from trunkline.log.share import WHOLE, Share
 from trunkline.messaging.accept import (
     Acceptor,
     Created,
@@ -153,6 +154,7 @@ class Inbound:
         clock: Clock,
         rng: random.Random,
         crash_here: CrashHere = never_crash,
+        share: Share = WHOLE,
     ) -> None:
         self._log = log
         self._replica = replica
@@ -163,7 +165,9 @@ class Inbound:
         self._rng = rng
         self._backoff = Backoff(ACCEPT_BACKOFF_BASE_S, ACCEPT_BACKOFF_CAP_S, rng)
         self._receivers = Receivers(clock)
-        self._intake = Intake(log, self.name, _filters, self._take, clock=clock, rng=rng)
+        self._intake = Intake(
+            log, self.name, _filters, self._take, clock=clock, rng=rng, share=share
+        )
 
     async def run(self) -> None:
         """Until drained."""

@@ -20,7 +20,8 @@ from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.event import Event, encode
 from trunkline.log.interface import Consumer, Delivery, Log, LogUnavailable, Stored, Unreadable
 from trunkline.log.limits import TRY_TIMEOUT_S
-from trunkline.log.reading import FETCH_WAIT_S, OPEN_AGAIN_S
+from trunkline.log.reading import FETCH_WAIT_S, OPEN_AGAIN_S, fetch_shared
+from trunkline.log.share import WHOLE, Share
 from trunkline.log.timers import TimersDropped, TimerSet, TimerUnsure, cancel_timer, set_timer
 from trunkline.messaging.parcel import Parcel
 from trunkline.messaging.work import Work
@@ -167,7 +168,8 @@ class Takes(Protocol):
 
 
 class DueMessages:
-    """Hands back what is due. Any number may run, in any process that has a dispatcher."""
+    """Hands back what is due. Any number may run, in any process that has a dispatcher. `share` is
+    of the timers' shards."""
 
     name = SERVICE
 
@@ -180,8 +182,10 @@ class DueMessages:
         clock: Clock,
         counters: Counters,
         crash_here: CrashHere = never_crash,
+        share: Share = WHOLE,
     ) -> None:
         self._log = log
+        self._share = share
         self._crash_here = crash_here
         self._take = take
         self._find = find
@@ -210,7 +214,9 @@ class DueMessages:
         room = asyncio.Semaphore(DUE_FETCH_MAX)
         while not self._draining:
             try:
-                taken = await consumer.fetch(DUE_FETCH_MAX, FETCH_WAIT_S)
+                taken = await fetch_shared(
+                    consumer, self._share, shard, DUE_FETCH_MAX, FETCH_WAIT_S
+                )
             except LogUnavailable as error:
                 log.info("log.waiting", service=self.name, shard=shard, reason=str(error))
                 await self._clock.sleep(OPEN_AGAIN_S)

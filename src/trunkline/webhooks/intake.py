@@ -16,6 +16,8 @@ import structlog
 from trunkline.kernel import Backoff, Clock
 from trunkline.log.event import Event, UnreadableEvent, decode_all
 from trunkline.log.interface import Delivery, Log, LogUnavailable
+from trunkline.log.reading import fetch_shared
+from trunkline.log.share import WHOLE, Share
 
 HANDS_MAX: Final = 256
 """Deliveries of one shard that are worked on at once."""
@@ -80,8 +82,10 @@ class Intake:
         *,
         clock: Clock,
         rng: random.Random,
+        share: Share = WHOLE,
     ) -> None:
         self._log = log
+        self._share = share
         self._service = service
         self._filters = filters
         self._take = take
@@ -121,7 +125,9 @@ class Intake:
         consumer = await self._log.consumer(shard, self._service, self._filters(shard))
         try:
             while not self._draining:
-                deliveries = await consumer.fetch(BATCH_MAX, FETCH_WAIT_S)
+                deliveries = await fetch_shared(
+                    consumer, self._share, shard, BATCH_MAX, FETCH_WAIT_S
+                )
                 if deliveries:
                     await self._take_guarded(shard, deliveries, hands)
             await hands.rest()

@@ -320,6 +320,12 @@ class _Consumer:
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[Delivery]:
         return [_Delivery(self._log, each) for each in await self._inner.fetch(items_max, wait_s)]
 
+    async def rest(self) -> None:
+        await self._inner.rest()
+
+    async def redeliver(self) -> bool:
+        return await self._inner.redeliver()
+
     async def close(self) -> None:
         await self._inner.close()
 

@@ -41,7 +41,11 @@ END_EVERY_S: Final = 1.0
 has the shard, and one that is cut off or frozen does not know of what came since."""
 END_TIMEOUT_S: Final = 0.25
 
+RESET_TIMEOUT_S: Final = 0.25
+"""Measured: 1 to 6 ms. A consumer whose leader is being replaced does not answer."""
+
 _ACK: Final = b"+ACK"
+_GIVE_BACK: Final = b"-NAK"
 _IN_PROGRESS: Final = b"+WPI"
 
 
@@ -100,6 +104,7 @@ class JetStreamConsumer:
             repair=self._create,
             wrap=self._receive,
             is_lasting=requests.has_others,
+            turn_away=self._give_back,
         )
 
     async def start(self) -> None:
@@ -114,6 +119,19 @@ class JetStreamConsumer:
             log.info("log.waiting", service=self._service, shard=self.shard, reason=str(error))
             await self._clock.sleep(min(wait_s, REPAIR_AGAIN_S))
             return []
+
+    async def rest(self) -> None:
+        for delivery in self._puller.rest():
+            await delivery.nak(0.0)
+
+    async def redeliver(self) -> bool:
+        # The server begins again behind its floor (NATS ADR-60). An answer to a delivery from
+        # before that still counts, as it goes by the sequence.
+        subject = f"$JS.API.CONSUMER.RESET.{self._stream}.{self._service}"
+        reply = await self.requests.request(subject, timeout_s=RESET_TIMEOUT_S)
+        if not isinstance(reply, bytes):
+            return False
+        return msgspec.json.decode(reply, type=api.ConsumerAnswer).error is None
 
     def keep_in_hand(self) -> None:
         """Tell the server that what is still worked on is; let go what is past the bound on work."""
@@ -130,6 +148,9 @@ class JetStreamConsumer:
         self._puller.close()
         for delivery in tuple(self.in_hand):
             await delivery.nak(0.0)
+
+    def _give_back(self, message: nats.Message) -> None:
+        self.requests.send(message.reply, _GIVE_BACK)
 
     def _receive(self, message: nats.Message) -> JetStreamDelivery:
         """In hand from its arrival on, also while it waits to be taken."""

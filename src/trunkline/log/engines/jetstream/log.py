@@ -256,6 +256,11 @@ class JetStreamLog:
         streams += [timer_streams.stream_name(shard) for shard in range(self.timers.shards)]
         return await leaders.leaders(self._requests, streams, timeout_s)
 
+    async def consumer_leaders(
+        self, consumers: Sequence[str], *, timeout_s: float
+    ) -> Mapping[str, str | None]:
+        return await leaders.leaders(self._requests, consumers, timeout_s)
+
     async def step_down(self, stream: str, *, prefer: str, timeout_s: float) -> bool:
         return await leaders.step_down(self._requests, stream, prefer, timeout_s)
 

@@ -25,6 +25,10 @@ PULL_EXPIRES_S: Final = 20.0
 PULL_EXPIRES_OF_SEVERAL_S: Final = 5.0
 """The same where a consumer's leader may go, and the word of its successor be lost."""
 
+SHARED_PULL_EXPIRES_S: Final = 0.5
+"""The same where other hosts would take over: a host that freezes is given one more message for
+each request that it has open, and nobody else has that one before the request is over."""
+
 PACE_S: Final = 0.02
 """Between two requests while there is something to take: a burst costs the engine and this process
 one turn instead of one for each message. It is paid only by what comes right behind something."""
@@ -75,6 +79,7 @@ class Puller(Generic[Item]):
         repair: Callable[[], Awaitable[Place]],
         wrap: Callable[[nats.Message], Item],
         is_lasting: bool,
+        turn_away: Callable[[nats.Message], None] | None = None,
     ) -> None:
         self.place = Place("")
         self.through = ""
@@ -86,7 +91,11 @@ class Puller(Generic[Item]):
         self._repair = repair
         self._wrap = wrap
         self._is_lasting = is_lasting
-        self._expires_s = PULL_EXPIRES_OF_SEVERAL_S if requests.has_others else PULL_EXPIRES_S
+        self._expires_s = PULL_EXPIRES_S
+        if requests.has_others:
+            self._expires_s = SHARED_PULL_EXPIRES_S if turn_away else PULL_EXPIRES_OF_SEVERAL_S
+        self._turn_away = turn_away
+        self._is_resting = False
         self._inboxes: dict[Route, tuple[str, int]] = {}
         """On each connection that was pulled through, and its subscription there."""
         self._inbox = ""
@@ -115,6 +124,7 @@ class Puller(Generic[Item]):
     async def take(self, items_max: int, wait_s: float) -> list[Item]:
         """At most `items_max` messages, as soon as there is one. Raises `LogUnavailable` when the
         consumer is gone from the server and cannot be made again."""
+        self._is_resting = False
         if self._is_gone:
             await self.reset()
         if not self._arrived:
@@ -170,6 +180,14 @@ class Puller(Generic[Item]):
         self._is_gone = False
         self._refusals = 0
 
+    def rest(self) -> list[Item]:
+        """What has arrived and was not taken. Until the next take, what still comes for an open
+        request is turned away; no further one is made."""
+        self._is_resting = True
+        untaken = list(self._arrived)
+        self._arrived.clear()
+        return untaken
+
     def close(self) -> None:
         ends, self._ends = self._ends, []
         for end in ends:
@@ -214,6 +232,9 @@ class Puller(Generic[Item]):
     def _on_message(self, message: nats.Message) -> None:
         if message.status == 0:
             self._wanted -= 1
+            if self._is_resting and self._turn_away is not None:
+                self._turn_away(message)
+                return
             self._is_busy = True
             self._refusals = 0
             self._arrived.append(self._wrap(message))
