@@ -4,8 +4,9 @@ A judge that was never seen to fail proves nothing. `host.break_protection` name
 on every data folder that is not a drill's, that is, below a folder with a file `trunkline-drill`.
 """
 
+import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, cast
 
@@ -13,11 +14,16 @@ from trunkline.domain.events import Kind, Type
 from trunkline.domain.message import Link
 from trunkline.host.refusal import ConfigError
 from trunkline.kernel import Clock, Deadline
+from trunkline.kernel.crash import CrashHere, never_crash
 from trunkline.log.event import UnreadableEvent, decode_all
 from trunkline.log.interface import Accepted, Log, PublishAnswer, Unreadable
 from trunkline.log.ledger import Entry, Ledger, Past
 from trunkline.log.ledgers import Ledgers
 from trunkline.messaging.accept import AcceptAnswer, Acceptor, NewMessage
+from trunkline.messaging.callbacks import MessagePlanner, Recorder, StatusCallbacks
+from trunkline.replica.queries import Replica
+from trunkline.webhooks.client import WebhookClient
+from trunkline.webhooks.deliver import CallbackDeliverer, Plan
 
 MARK: Final = "trunkline-drill"
 MARKED_ABOVE_MAX: Final = 3
@@ -32,6 +38,7 @@ class Parts:
     ledgers: type[Ledgers] = Ledgers
     fenced: Callable[[Log], Log] = lambda log: log
     """What dispatch fences through."""
+    callbacks: type[StatusCallbacks] = StatusCallbacks
     is_flushed: bool = True
     """Whether the engine flushes before it answers."""
 
@@ -58,6 +65,46 @@ class BlindLedgers(Ledgers):
         self._ledgers = [
             _BlindLedger(log, shard, kind, past=past, clock=clock) for shard in range(log.shards)
         ]
+
+
+class _BackwardPlanner(MessagePlanner):
+    """Tells the last step first."""
+
+    def plan(self, sid: str) -> Plan | None:
+        plan = super().plan(sid)
+        return None if plan is None else replace(plan, steps=plan.steps[::-1])
+
+
+class BackwardCallbacks(StatusCallbacks):
+    """Callbacks that do not wait for the step before."""
+
+    def __init__(  # the parts that the composition root names
+        self,
+        *,
+        log: Log,
+        replica: Replica,
+        client: WebhookClient,
+        recorder: Recorder,
+        clock: Clock,
+        rng: random.Random,
+        crash_here: CrashHere = never_crash,
+    ) -> None:
+        super().__init__(
+            log=log,
+            replica=replica,
+            client=client,
+            recorder=recorder,
+            clock=clock,
+            rng=rng,
+            crash_here=crash_here,
+        )
+        self._deliverer = CallbackDeliverer(
+            _BackwardPlanner(replica, recorder),
+            client=client,
+            clock=clock,
+            rng=rng,
+            crash_here=crash_here,
+        )
 
 
 class _Unfenced:
@@ -91,6 +138,7 @@ ABLATIONS: Final[Mapping[str, Parts]] = {
     "claims": Parts(ledgers=BlindLedgers),
     "fencing": Parts(fenced=lambda log: cast("Log", _Unfenced(log))),
     "dedupe": Parts(acceptor=KeylessAcceptor),
+    "order": Parts(callbacks=BackwardCallbacks),
 }
 
 

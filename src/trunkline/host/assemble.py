@@ -30,7 +30,6 @@ from trunkline.log.author import Author
 from trunkline.log.interface import RetainedLog
 from trunkline.messaging import receipts, schedule, work
 from trunkline.messaging.accept import Acceptor
-from trunkline.messaging.callbacks import StatusCallbacks
 from trunkline.messaging.carriers import CARRIERS
 from trunkline.messaging.carriers.simulated import SimulatedCarrier
 from trunkline.messaging.dispatch import Dispatcher
@@ -268,7 +267,7 @@ class _Builder:
         )
 
     def _webhooks(self) -> Service:
-        return StatusCallbacks(
+        return self._parts.callbacks(
             log=self._context.log,
             replica=self._replica,
             client=self._webhook_client(),
