@@ -337,9 +337,11 @@ class _Builder:
         )
 
     def _webhooks(self) -> Service:
+        from trunkline.host.backward_callbacks import BackwardCallbacks  # noqa: PLC0415 - as above
         from trunkline.messaging.callbacks import StatusCallbacks  # noqa: PLC0415 - as above
 
-        return StatusCallbacks(
+        callbacks = StatusCallbacks if self._parts.is_ordered else BackwardCallbacks
+        return callbacks(
             log=self._context.log,
             replica=self._replica,
             client=self._webhook_client(),
