@@ -79,12 +79,24 @@ class Bounds(msgspec.Struct, frozen=True):
     max_bytes: int = -1
 
 
+class Cluster(msgspec.Struct, frozen=True):
+    """Who serves a stream or a consumer, where there are several servers; "" while nobody does."""
+
+    leader: str = ""
+
+
 class StreamAnswer(msgspec.Struct, frozen=True):
     config: Bounds | None = None
     state: StreamState | None = None
+    cluster: Cluster | None = None
     error: ApiError | None = None
     ts: str = ""
     """The server's clock."""
+
+    def __post_init__(self) -> None:
+        # For a stream without a leader another server answers, and says that it is empty.
+        if self.cluster is not None and not self.cluster.leader:
+            msgspec.structs.force_setattr(self, "state", None)
 
     @property
     def at(self) -> float | None:
