@@ -89,6 +89,12 @@ class Cluster(msgspec.Struct, frozen=True):
     leader: str = ""
 
 
+class Cluster(msgspec.Struct, frozen=True):
+    """Who serves a stream or a consumer, where there are several servers; "" while nobody does."""
+
+    leader: str = ""
+
+
 class StreamAnswer(msgspec.Struct, frozen=True):
     config: Bounds | None = None
     state: StreamState | None = None
@@ -96,6 +102,11 @@ class StreamAnswer(msgspec.Struct, frozen=True):
     error: ApiError | None = None
     ts: str = ""
     """The server's clock."""
+
+    def __post_init__(self) -> None:
+        # For a stream without a leader another server answers, and says that it is empty.
+        if self.cluster is not None and not self.cluster.leader:
+            msgspec.structs.force_setattr(self, "state", None)
 
     @property
     def at(self) -> float | None:
