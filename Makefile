@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UNIT := tests/unit tests/contract tests/test_architecture.py tests/test_tidy.py tests/test_docs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup setup-run check format lint types imports unit test bench bench-carrier bench-queue bench-kernel bench-retention bench-serve catalogue wheel peers clean
+.PHONY: help up setup setup-run check format lint types imports unit test drills drills-full bench bench-carrier bench-queue bench-kernel bench-refill bench-retention bench-serve catalogue wheel peers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,16 @@ check: lint types imports unit  ## format, lint, types, imports and unit tests
 test: $(VENV)/dev.stamp  ## every test: unit, contract, and the whole system with real parts
 	@$(BIN)/pytest -q tests
 
+# One small machine for all hosts: `HOSTS=1` where three are too many for it.
+HOSTS ?= 3
+
+drills: $(VENV)/dev.stamp  ## hurt hosts on purpose and count, the quick drills only
+	@$(BIN)/trunkline drill --all --hosts $(HOSTS) --seed 1 $(ARGS)
+
+drills-full: $(VENV)/dev.stamp  ## all drills with many seeds, for hours; goes on where it was stopped
+	@mkdir -p build
+	@$(BIN)/trunkline drill --all --hosts $(HOSTS) --seeds 3 --deep-seeds 10 --state build/drills-$(HOSTS).jsonl $(ARGS)
+
 bench: $(VENV)/dev.stamp  ## measure one host, flushed, load and carrier included
 	@$(BIN)/python -m bench.messages $(ARGS)
 
@@ -59,6 +69,9 @@ bench-queue: $(VENV)/dev.stamp  ## queue a million messages behind a closed carr
 
 bench-kernel: $(VENV)/dev.stamp  ## show what the kernel does under faults, and what a call costs
 	@$(BIN)/python -m bench.kernel $(ARGS)
+
+bench-refill: $(VENV)/dev.stamp  ## empty a host's disk under a million messages, and wait until it serves reads again
+	@$(BIN)/python -m bench.refill $(ARGS)
 
 bench-serve: $(VENV)/dev.stamp  ## measure what one create costs the process that serves it
 	@$(BIN)/python -m bench.serve $(ARGS)

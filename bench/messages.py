@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.load import Load, Sample
-from bench.processes import Cost, cost_of_self, tree
+from bench.processes import Cost, cost_of_self, memory_bytes, tree
 
 READY_MAX_S: Final = 30.0
 STOP_MAX_S: Final = 30.0
@@ -40,6 +40,7 @@ DRAIN_POLL_S: Final = 0.1
 
 def main() -> int:
     arguments = _arguments()
+    os.sync()  # what others wrote before is not ours to wait for
     with (
         tempfile.TemporaryDirectory(prefix="trunkline-bench-") as folder,
         up(Path(folder), arguments) as facts,
@@ -138,7 +139,8 @@ class _Bench:
 
 
 async def _measure(facts: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    idle = sum(cost.resident_bytes for cost in tree(facts["pid"]).values())
+    idle = tree(facts["pid"])
+    idle_bytes = memory_bytes(idle)
     bench = _Bench(facts, keyed=arguments.keyed)
     load, rate = bench.load, arguments.rate
 
@@ -156,7 +158,14 @@ async def _measure(facts: dict[str, Any], arguments: argparse.Namespace) -> dict
             )
         )
         watcher.cancel()
-    return _result(fixed, full, tree(facts["pid"]), lags, idle)
+    result = _result(fixed, full, lags)
+    return {
+        **result,
+        "memory_mib_idle": idle_bytes >> 20,
+        "resident_mib_idle": _resident_bytes(idle) >> 20,
+        "memory_mib": memory_bytes(tree(facts["pid"])) >> 20,
+        "resident_mib": _resident_bytes(tree(facts["pid"])) >> 20,
+    }
 
 
 async def _watch_lag(facts: dict[str, Any], lags: list[float]) -> None:
@@ -198,9 +207,11 @@ def _costs(before: dict[int, Cost], after: dict[int, Cost]) -> dict[str, float]:
     return costs
 
 
-def _result(
-    fixed: Phase, full: Phase, processes: dict[int, Cost], lags: list[float], idle_bytes: int
-) -> dict[str, Any]:
+def _resident_bytes(processes: Mapping[int, Cost]) -> int:
+    return sum(cost.resident_bytes for cost in processes.values())
+
+
+def _result(fixed: Phase, full: Phase, lags: list[float]) -> dict[str, Any]:
     return {
         "fixed_rate_per_s": round(fixed.sample.accepted / fixed.sample.seconds),
         "fixed_rate_p50_ms": round(fixed.sample.percentile_ms(0.50), 2),
@@ -216,13 +227,6 @@ def _result(
         "end_to_end_per_s": full.end_to_end_per_s,
         "cpu_us_per_message": full.cpu_us,
         "cpu_us_per_message_total": sum(full.cpu_us.values()),
-        "resident_mib": {
-            cost.name: round(cost.resident_bytes / 2**20) for cost in processes.values()
-        },
-        "resident_mib_total": round(
-            sum(cost.resident_bytes for cost in processes.values()) / 2**20
-        ),
-        "resident_mib_idle": round(idle_bytes / 2**20),
         "replica_lag_ms_max": round(max(lags, default=0.0)),
         "messages": full.sample.accepted + fixed.sample.accepted,
     }

@@ -1,6 +1,7 @@
-"""What a tree of processes costs: CPU seconds and resident memory, read from /proc (Linux)."""
+"""What a tree of processes costs: CPU seconds and memory, read from /proc (Linux)."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,13 @@ def tree(root: int) -> dict[int, Cost]:
     return found
 
 
+def memory_bytes(pids: Iterable[int]) -> int:
+    """What these processes take together, each page that they share counted once (the kernel's
+    proportional set size, of which the sum is that; the sum of resident sizes counts it again and
+    again)."""
+    return sum(_proportional_bytes(pid) for pid in pids)
+
+
 def cost_of_self() -> Cost:
     times = os.times()
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
@@ -45,6 +53,14 @@ def _cost(pid: int) -> Cost | None:
         return None
     cpu_s = (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
     return Cost(_name(words), cpu_s, int(fields[21]) * _PAGE_BYTES)
+
+
+def _proportional_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def _name(words: list[str]) -> str:

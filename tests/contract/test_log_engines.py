@@ -16,9 +16,9 @@ from trunkline.kernel import SystemClock
 from trunkline.log.contract import CHECKS
 from trunkline.log.engines.jetstream import open_jetstream
 from trunkline.log.engines.memory import MemoryLog
-from trunkline.log.interface import RetainedLog
+from trunkline.log.interface import ClusteredLog
 
-Check = Callable[[RetainedLog], Awaitable[None]]
+Check = Callable[[ClusteredLog], Awaitable[None]]
 STARTS_S = 5.0
 
 

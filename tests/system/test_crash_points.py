@@ -74,7 +74,7 @@ something, but only while the engine lives: one that dies too forgets the answer
 class Shape(StrEnum):
     """Who dies. The value is `host.processes`."""
 
-    WITH_THE_ENGINE = ""
+    WITH_THE_ENGINE = "api,projector,dispatch,receipts,webhooks,inbound"
     WORKERS_ALONE = "api;projector,dispatch,receipts,webhooks,inbound"
 
     @property

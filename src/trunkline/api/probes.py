@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from trunkline.api.answer import Answer, json_answer
 from trunkline.api.services import ApiServices
@@ -27,9 +27,9 @@ async def readyz(services: ApiServices) -> Answer:
 
 
 async def metrics(services: ApiServices) -> Answer:
-    """All metrics of the process, in the text format of Prometheus."""
+    """All metrics of the host, in the text format of Prometheus."""
     # Rendering takes milliseconds: in a thread, so that no create waits behind a scrape.
-    text = await asyncio.to_thread(generate_latest, services.registry)
+    text = await asyncio.to_thread(services.metrics)
     return Answer(200, text, content_type=CONTENT_TYPE_LATEST.encode())
 
 

@@ -73,7 +73,8 @@ class ReplicaPort(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ApiServices:
-    """Everything the API is built from. `readiness` names what is not ready; empty means ready."""
+    """Everything the API is built from. `readiness` names what is not ready; empty means ready.
+    The API counts in `registry`; `metrics` renders it with whatever else the host counts."""
 
     acceptor: AcceptorPort
     numbers: NumbersPort
@@ -82,4 +83,5 @@ class ApiServices:
     clock: Clock
     entropy: Entropy
     registry: CollectorRegistry
+    metrics: Callable[[], bytes]
     readiness: Callable[[], list[str]]

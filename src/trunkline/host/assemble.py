@@ -5,22 +5,26 @@ services share a process is a setting; nothing here knows or cares how many proc
 """
 
 import contextlib
+import functools
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
 
 import prometheus_client
 from starlette.types import ASGIApp
 
-from trunkline.api.app import create_app
 from trunkline.api.services import ApiServices
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
 from trunkline.domain.ports import Entropy
-from trunkline.host import cluster, gauges
+from trunkline.host import ablations, cluster, gauges, metrics
 from trunkline.host.cluster import ClusterPart
+from trunkline.host.cluster_secret import ClusterSecret
 from trunkline.host.config import Settings
+from trunkline.host.copies import Copies, PeerUrls, no_peers
 from trunkline.host.layout import Layout
 from trunkline.host.leased_dispatch import LeasedDispatch
 from trunkline.host.leases import FileLeases
@@ -30,15 +34,12 @@ from trunkline.kernel.crash import CrashHere, arm
 from trunkline.log.append import ShardHealth
 from trunkline.log.author import Author
 from trunkline.log.interface import RetainedLog
-from trunkline.log.ledgers import Ledgers
 from trunkline.log.share import WHOLE, Share
 from trunkline.messaging import receipts, schedule, work
 from trunkline.messaging.accept import Acceptor
-from trunkline.messaging.callbacks import StatusCallbacks
 from trunkline.messaging.carriers import CARRIERS
 from trunkline.messaging.carriers.simulated import SimulatedCarrier
 from trunkline.messaging.dispatch import Dispatcher
-from trunkline.messaging.inbound import Inbound
 from trunkline.messaging.lease import Leases
 from trunkline.messaging.lookup import MessageLookup
 from trunkline.messaging.receipts import Receipts
@@ -48,7 +49,9 @@ from trunkline.messaging.work import OnAmbiguous
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
-from trunkline.webhooks.client import WebhookClient
+
+if TYPE_CHECKING:
+    from trunkline.webhooks.client import WebhookClient
 
 _WORKERS: Final = ("dispatch", "receipts", "webhooks", "inbound")
 
@@ -75,7 +78,8 @@ class Support(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every service of a process is built from."""
+    """What every service of a process is built from. In a cluster, `cluster_secret` is what its
+    hosts share, and `peer_urls` says where the others are."""
 
     settings: Settings
     layout: Layout
@@ -85,6 +89,13 @@ class Context:
     entropy: Entropy
     rng: random.Random
     registry: prometheus_client.CollectorRegistry
+    cluster_secret: ClusterSecret | None = None
+    peer_urls: PeerUrls = no_peers
+
+    @property
+    def own_metrics(self) -> Path:
+        """Where this process leaves its metrics for the host's others."""
+        return self.layout.metrics_of(os.getpid())
 
     @property
     def author(self) -> Author:
@@ -123,6 +134,12 @@ async def assemble(
         progress = Progress(context.layout.progress, shards=context.log.shards, clock=context.clock)
         stack.callback(progress.close)
         crash_here = arm(context.settings.host.crash_at, context.layout.run)
+        part = cluster.join(context, names)
+        if part is not None:
+            # Whoever has lost its copy asks the others for it, so it must have heard them.
+            context = replace(context, peer_urls=part.base_urls)
+            await stack.enter_async_context(part.listening())
+        copies = Copies(context, stack)
         supports: list[Support] = []
         if "projector" in names:
             projector = Projector(
@@ -133,26 +150,37 @@ async def assemble(
                 clock=context.clock,
                 on_newer=on_newer,
                 crash_here=crash_here,
+                refill=copies.refill,
             )
             await projector.open()
-            supports += [projector, retention_of(context, progress, crash_here=crash_here)]
+            supports += [
+                projector,
+                retention_of(context, progress, crash_here=crash_here),
+                *copies.comparison(projector, progress),
+            ]
         replica = Replica(path, progress)
         stack.callback(replica.close)
         gauges.watch(context.registry, replica, context.layout.retention, clock=context.clock)
-        part = cluster.join(context, names)
-        if part is not None:
-            supports += [part.members, *([] if part.balancer is None else [part.balancer])]
+        if part is not None and part.balancer is not None:
+            supports.append(part.balancer)
         builder = _Builder(context, replica, stack, crash_here=crash_here, part=part)
-        gauges.watch_pools(context.registry, builder.pool_owners)
+        gauges.watch_pools(context.registry, lambda: (*builder.pool_owners(), copies.peers))
         services = tuple(builder.build(name) for name in _WORKERS if name in names)
         app = builder.api(readiness) if "api" in names else None
+        if app is not None:
+            app, serving_peers = copies.served(app, progress)
+            supports += serving_peers
+        supports.append(
+            metrics.MetricsFile(context.registry, context.own_metrics, clock=context.clock)
+        )
         yield Assembly(
             (*services, *builder.companions), (*supports, *builder.links), progress, app, part
         )
 
 
 class _Builder:
-    """Builds services, each part once for the process."""
+    """Builds services, each part once for the process. What takes memory is imported where it is
+    built: a process pays for the services it has, and not for those of its sibling."""
 
     def __init__(
         self,
@@ -168,6 +196,8 @@ class _Builder:
         self._replica = replica
         self._stack = stack
         self._crash_here = crash_here
+        host = context.settings.host
+        self._parts = ablations.parts_of(host.break_protection, host.data)
         self._health = ShardHealth(context.clock)
         self._recorder = EventRecorder(context.log, author=context.author)
         self._carrier: SimulatedCarrier | None = None
@@ -176,6 +206,8 @@ class _Builder:
         self._client: WebhookClient | None = None
 
     def api(self, readiness: Callable[[], list[str]]) -> ASGIApp:
+        from trunkline.api.app import create_app  # noqa: PLC0415 - as above
+
         context = self._context
         return create_app(
             ApiServices(
@@ -186,6 +218,9 @@ class _Builder:
                 clock=context.clock,
                 entropy=context.entropy,
                 registry=context.registry,
+                metrics=functools.partial(
+                    metrics.render, context.registry, context.own_metrics, clock=context.clock
+                ),
                 readiness=readiness,
             )
         )
@@ -209,7 +244,9 @@ class _Builder:
 
     def _acceptor(self) -> Acceptor:
         context = self._context
-        return Acceptor(context.log, self._replica, self._health, context.author, self._crash_here)
+        return self._parts.acceptor(
+            context.log, self._replica, self._health, context.author, self._crash_here
+        )
 
     def _share(self) -> Share:
         """Of the log's shards, for one service."""
@@ -265,8 +302,10 @@ class _Builder:
     ) -> Dispatcher:
         context = self._context
         return Dispatcher(
-            log=context.log,
-            chains=Ledgers(context.log, Kind.MESSAGE, past=self._replica, clock=context.clock),
+            log=self._parts.fenced(context.log),
+            chains=self._parts.ledgers(
+                context.log, Kind.MESSAGE, past=self._replica, clock=context.clock
+            ),
             carrier=self._link(),
             on_ambiguous=OnAmbiguous(context.settings.carrier.on_ambiguous),
             leases=leases,
@@ -303,6 +342,8 @@ class _Builder:
         )
 
     def _webhooks(self) -> Service:
+        from trunkline.messaging.callbacks import StatusCallbacks  # noqa: PLC0415 - as above
+
         return StatusCallbacks(
             log=self._context.log,
             replica=self._replica,
@@ -315,6 +356,8 @@ class _Builder:
         )
 
     def _inbound(self) -> Service:
+        from trunkline.messaging.inbound import Inbound  # noqa: PLC0415 - as above
+
         return Inbound(
             log=self._context.log,
             replica=self._replica,
@@ -342,7 +385,9 @@ class _Builder:
             self._stack.push_async_callback(self._carrier.close)
         return self._carrier
 
-    def _webhook_client(self) -> WebhookClient:
+    def _webhook_client(self) -> "WebhookClient":
+        from trunkline.webhooks.client import WebhookClient  # noqa: PLC0415 - as above
+
         if self._client is None:
             self._client = WebhookClient(clock=self._context.clock, rng=self._context.rng)
             self._stack.push_async_callback(self._client.close)

@@ -1,17 +1,21 @@
 """What `trunkline up` says once everything is ready: everything needed for a first message."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from trunkline.host.credentials import Credentials
+
+_COLUMN: Final = 17
+"""Where the values of the table begin."""
 
 EXAMPLE_RECIPIENT: Final = "+12025550123"
 
 
 def banner(
     *,
-    base_url: str,
+    base_urls: Sequence[tuple[str, str]],
     carrier_url: str,
     is_simulator_ours: bool,
     credentials: Credentials,
@@ -19,14 +23,15 @@ def banner(
     is_ephemeral: bool,
     program: str,
 ) -> str:
-    """Its Python lines work as they stand where the Twilio SDK is installed. `program` is how this
-    one is called."""
+    """Its Python lines work as they stand where the Twilio SDK is installed. `base_urls` are the
+    hosts, by name; `program` is how this one is called."""
+    base_url = base_urls[0][1]
     carrier = "simulator" if is_simulator_ours else "carrier"
     kept = "nowhere: everything is gone when this ends" if is_ephemeral else str(data)
     return f"""\
 Trunkline is ready.
 
-  API            {base_url}
+  API            {_listed(base_urls)}
   account SID    {credentials.account_sid}
   auth token     {credentials.auth_token}
   phone number   {credentials.phone_number}
@@ -42,6 +47,13 @@ Read it on the phone it was sent to:
 
 Stop with ctrl-C.
 """
+
+
+def _listed(base_urls: Sequence[tuple[str, str]]) -> str:
+    """One host's URL; of several each on a line of its own, with the host's name."""
+    if len(base_urls) == 1:
+        return base_urls[0][1]
+    return f"\n{' ' * _COLUMN}".join(f"{url}  {name}" for name, url in base_urls)
 
 
 def program_words(called: str, *, python: str, found: str | None) -> str:

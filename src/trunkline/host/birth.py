@@ -14,23 +14,33 @@ from trunkline.log.author import Author
 from trunkline.log.interface import Log
 
 BIRTH_DEADLINE_S: Final = 10.0
+CLUSTER_BIRTH_DEADLINE_S: Final = 60.0
+"""In a cluster a shard may be choosing its leader, which takes 4-9 s, and may take several turns
+while other hosts come and go."""
+RETRY_AFTER_S: Final = 0.1
 
 
-async def give_birth(log: Log, credentials: Credentials, *, author: Author) -> None:
-    """Write the first account and its first number; a repeat finds them. Raises `EngineError`."""
+async def give_birth(
+    log: Log, credentials: Credentials, *, author: Author, within_s: float = BIRTH_DEADLINE_S
+) -> None:
+    """Write the first account and its first number; a repeat finds them, also one from another host.
+    Raises `EngineError` if they do not stand after `within_s`."""
     opened = AccountOpened(
         sid=credentials.account_sid,
         friendly_name="First account",
         auth_token=credentials.auth_token,
     )
     health = ShardHealth(author.clock)
+    deadline = Deadline.after(within_s, author.clock)
     is_open = await open_account(log, opened, author=author, health=health)
+    while not is_open and not deadline.has_passed():
+        await author.clock.sleep(RETRY_AFTER_S)
+        is_open = await open_account(log, opened, author=author, health=health)
     number = NumberOwned(
         sid=sid_from_key(PHONE_NUMBER, credentials.account_sid, credentials.phone_number),
         phone_number=credentials.phone_number,
         friendly_name=credentials.phone_number,
     )
-    deadline = Deadline.after(BIRTH_DEADLINE_S, author.clock)
     owned = await own_number(log, credentials.account_sid, number, author=author, deadline=deadline)
     if not is_open or not isinstance(owned, Owned):
         raise EngineError(

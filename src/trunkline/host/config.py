@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from trunkline.host import roster
 from trunkline.host import setting_kinds as kinds
 from trunkline.host.listen import Address
 from trunkline.host.refusal import ConfigError, FlagError
+from trunkline.host.roster import Member
 from trunkline.log.limits import RETAIN_MIN_S
 
 VARIABLE_PREFIX: Final = "TRUNKLINE_"
@@ -49,6 +51,10 @@ class Setting:
 
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting("host.name", kinds.NAME, "host-1", "this host's name, unique in its cluster"),
+    Setting(
+        "host.zone", kinds.ZONE, "",
+        "where it stands, such as a rack or a data centre; hosts of one zone may fail together",
+    ),
     Setting("host.data", kinds.PATH, "trunkline-data", "where everything is kept", flag="--data"),
     Setting(
         "host.http", kinds.ADDRESS, "127.0.0.1:8009", "where the API listens; port 0 takes a free one",
@@ -60,7 +66,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         "host.processes", kinds.PROCESSES, [],
-        "which services share a process, as lists of names; empty: all in one process",
+        "which services share a process, as lists of names; empty: the API has one, the others one",
     ),
     Setting(
         "host.nats_server", kinds.OPTIONAL_PATH, "",
@@ -76,6 +82,27 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "host.crash_at", kinds.CRASH_AT, "",
         "the crash point at which a process of the host kills itself, once, for drills; empty: never",
         own_variable="TRUNKLINE_CRASH_AT",
+    ),
+    Setting(
+        "cluster.hosts", kinds.MEMBERS, [],
+        "every host of the cluster, this one included, the same list on each; empty: one alone",
+    ),
+    Setting(
+        "cluster.token_file", kinds.OPTIONAL_PATH, "",
+        "the file with the secret that all hosts of the cluster share, of mode 0600",
+    ),
+    Setting(
+        "cluster.tls_cert", kinds.OPTIONAL_PATH, "",
+        "this host's certificate towards the others, in PEM; empty: the hosts talk in the clear",
+    ),
+    Setting("cluster.tls_key", kinds.OPTIONAL_PATH, "", "the key of that certificate, of mode 0600"),
+    Setting(
+        "cluster.tls_ca", kinds.OPTIONAL_PATH, "", "who signs the certificates of the hosts, in PEM"
+    ),
+    Setting(
+        "host.break_protection", kinds.PROTECTION, "",
+        "the protection that is left out, in drills only; empty: none",
+        own_variable="TRUNKLINE_BREAK",
     ),
     Setting(
         "carrier.url", kinds.URL, "", "the simulated carrier; empty: one of our own is started",
@@ -116,6 +143,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
 @dataclass(frozen=True, slots=True)
 class HostSettings:
     name: str
+    zone: str
     data: Path
     http: Address
     ephemeral: bool
@@ -124,6 +152,26 @@ class HostSettings:
     log_level: str
     drain_s: float
     crash_at: str
+    break_protection: str
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The services by the process that they share. The first group is the host's own process."""
+        if self.ephemeral:
+            return (kinds.SERVICES,)
+        return self.processes or kinds.GROUPS
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """`hosts` is empty for one host alone; then the rest is None. The three TLS files come together
+    or not at all."""
+
+    hosts: tuple[Member, ...]
+    token_file: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_ca: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +200,7 @@ class Settings:
     `http_fd` is the API's listener where the parent process opened it and handed it down."""
 
     host: HostSettings
+    cluster: ClusterSettings
     carrier: CarrierSettings
     log: LogSettings
     records: RecordSettings
@@ -301,15 +350,33 @@ def _settle(layers: Sequence[Layer]) -> Settings:
         origins[row.key] = origin
     settings = Settings(
         HostSettings(**values["host"]),
+        ClusterSettings(**values["cluster"]),
         CarrierSettings(**values["carrier"]),
         LogSettings(**values["log"]),
         RecordSettings(**values["records"]),
         origins,
     )
-    if settings.host.ephemeral and settings.host.processes:
+    _check_together(settings)
+    return settings
+
+
+def _check_together(settings: Settings) -> None:
+    """Raise `ConfigError` for settings that are each right, and together are not."""
+    host, cluster = settings.host, settings.cluster
+    if host.ephemeral and len(host.processes) > 1:
         raise ConfigError(
             "host.ephemeral keeps the log in one process's memory, but host.processes asks for "
             "several",
             "leave one of the two out",
         )
-    return settings
+    if host.ephemeral and cluster.hosts:
+        raise ConfigError(
+            "host.ephemeral keeps the log in one process's memory, but cluster.hosts shares it",
+            "leave one of the two out",
+        )
+    roster.check(
+        cluster.hosts,
+        name=host.name,
+        token_file=cluster.token_file,
+        tls=(cluster.tls_cert, cluster.tls_key, cluster.tls_ca),
+    )

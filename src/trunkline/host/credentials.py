@@ -1,4 +1,8 @@
-"""The first account's SID and token and its first number: made once, at a data folder's birth."""
+"""The first account's SID and token and its first number: made once, at a data folder's birth.
+
+One host alone makes them up. The hosts of a cluster derive them from its secret, so that all folders
+have the same ones without a word between them.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,6 +10,7 @@ from typing import Final
 
 from trunkline.domain.ports import Entropy
 from trunkline.host import durable
+from trunkline.host.cluster_secret import ClusterSecret, Purpose
 from trunkline.host.layout import Layout
 from trunkline.host.refusal import DataFolderError
 
@@ -22,6 +27,11 @@ class Credentials:
 
 def born(entropy: Entropy) -> Credentials:
     return Credentials("AC" + entropy(16).hex(), entropy(16).hex(), FIRST_PHONE_NUMBER)
+
+
+def derived(secret: ClusterSecret) -> Credentials:
+    sid = "AC" + secret.derive(Purpose.ACCOUNT_SID)[:32]
+    return Credentials(sid, secret.derive(Purpose.AUTH_TOKEN)[:32], FIRST_PHONE_NUMBER)
 
 
 def write(layout: Layout, credentials: Credentials) -> None:
@@ -52,8 +62,12 @@ def read(layout: Layout) -> Credentials | None:
 
 
 def require(layout: Layout) -> Credentials:
-    """The credentials of a folder that has been born."""
+    """The credentials of a folder that has been born; where several hosts of one machine have
+    theirs below it, those they have in common."""
     found = read(layout)
+    if found is None and layout.local_cluster.exists():
+        below = sorted(layout.data.glob(f"*/{layout.credentials.name}"))
+        found = read(Layout(below[0].parent)) if below else None
     if found is None:
         raise DataFolderError(
             f"there are no credentials in {layout.data}",

@@ -10,8 +10,10 @@ from pathlib import Path
 from trunkline.domain.ports import Entropy
 from trunkline.host import credentials, storage
 from trunkline.host import format as data_format
+from trunkline.host.cluster_secret import ClusterSecret, read_secret
+from trunkline.host.config import Settings
 from trunkline.host.credentials import Credentials
-from trunkline.host.format import Format
+from trunkline.host.format import Format, Place
 from trunkline.host.layout import FolderLock, Layout
 from trunkline.host.refusal import DataFolderError
 
@@ -31,20 +33,45 @@ class DataFolder:
             self.lock.release()
 
 
-def open_folder(data: Path, *, entropy: Entropy, is_locked: bool = False) -> DataFolder:
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """This host's place in its cluster: the secret they share, and the name it has there."""
+
+    secret: ClusterSecret
+    host: str
+
+    @property
+    def place(self) -> Place:
+        return Place(self.secret.cluster_id, self.host)
+
+
+def seat_of(settings: Settings) -> Seat | None:
+    """What the settings say; None for one host alone. Raises `ConfigError` for a token file that
+    cannot be used."""
+    if not settings.cluster.hosts or settings.cluster.token_file is None:
+        return None
+    return Seat(read_secret(settings.cluster.token_file), settings.host.name)
+
+
+def open_folder(
+    data: Path, *, entropy: Entropy, is_locked: bool = False, seat: Seat | None = None
+) -> DataFolder:
     """Raises `DataFolderError` or one of its kinds; then nothing was changed.
 
-    `is_locked` says that the parent process holds the lock for us.
+    `is_locked` says that the parent process holds the lock for us. Without a `seat` it is the folder
+    of one host alone.
     """
     layout = Layout(data)
-    check_folder(layout)
+    place = None if seat is None else seat.place
+    check_folder(layout, place)
     layout.make()
     lock = None if is_locked else FolderLock.take(layout)
     try:
         # Read again, under the lock: another process may have given birth meanwhile.
         found = data_format.read(layout)
         if found is None:
-            return _give_birth(layout, lock, entropy)
+            return _give_birth(layout, lock, entropy, seat)
+        data_format.require_place(found, place, where=str(layout.data))
         found = data_format.raise_number(layout, found)
         return DataFolder(layout, found, _credentials_of(layout), lock)
     except BaseException:
@@ -53,13 +80,15 @@ def open_folder(data: Path, *, entropy: Entropy, is_locked: bool = False) -> Dat
         raise
 
 
-def check_folder(layout: Layout) -> None:
+def check_folder(layout: Layout, place: Place | None = None) -> None:
     """Raise what `open_folder` refuses, but for another process at work there. Changes nothing."""
     try:
         storage.check(layout.data, is_new=not layout.format.exists())
-        if data_format.read(layout) is None:
+        found = data_format.read(layout)
+        if found is None:
             credentials.read(layout)
         else:
+            data_format.require_place(found, place, where=str(layout.data))
             _credentials_of(layout)
     except OSError as error:
         raise DataFolderError(
@@ -68,10 +97,16 @@ def check_folder(layout: Layout) -> None:
         ) from error
 
 
-def _give_birth(layout: Layout, lock: FolderLock | None, entropy: Entropy) -> DataFolder:
-    owner = credentials.read(layout) or credentials.born(entropy)
+def _give_birth(
+    layout: Layout, lock: FolderLock | None, entropy: Entropy, seat: Seat | None
+) -> DataFolder:
+    if seat is None:
+        owner = credentials.read(layout) or credentials.born(entropy)
+    else:
+        # A birth that was cut short may have been for one host alone.
+        owner = credentials.derived(seat.secret)
     credentials.write(layout, owner)
-    newborn = data_format.born(entropy)
+    newborn = data_format.born(entropy, None if seat is None else seat.place)
     data_format.write(layout, newborn)
     return DataFolder(layout, newborn, owner, lock)
 

@@ -22,7 +22,8 @@ from typing import Final
 from trunkline.host import durable, engine_conf, forecast, listen, retain, storage
 from trunkline.host.block_device import network_device_under
 from trunkline.host.config import Settings
-from trunkline.host.data_folder import check_folder
+from trunkline.host.data_folder import check_folder, seat_of
+from trunkline.host.engine_cluster import cluster_of
 from trunkline.host.engine_conf import DISK_RESERVE_BYTES
 from trunkline.host.layout import Layout, holder_of
 from trunkline.host.refusal import AddressInUseError, HostError
@@ -72,7 +73,7 @@ def examine(settings: Settings, *, clock: Clock) -> list[Finding]:
     offset = clock.wall() - clock.monotonic()
     examinations: list[Callable[[], Finding]] = [
         _python,
-        lambda: _data_folder(data),
+        lambda: _data_folder(settings),
         lambda: _block_device(data),
         lambda: _log_room(settings),
         lambda: _fill(data),
@@ -83,6 +84,12 @@ def examine(settings: Settings, *, clock: Clock) -> list[Finding]:
         lambda: _engine(settings.host.nats_server),
         lambda: _port("API", settings.host.http, data, setting="--http"),
     ]
+    own = next((each for each in settings.cluster.hosts if each.name == settings.host.name), None)
+    if own is not None:
+        examinations += [
+            lambda: _port("log", own.log, data, setting="cluster.hosts"),
+            lambda: _port("route", own.route, data, setting="cluster.hosts"),
+        ]
     if not settings.carrier.url:
         simulator_http = settings.carrier.simulator_http
         examinations.append(
@@ -100,10 +107,15 @@ def _python() -> Finding:
     return Finding("python", Verdict.FAULT, f"version {found}", f"use version {least} or newer")
 
 
-def _data_folder(data: Path) -> Finding:
-    """What `up` would refuse: the disk, what wrote the folder, the credentials."""
+def _data_folder(settings: Settings) -> Finding:
+    """What `up` would refuse: the disk, what wrote the folder, the credentials; and the files of a
+    cluster."""
+    data = settings.host.data
     try:
-        check_folder(Layout(data))
+        seat = seat_of(settings)
+        if seat is not None:
+            cluster_of(settings, seat.secret)
+        check_folder(Layout(data), None if seat is None else seat.place)
         free = storage.free_bytes(data) // MIB
         kind = storage.file_system_of(data) or "unknown kind"
     except HostError as error:

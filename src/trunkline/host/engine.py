@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Final, assert_never
 import structlog
 
 from trunkline.host import durable, storage
+from trunkline.host.ablations import parts_of
 from trunkline.host.config import Settings
 from trunkline.host.engine_child import (
     ENGINE_RESTART_BASE_S,
@@ -22,38 +24,70 @@ from trunkline.host.engine_child import (
     EngineNews,
     EngineReady,
 )
+from trunkline.host.engine_cluster import EngineCluster, TlsFiles
 from trunkline.host.engine_conf import DISK_RESERVE_BYTES, EnginePlan
-from trunkline.host.engine_words import EngineWords
+from trunkline.host.engine_words import EngineWords, Refusal, is_of_recovery, refusal_in
 from trunkline.host.layout import Layout
+from trunkline.host.quorum import Waiting
+from trunkline.host.roster import REPLICAS
 from trunkline.kernel import Backoff, Clock
 from trunkline.log.engines.jetstream import open_jetstream
 from trunkline.log.engines.memory import MemoryLog
-from trunkline.log.interface import RetainedLog
+from trunkline.log.interface import LogUnavailable, RetainedLog, ShardMissing
 
 log: Final = structlog.get_logger(__name__)
 
 LISTEN_EVERY_S: Final = 1.0
+REFUSAL_EVERY_S: Final = 60.0
+REFUSALS_KNOWN_MAX: Final = 100
 WRITE_FAILED: Final = "critical write error"
 """How the engine says that a shard takes nothing more until it is started anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """How another process of this host reaches the engine; a secret, kept in a file of mode 0600."""
+    """How another process of this host reaches the engine; a secret, kept in a file of mode 0600.
+    `urls` are those of every engine of the cluster, this host's own first; `tls` are the files for
+    a connection to them, or empty."""
 
-    url: str
+    urls: tuple[str, ...]
     token: str
     bytes_max: int
     store: str
+    replicas: int = 1
+    tls: tuple[str, ...] = ()
 
     def leave(self, layout: Layout) -> None:
         durable.write_file(layout.engine_door, json.dumps(asdict(self)).encode())
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        return TlsFiles(*map(Path, self.tls)).context() if self.tls else None
 
     @classmethod
     def find(cls, layout: Layout) -> "Door":
         found = json.loads(layout.engine_door.read_bytes())
         return cls(
-            str(found["url"]), str(found["token"]), int(found["bytes_max"]), str(found["store"])
+            tuple(map(str, found["urls"])),
+            str(found["token"]),
+            int(found["bytes_max"]),
+            str(found["store"]),
+            int(found["replicas"]),
+            tuple(map(str, found["tls"])),
+        )
+
+    @classmethod
+    def to(cls, child: EngineChild, cluster: EngineCluster | None, store: Path) -> "Door":
+        """To the engine `child`, and to its peers in the cluster."""
+        if cluster is None:
+            return cls((child.url,), child.token, child.store_bytes, str(store))
+        files = cluster.tls
+        return cls(
+            (child.url, *(f"nats://{member.log}" for member in cluster.peers)),
+            child.token,
+            child.store_bytes,
+            str(store),
+            REPLICAS,
+            () if files is None else (str(files.cert), str(files.key), str(files.ca)),
         )
 
 
@@ -62,13 +96,17 @@ async def open_engine(
     settings: Settings,
     layout: Layout,
     *,
+    cluster: EngineCluster | None,
     clock: Clock,
     rng: random.Random,
+    stop: asyncio.Event,
     on_moved: Callable[[], None],
 ) -> AsyncIterator[RetainedLog]:
     """The log; its engine is ended on leaving. Raises `EngineError` if it does not start.
 
-    `on_moved` is called when the engine had to change its port: this process cannot follow it.
+    In a cluster it waits for a majority of hosts, for as long as it takes; raises `Stopped` if
+    `stop` is set meanwhile. `on_moved` is called when the engine had to change its port: this
+    process cannot follow it.
     """
     if settings.host.ephemeral:
         yield MemoryLog(clock=clock)
@@ -80,6 +118,8 @@ async def open_engine(
         run=layout.run,
         log_bytes_max=settings.log.bytes_max,
         monitor_http=settings.log.monitor_http,
+        cluster=cluster,
+        is_flushed=parts_of(settings.host.break_protection, settings.host.data).is_flushed,
     )
     child = EngineChild(
         plan,
@@ -87,21 +127,48 @@ async def open_engine(
         backoff=Backoff(ENGINE_RESTART_BASE_S, ENGINE_RESTART_CAP_S, rng),
         notify=lambda news: _tell(news, on_moved),
     )
+    waiting = None if cluster is None else Waiting(cluster, clock, stop)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(child.run())
+        listening = tasks.create_task(_listen(child, layout, clock))
         try:
             await child.ready.wait()
-            door = Door(child.url, child.token, child.store_bytes, str(layout.log))
+            if waiting is not None:
+                await waiting.until_led(child.tls)
+            door = Door.to(child, cluster, layout.log)
             door.leave(layout)
-            async with open_door(
-                door, clock=clock, rng=rng, is_born=layout.log_birth.exists()
+            async with _open_at_last(
+                door, waiting, clock=clock, rng=rng, is_born=layout.log_birth.exists()
             ) as engine:
                 durable.write_file(layout.log_birth, b"")
-                listening = tasks.create_task(_listen(child, layout, clock))
                 yield engine
-                listening.cancel()
         finally:
+            listening.cancel()
             child.stop()
+
+
+@contextlib.asynccontextmanager
+async def _open_at_last(
+    door: Door, waiting: Waiting | None, *, clock: Clock, rng: random.Random, is_born: bool
+) -> AsyncIterator[RetainedLog]:
+    """As `open_door`, but in a cluster a log that is not there yet is waited for: its shards elect
+    their leaders one by one. One that has lost a shard is not."""
+    async with contextlib.AsyncExitStack() as stack:
+        engine: RetainedLog | None = None
+        while engine is None:
+            reason = ""
+            opening = open_door(door, clock=clock, rng=rng, is_born=is_born)
+            try:
+                engine = await stack.enter_async_context(opening)
+            except* LogUnavailable as failures:
+                if waiting is None or failures.subgroup(ShardMissing) is not None:
+                    raise
+                reason = str(_first(failures))
+            if engine is None and waiting is not None:
+                await waiting.for_log(reason, door.tls_context())
+        if waiting is not None:
+            waiting.done()
+        yield engine
 
 
 @contextlib.asynccontextmanager
@@ -111,25 +178,40 @@ async def open_door(
     """The log of an engine that this process or another one of this host watches over."""
     store = Path(door.store)
     async with open_jetstream(
-        [door.url],
+        door.urls,
         door.token,
         clock=clock,
         rng=rng,
+        replicas=door.replicas,
         bytes_max=door.bytes_max,
         is_born=is_born,
         has_room=lambda: storage.free_bytes(store) >= DISK_RESERVE_BYTES,
+        tls=door.tls_context(),
     ) as engine:
         yield engine
+
+
+def _first(group: BaseExceptionGroup[LogUnavailable]) -> BaseException:
+    cause: BaseException = group
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    return cause
 
 
 async def _listen(child: EngineChild, layout: Layout, clock: Clock) -> None:
     """Until cancelled: pass on what the engine complains of; and replace it when there is room
     again after a write of it failed, because it does not take such a shard up again by itself."""
     words = EngineWords(layout.run / "nats.log")
+    refusals: dict[Refusal, float] = {}
     is_sick = False
     while True:
         for severity, text in words.new():
-            if severity == "WRN":
+            refusal = refusal_in(text)
+            if refusal is not None:
+                _tell_of(refusal, refusals, clock.monotonic())
+            elif is_of_recovery(text):
+                log.debug("engine.said", text=text)
+            elif severity == "WRN":
                 log.warning("engine.said", text=text)
             else:
                 log.error("engine.said", text=text)
@@ -139,6 +221,16 @@ async def _listen(child: EngineChild, layout: Layout, clock: Clock) -> None:
             is_sick = False
             child.replace()
         await clock.sleep(LISTEN_EVERY_S)
+
+
+def _tell_of(refusal: Refusal, told_at: dict[Refusal, float], now: float) -> None:
+    """Say it once a minute: a host with another secret comes back every second."""
+    if now < told_at.get(refusal, -REFUSAL_EVERY_S) + REFUSAL_EVERY_S:
+        return
+    while len(told_at) >= REFUSALS_KNOWN_MAX:
+        told_at.pop(next(iter(told_at)))
+    told_at[refusal] = now
+    log.error("cluster.refused", peer=refusal.peer, is_host=refusal.is_host)
 
 
 def _tell(news: EngineNews, on_moved: Callable[[], None]) -> None:

@@ -7,10 +7,10 @@ even when the second is started while the first one is still being killed.
 import asyncio
 import contextlib
 import fcntl
-import json
 import os
 import secrets
 import signal
+import ssl
 from asyncio.subprocess import Process
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,8 +19,10 @@ from typing import Final
 
 from trunkline.host import durable, engine_conf, listen
 from trunkline.host.engine_conf import EnginePlan
+from trunkline.host.engine_probe import Answers, probe
 from trunkline.host.listen import Address
 from trunkline.host.refusal import EngineError
+from trunkline.host.roster import Member
 from trunkline.kernel import Backoff, Clock
 from trunkline.kernel.lifeline import DISMISSAL, HAS_PARENT_DEATH_SIGNAL, leashed
 
@@ -28,7 +30,6 @@ ENGINE_READY_S: Final = 60.0
 """Recovering a full store after a power failure takes seconds; a minute means that it hangs."""
 ENGINE_STOP_S: Final = 5.0
 ENGINE_KILL_S: Final = 2.0
-ENGINE_PROBE_S: Final = 1.0
 ENGINE_PROBE_INTERVAL_S: Final = 0.01
 ENGINE_RESTART_BASE_S: Final = 0.05
 ENGINE_RESTART_CAP_S: Final = 2.0
@@ -78,13 +79,19 @@ class EngineChild:
         portable: bool = not HAS_PARENT_DEATH_SIGNAL,
     ) -> None:
         self.ready = asyncio.Event()
-        self.token: Final = secrets.token_hex(16)
+        cluster = plan.cluster
+        self.token: Final = secrets.token_hex(16) if cluster is None else cluster.client_token
+        self.tls: Final = None if cluster is None or cluster.tls is None else cluster.tls.context()
         self.pid: int | None = None
         self._process: Process | None = None
         self._plan = plan
         self._program = engine_conf.find_program(plan.program)
         self._file_bytes = engine_conf.store_bytes(plan)
-        self._address = listen.free_address(Address(_LOOPBACK, 0), setting="host.nats_server")
+        self._address = (
+            listen.free_address(Address(_LOOPBACK, 0), setting="host.nats_server")
+            if cluster is None
+            else cluster.own.log
+        )
         self._clock = clock
         self._backoff = backoff
         self._notify = notify
@@ -104,7 +111,7 @@ class EngineChild:
     async def run(self) -> None:
         """Keep the engine running until `stop` or cancellation; it is gone on return.
 
-        Raises `EngineError` if it does not come up the first time. Later it is started again for
+        Raises `EngineError`, or `ListenError`, if it does not come up the first time. Later it is started again for
         as long as it takes.
         """
         attempt = 0
@@ -142,6 +149,8 @@ class EngineChild:
         await self._choose_port()
         lock = await _take_engine_lock(self._plan.run / "engine.lock", self._clock)
         try:
+            if self._plan.cluster is not None and not self._has_been_ready:
+                _require_free(self._plan.cluster.own)
             process = await self._spawn(lock)
         finally:
             os.close(lock)
@@ -158,6 +167,8 @@ class EngineChild:
         return process.returncode if process.returncode is not None else -signal.SIGKILL
 
     async def _choose_port(self) -> None:
+        if self._plan.cluster is not None:
+            return  # its peers know where it is; while the port is taken it is started in vain
         if not listen.is_free(self._address):
             self._address = listen.free_address(Address(_LOOPBACK, 0), setting="host.nats_server")
             self._notify(EngineMoved(self.url))
@@ -188,7 +199,7 @@ class EngineChild:
         while self._clock.monotonic() < give_up_at and not self._stopping.is_set():
             if process.returncode is not None:
                 return False
-            if await answers(self._address, self.token):
+            if await answers(self._address, self.token, self.tls):
                 return True
             await self._clock.sleep(ENGINE_PROBE_INTERVAL_S)
         if not self._stopping.is_set():
@@ -196,23 +207,10 @@ class EngineChild:
         return False
 
 
-async def answers(address: Address, token: str) -> bool:
-    """Whether an engine that knows `token` serves there. Another program that took the port does
-    not, and a client library would wait two seconds after a first connection that was refused."""
-    greeting = json.dumps({"auth_token": token, "verbose": False, "pedantic": False})
-    writer: asyncio.StreamWriter | None = None
-    try:
-        async with asyncio.timeout(ENGINE_PROBE_S):
-            reader, writer = await asyncio.open_connection(address.host, address.port)
-            if not (await reader.readline()).startswith(b"INFO "):
-                return False
-            writer.write(f"CONNECT {greeting}\r\nPING\r\n".encode())
-            return (await reader.readline()).startswith(b"PONG")
-    except (OSError, TimeoutError, ValueError):
-        return False
-    finally:
-        if writer is not None:
-            writer.close()
+async def answers(address: Address, token: str, tls: ssl.SSLContext | None = None) -> bool:
+    """Whether an engine that knows `token` serves there; another program that took the port does
+    not."""
+    return isinstance(await probe(address, token, tls=tls), Answers)
 
 
 async def _take_engine_lock(path: Path, clock: Clock) -> int:
@@ -231,6 +229,12 @@ async def _take_engine_lock(path: Path, clock: Clock) -> int:
                     "end that process",
                 ) from None
         await clock.sleep(ENGINE_PROBE_INTERVAL_S)
+
+
+def _require_free(own: Member) -> None:
+    """Raises `ListenError` where an address of this host's entry cannot be listened on."""
+    for address in (own.route, own.log):
+        listen.free_address(address, setting=f"the entry {own.name!r} of cluster.hosts")
 
 
 async def _first_of(process: Process, stopping: asyncio.Event) -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from trunkline.host import storage
+from trunkline.host import engine_cluster, storage
+from trunkline.host.engine_cluster import EngineCluster
 from trunkline.host.listen import Address
 from trunkline.host.refusal import EngineError
 from trunkline.host.setting_kinds import KIB, MIB
@@ -35,7 +36,8 @@ DISK_RESERVE_BYTES: Final = storage.FREE_DISK_BYTES_MIN // 2
 
 @dataclass(frozen=True, slots=True)
 class EnginePlan:
-    """Everything that decides how the engine is started. `log_bytes_max` is over all shards."""
+    """Everything that decides how the engine is started. `log_bytes_max` is over all shards.
+    `cluster` is None for one host alone."""
 
     name: str
     program: Path | None
@@ -43,6 +45,8 @@ class EnginePlan:
     run: Path
     log_bytes_max: int
     monitor_http: Address | None = None
+    cluster: EngineCluster | None = None
+    is_flushed: bool = True
 
 
 def find_program(chosen: Path | None) -> Path:
@@ -86,11 +90,14 @@ def render(plan: EnginePlan, address: Address, token: str) -> str:
         f"logfile_max_num: {ENGINE_LOGS_MAX}",
         "jetstream {",
         f"  store_dir: {json.dumps(str(plan.store))}",
-        "  sync_interval: always",
+        # Without it the engine flushes every two minutes, and answers before.
+        *(["  sync_interval: always"] if plan.is_flushed else []),
         f"  max_file_store: {ENGINE_STORE_BYTES_MAX}",
         f"  max_memory_store: {ENGINE_MEMORY_BYTES_MAX}",
         "}",
     ]
+    if plan.cluster is not None:
+        lines += engine_cluster.render(plan.cluster)
     if plan.monitor_http is not None:
         lines.append(f"http: {json.dumps(str(plan.monitor_http))}")
     return "\n".join(lines) + "\n"

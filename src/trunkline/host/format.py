@@ -1,7 +1,8 @@
 """`format.json`: what wrote a data folder, checked before anything opens the log in it.
 
-A store opened by an engine in another mode can be erased as orphaned, and another number of shards
-would make every fence look in the wrong place; so any difference is refused, and nothing changed.
+A store opened by an engine in another mode can be erased as orphaned, one opened under another host's
+name would vote with that host's voice, and another number of shards would make every fence look in
+the wrong place; so any difference is refused, and nothing changed.
 """
 
 import json
@@ -23,27 +24,72 @@ FORMAT: Final = 2
 is read as it is, and its number is raised before anything new is written into it."""
 
 OLDEST_FORMAT: Final = 1
-MODE: Final = "single"
+ALONE: Final = "single"
+IN_CLUSTER: Final = "cluster"
+MODES: Final = (ALONE, IN_CLUSTER)
 
 _CLUSTER: Final = re.compile(r"[0-9a-f]{32}\Z")
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Which folder of which cluster this must be: the cluster's id, and the name of the host."""
+
+    cluster: str
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
 class Format:
-    """`cluster` names the body of data: hosts of one cluster have it in common."""
+    """`cluster` names the body of data: hosts of one cluster have it in common. `host` is the name
+    of the one whose folder it is, and empty for one host alone, which may be renamed."""
 
     cluster: str
     product: str = PRODUCT
     format: int = FORMAT
-    mode: str = MODE
+    mode: str = ALONE
+    host: str = ""
     shards: int = SHARDS
     hash: str = HASH_NAME
     created_by: str = __version__
 
 
-def born(entropy: Entropy) -> Format:
-    """The format of a new data folder."""
-    return Format(cluster=entropy(16).hex())
+def born(entropy: Entropy, place: Place | None = None) -> Format:
+    """The format of a new data folder; without a `place`, that of one host alone."""
+    if place is None:
+        return Format(cluster=entropy(16).hex())
+    return Format(cluster=place.cluster, mode=IN_CLUSTER, host=place.host)
+
+
+def require_place(found: Format, place: Place | None, *, where: str) -> None:
+    """Raises `FormatError` if the folder is not that of this host in this cluster, or not that of
+    one host alone where `place` is None."""
+    if place is None:
+        if found.mode != ALONE:
+            raise FormatError(
+                f"{where} is the folder of {found.host!r}, a host of a cluster, and cluster.hosts "
+                "is empty: the engine would erase it",
+                "set cluster.hosts and cluster.token_file, or choose another folder with --data",
+            )
+        return
+    if found.mode == ALONE:
+        raise FormatError(
+            f"{where} is the folder of one host alone, and cluster.hosts is set: the engine would "
+            "erase it",
+            "keep it with 'trunkline backup' (and put it back with 'trunkline restore', for one "
+            "host alone), and choose a new folder with --data",
+        )
+    if found.cluster != place.cluster:
+        raise FormatError(
+            f"{where} belongs to the cluster {found.cluster[:8]}, and cluster.token_file is that of "
+            f"{place.cluster[:8]}",
+            "put the token file of its own cluster in place, or choose another folder with --data",
+        )
+    if found.host != place.host:
+        raise FormatError(
+            f"{where} is the folder of {found.host!r}, and host.name is {place.host!r}",
+            "correct host.name or host.data: the engine votes under its host's name",
+        )
 
 
 def write(layout: Layout, found: Format) -> None:
@@ -67,7 +113,7 @@ def read(layout: Layout) -> Format | None:
     try:
         text = layout.format.read_bytes()
     except FileNotFoundError:
-        _require_unborn(layout)
+        require_unborn(layout)
         return None
     except OSError as error:
         raise FormatError(
@@ -103,16 +149,19 @@ def parse(text: bytes, *, where: str) -> Format:
     return Format(
         cluster=document["cluster"],
         format=number,
+        mode=document["mode"],
+        host=str(document.get("host", "")),
         created_by=str(document.get("created_by", "")),
     )
 
 
 def _require_same(document: dict[str, Any], where: str) -> None:
-    expected = {"mode": MODE, "shards": SHARDS, "hash": HASH_NAME}
-    for key, value in expected.items():
-        if document.get(key) != value:
+    expected = {"mode": MODES, "shards": (SHARDS,), "hash": (HASH_NAME,)}
+    for key, values in expected.items():
+        if document.get(key) not in values:
+            known = " or ".join(map(repr, values))
             raise FormatError(
-                f"{where} has {key} {document.get(key)!r}, and this program works with {value!r}",
+                f"{where} has {key} {document.get(key)!r}, and this program works with {known}",
                 "use the version that wrote it, or choose another folder with --data",
             )
     cluster = document.get("cluster")
@@ -123,9 +172,19 @@ def _require_same(document: dict[str, Any], where: str) -> None:
         )
 
 
-def _require_unborn(layout: Layout) -> None:
-    """A birth that was cut short leaves credentials at most: the format is written last."""
-    ours = layout.passing_names() | {layout.credentials.name, layout.replica.parent.name}
+def require_unborn(layout: Layout) -> None:
+    """Raises `FormatError` for a folder without a format that holds something nevertheless. A birth
+    that was cut short leaves credentials at most: the format is written last."""
+    if layout.local_cluster.exists():
+        raise FormatError(
+            f"the folder {layout.data} holds the hosts of a cluster on this machine",
+            "start them with --hosts, or name the folder of one of them with --data",
+        )
+    ours = layout.passing_names() | {
+        layout.credentials.name,
+        layout.replica.parent.name,
+        layout.cluster_token.name,
+    }
     foreign = sorted(_foreign(layout, ours))
     if foreign:
         raise FormatError(

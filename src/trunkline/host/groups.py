@@ -1,18 +1,19 @@
-"""A host whose services are split over several processes: one child for each group of them.
+"""A host whose services are split over several processes: a child for each group behind the first.
 
-The parent keeps the engine and the API's listener; a group that dies is started again, and the
-others do not notice, because all they share is the log and the read copy.
+The host's own process keeps the engine, the API's listener and the first group. A child that dies
+is started again, and the others do not notice, because all they share is the log and the read copy.
 """
 
 import asyncio
 import random
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, assert_never
 
 import structlog
 
-from trunkline.host import config, durable, supervise
+from trunkline.host import config, durable, metrics, supervise
 from trunkline.host.config import Settings
 from trunkline.host.layout import Layout
 from trunkline.host.supervise import Child, ChildDied, ChildNews, ChildPlan, ChildReady
@@ -27,10 +28,12 @@ GROUP_SETTLE_S: Final = 2.0
 
 
 class Groups:
-    """The children of one host. `run` keeps them going until `stop` is set."""
+    """The children of one host: one for each of `groups`. `run` keeps them going until `stop` is
+    set."""
 
     def __init__(
         self,
+        groups: Sequence[tuple[str, ...]],
         settings: Settings,
         layout: Layout,
         listener: socket.socket,
@@ -41,6 +44,7 @@ class Groups:
         durable.write_file(layout.settings, config.to_json(settings))
         # What the last run's projector said must not be taken for what the next one has done.
         layout.progress.unlink(missing_ok=True)
+        metrics.forget(layout.metrics)
         Progress(layout.progress, shards=SHARDS, clock=clock).close()
         self._drain_s = settings.host.drain_s + GROUP_SETTLE_S
         self._children = [
@@ -50,7 +54,7 @@ class Groups:
                 backoff=Backoff(supervise.CHILD_RESTART_BASE_S, supervise.CHILD_RESTART_CAP_S, rng),
                 notify=_tell,
             )
-            for names in settings.host.processes
+            for names in groups
         ]
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -63,6 +67,7 @@ class Groups:
                 tasks.create_task(_end(child, self._drain_s))
 
     async def until_ready(self) -> None:
+        """Each of them works."""
         for child in self._children:
             await child.ready.wait()
 

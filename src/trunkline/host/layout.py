@@ -5,6 +5,8 @@ lock               held by the process that works here, and by its children
 credentials.json   account, token and first number
 log/               the engine's store
 replica/           the read copy, and its snapshots
+cluster.json       instead of the above, where several hosts have their folders below this one
+cluster-token      the secret of those hosts
 simulator/         what our own simulated carrier was given
 run/               of the running processes only: never in a backup
 """
@@ -94,19 +96,39 @@ class Layout:
         """What the last pass of the retention found, for doctor and metrics."""
         return self.run / "retention.json"
 
+    def metrics_of(self, pid: int) -> Path:
+        """What a process of this host has counted."""
+        return self.metrics / f"{pid}.metrics"
+
+    @property
+    def metrics(self) -> Path:
+        return self.run / "metrics"
+
     @property
     def settings(self) -> Path:
         """The settings in force, for the processes of this host."""
         return self.run / "settings.json"
 
+    @property
+    def local_cluster(self) -> Path:
+        """How many hosts of one machine have their folders in this one."""
+        return self.data / "cluster.json"
+
+    @property
+    def cluster_token(self) -> Path:
+        """The secret of those hosts."""
+        return self.data / "cluster-token"
+
     def passing_names(self) -> frozenset[str]:
         """Entries that carry nothing over from one run to the next."""
         return frozenset({self.lock.name, self.run.name, _LOST_AND_FOUND})
 
-    def make(self) -> None:
-        """Make the folder and its fixed parts, for their owner only. Repeating it is harmless."""
+    def make(self, *, is_host: bool = True) -> None:
+        """Make the folder and its fixed parts, for their owner only; fewer where it is no host's
+        own folder. Repeating it is harmless."""
+        parts = (self.leases, self.metrics, self.replica.parent) if is_host else ()
         try:
-            for folder in (self.data, self.run, self.leases, self.replica.parent):
+            for folder in (self.data, self.run, *parts):
                 durable.make_folder(folder)
             self.data.chmod(durable.FOLDER_MODE)
         except OSError as error:

@@ -14,7 +14,7 @@ from trunkline.host.refusal import AddressInUseError, ListenError
 LISTEN_BACKLOG_MAX: Final = 2048
 """Connections that may wait in the kernel; the system's own limit (somaxconn) may be lower."""
 
-_WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, never bound
+WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, never bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,12 @@ class Address:
     @property
     def url(self) -> str:
         """How a client on this machine reaches it."""
-        return f"http://{Address(_WILDCARDS.get(self.host, self.host), self.port)}"
+        return f"http://{Address(WILDCARDS.get(self.host, self.host), self.port)}"
 
 
 def open_listener(address: Address, *, setting: str) -> socket.socket:
     """A listening socket on `address`; raises `ListenError`, which names `setting` as the mend."""
-    listener = _bound(address, setting)
+    listener = bound(address, setting=setting)
     listener.listen(LISTEN_BACKLOG_MAX)
     return listener
 
@@ -67,8 +67,8 @@ def address_of(listener: socket.socket) -> Address:
 
 def free_address(address: Address, *, setting: str) -> Address:
     """`address` with a free port in place of 0; raises `ListenError` if it is in use."""
-    with _bound(address, setting) as bound:
-        return address_of(bound)
+    with bound(address, setting=setting) as held:
+        return address_of(held)
 
 
 def is_free(address: Address) -> bool:
@@ -80,7 +80,8 @@ def is_free(address: Address) -> bool:
     return True
 
 
-def _bound(address: Address, setting: str) -> socket.socket:
+def bound(address: Address, *, setting: str) -> socket.socket:
+    """A socket that holds `address` and does not listen; raises `ListenError`."""
     try:
         found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -92,14 +93,14 @@ def _bound(address: Address, setting: str) -> socket.socket:
     family, _, _, _, target = found[0]
     # The protocol is named because asyncio turns Nagle's delay off only for IPPROTO_TCP: with
     # protocol 0 a keep-alive request takes 44 ms instead of 0.03 ms.
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    held = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(target)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(target)
     except OSError as error:
-        bound.close()
+        held.close()
         raise _refusal(address, error, setting) from error
-    return bound
+    return held
 
 
 def _refusal(address: Address, error: OSError, setting: str) -> ListenError:

@@ -6,11 +6,13 @@ on ends, and the engine goes last.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import random
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -23,16 +25,19 @@ import uvloop
 from trunkline.host import data_folder, durable, listen, logs
 from trunkline.host import format as data_format
 from trunkline.host.assemble import Context
-from trunkline.host.birth import give_birth
+from trunkline.host.birth import BIRTH_DEADLINE_S, CLUSTER_BIRTH_DEADLINE_S, give_birth
 from trunkline.host.config import Settings
-from trunkline.host.data_folder import DataFolder
+from trunkline.host.copies import Copies
+from trunkline.host.data_folder import DataFolder, seat_of
 from trunkline.host.engine import Door, open_door, open_engine
+from trunkline.host.engine_cluster import EngineCluster, cluster_of
 from trunkline.host.entropy import BufferedEntropy
 from trunkline.host.groups import Groups
 from trunkline.host.layout import Layout
+from trunkline.host.not_ready import saying_so
+from trunkline.host.quorum import Stopped
 from trunkline.host.refusal import DataFolderError, EngineError, HostError
 from trunkline.host.serving import serve
-from trunkline.host.setting_kinds import SERVICES
 from trunkline.kernel import SystemClock
 from trunkline.log.author import Author
 from trunkline.log.interface import LogUnavailable, RetainedLog
@@ -46,12 +51,14 @@ def run_host(settings: Settings, *, ready_file: Path, is_locked: bool = False) -
 
     `is_locked` says that the parent process holds the data folder's lock for us.
     """
+    seat = seat_of(settings)
+    cluster = None if seat is None else cluster_of(settings, seat.secret)
     folder = data_folder.open_folder(
-        settings.host.data, entropy=secrets.token_bytes, is_locked=is_locked
+        settings.host.data, entropy=secrets.token_bytes, is_locked=is_locked, seat=seat
     )
     try:
         host = _Process(settings, folder.layout, ready_file)
-        return _run(settings, lambda: host.run_host(folder))
+        return _run(settings, lambda: host.run_host(folder, cluster))
     finally:
         folder.release()
 
@@ -90,9 +97,10 @@ def _run(settings: Settings, main: Callable[[], Awaitable[int]]) -> int:
 
 def _lost(lost: BaseException) -> HostError:
     return DataFolderError(
-        f"there is no read copy to serve from: {lost}; no snapshot fits the log, and the log is "
-        "trimmed, so serving would hide finished messages",
-        "put the newest backup in place with 'trunkline restore'; leave this folder as it is",
+        f"there is no read copy to serve from: {lost}; no snapshot fits the log, no other host has "
+        "given one, and the log is trimmed, so serving would hide finished messages",
+        "in a cluster, start this host again when another one is ready; on a host alone, put the "
+        "newest backup in place with 'trunkline restore', and leave this folder as it is",
     )
 
 
@@ -117,33 +125,42 @@ class _Process:
         self._stop = asyncio.Event()
         self._exit_code = 0
 
-    async def run_host(self, folder: DataFolder) -> int:
+    async def run_host(self, folder: DataFolder, cluster: EngineCluster | None) -> int:
+        """The exit code; one that was stopped while it waited for other hosts did as it was told."""
         self._listen_to_signals()
         listener = listen.api_listener(self._settings.host.http, self._settings.http_fd)
+        if cluster is not None and cluster.hosts % 2 == 0:
+            log.warning("cluster.even", hosts=cluster.hosts, as_safe_as=cluster.hosts - 1)
+        try:
+            await self._run_host(folder, cluster, listener)
+        except* Stopped:
+            log.info("host.stopped_waiting")
+        return self._exit_code
+
+    async def _run_host(
+        self, folder: DataFolder, cluster: EngineCluster | None, listener: socket.socket
+    ) -> None:
         async with open_engine(
             self._settings,
             self._layout,
+            cluster=cluster,
             clock=self._clock,
             rng=self._rng,
+            stop=self._stop,
             on_moved=self._give_up,
         ) as engine:
             author = Author(self._settings.host.name, self._clock, self._entropy)
-            await give_birth(engine, folder.credentials, author=author)
-            if self._settings.host.processes and not self._settings.host.ephemeral:
-                await make_ready(engine, self._layout.replica, folder.format.cluster)
-                groups = Groups(
-                    self._settings, self._layout, listener, clock=self._clock, rng=self._rng
-                )
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(groups.run(self._stop))
-                    await groups.until_ready()
-                    self._on_ready()
-            else:
-                context = self._context(engine, folder.format.cluster)
-                await serve(
-                    context, SERVICES, listener=listener, stop=self._stop, on_ready=self._on_ready
-                )
-        return self._exit_code
+            within_s = BIRTH_DEADLINE_S if cluster is None else CLUSTER_BIRTH_DEADLINE_S
+            await give_birth(engine, folder.credentials, author=author, within_s=within_s)
+            await self._serve_all(engine, folder.format.cluster, listener)
+
+    async def _make_ready(self, engine: RetainedLog, cluster: str, listener: socket.socket) -> None:
+        """A copy for the groups to serve from."""
+        context = self._context(engine, cluster)
+        async with contextlib.AsyncExitStack() as stack:
+            copies = Copies(context, stack)
+            await stack.enter_async_context(saying_so(listener if copies.peers else None))
+            await make_ready(engine, self._layout.replica, cluster, copies.refill)
 
     async def run_group(self, names: Sequence[str]) -> int:
         self._listen_to_signals()
@@ -160,12 +177,47 @@ class _Process:
             await serve(context, names, listener=listener, stop=self._stop, on_ready=self._on_ready)
         return self._exit_code
 
+    async def _serve_all(self, engine: RetainedLog, cluster: str, listener: socket.socket) -> None:
+        """Serve the first group here, and have each of the others served by a child."""
+        own, *others = self._settings.host.groups
+        if "projector" not in own:
+            await self._make_ready(engine, cluster, listener)
+        serving = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            groups = None
+            if others:
+                groups = Groups(
+                    others,
+                    self._settings,
+                    self._layout,
+                    listener,
+                    clock=self._clock,
+                    rng=self._rng,
+                )
+                tasks.create_task(groups.run(self._stop))
+            telling = tasks.create_task(self._tell_when_ready(serving, groups))
+            await serve(
+                self._context(engine, cluster),
+                own,
+                listener=listener,
+                stop=self._stop,
+                on_ready=serving.set,
+            )
+            telling.cancel()
+
+    async def _tell_when_ready(self, serving: asyncio.Event, groups: Groups | None) -> None:
+        await serving.wait()
+        if groups is not None:
+            await groups.until_ready()
+        self._on_ready()
+
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
 
     def _context(self, engine: RetainedLog, cluster: str) -> Context:
+        seat = seat_of(self._settings)
         return Context(
             settings=self._settings,
             layout=self._layout,
@@ -175,6 +227,7 @@ class _Process:
             entropy=self._entropy,
             rng=self._rng,
             registry=prometheus_client.CollectorRegistry(),
+            cluster_secret=None if seat is None else seat.secret,
         )
 
     def _on_ready(self) -> None:

@@ -53,7 +53,12 @@ class HttpServer:
         return bool(self._server.started)
 
     async def run(self) -> None:
-        await self._server.serve(sockets=self._listeners)
+        try:
+            await self._server.serve(sockets=self._listeners)
+        finally:
+            # Whoever is drained or cancelled before it has begun closes nothing itself.
+            for listener in self._listeners:
+                listener.close()
 
     def drain(self) -> None:
         self._server.should_exit = True

@@ -7,9 +7,8 @@ from typing import Final
 
 from trunkline.host import collector
 from trunkline.host.assemble import Assembly, Context, Service, assemble
-from trunkline.host.cluster import ClusterPart
+from trunkline.host.not_ready import saying_so
 from trunkline.host.refusal import DataFolderError
-from trunkline.host.serve_http import HttpServer
 from trunkline.log.clock_check import can_be_trusted
 from trunkline.replica.progress import is_caught_up
 
@@ -27,16 +26,12 @@ async def serve(
     """Run the services `names` until `stop`; then drain them within the bound, and end the rest. A
     host of a cluster says first that it stops, and hands over what it leads.
 
-    `listener` is where the API is served, in a process that has it. Raises `DataFolderError` for a
+    `listener` is where the API is served, in a process that has it; a host of a cluster says there
+    that it is not ready, until its copy has caught up. Raises `DataFolderError` for a
     log that only a newer version can read; one that becomes so later is held still, and not ready.
     """
-    not_ready = ["replica"]
+    caught_up = asyncio.Event()
     newer: list[str] = []
-    parts: list[ClusterPart] = []
-
-    def on_newer(reason: str) -> None:
-        newer.append(reason)
-        not_ready.append("replica")
 
     def readiness() -> list[str]:
         log = context.log
@@ -44,23 +39,24 @@ async def serve(
         is_full = all(log.is_nearly_full(shard) for shard in shards)
         is_clock_off = not any(can_be_trusted(log.clock_off_s(shard)) for shard in shards)
         return [
-            *not_ready,
+            *([] if caught_up.is_set() and not assembly.progress.is_held else ["replica"]),
             *(["draining"] if stop.is_set() else []),
-            *(["majority"] if parts and not parts[0].members.view().is_connected else []),
+            *([] if assembly.part is None or assembly.part.is_connected else ["majority"]),
             *([] if log.is_connected else ["log"]),
             *(["room"] if is_full else []),
             *(["clock"] if is_clock_off else []),
         ]
 
+    turned_away = None if context.cluster_secret is None else listener
     async with (
-        assemble(context, names, readiness=readiness, on_newer=on_newer) as assembly,
+        saying_so(turned_away) as end_saying_so,
+        assemble(context, names, readiness=readiness, on_newer=newer.append) as assembly,
         asyncio.TaskGroup() as supports,
     ):
-        if assembly.part is not None:
-            parts.append(assembly.part)
         leaning = [supports.create_task(support.run()) for support in assembly.supports]
         await _until_caught_up(context, assembly, stop, newer)
-        not_ready[:] = ["replica"] if newer else []
+        caught_up.set()
+        await end_saying_so()
         await _work(context, assembly, listener, stop, on_ready)
         for task in leaning:
             task.cancel()
@@ -76,6 +72,8 @@ async def _work(
     parts: list[Service] = list(assembly.services)
     server = None
     if assembly.app is not None and listener is not None:
+        from trunkline.host.serve_http import HttpServer  # noqa: PLC0415 - paid for where it is used
+
         server = HttpServer(assembly.app, listener)
         parts.append(server)
     async with asyncio.TaskGroup() as services:

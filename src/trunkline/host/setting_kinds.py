@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from trunkline.host.listen import Address
+from trunkline.host.roster import Member
 from trunkline.kernel.crash import PASSINGS_MAX, read_crash_at
 
 KIB: Final = 1024
@@ -20,6 +21,8 @@ MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 
 SERVICES: Final = ("api", "projector", "dispatch", "receipts", "webhooks", "inbound")
+GROUPS: Final = (SERVICES[:1], SERVICES[1:])
+"""The API in a process of its own: no create waits behind a burst of the other services' work."""
 """What a host runs. Each is in at least one process; the projector, which writes the read copy, in
 exactly one."""
 
@@ -44,7 +47,7 @@ def written(value: object) -> object:
     match value:
         case None:
             return ""
-        case Path() | Address():
+        case Path() | Address() | Member():
             return str(value)
         case tuple():
             return [written(item) for item in value]
@@ -109,6 +112,19 @@ def _name(value: object) -> str:
     if _NAME.match(text) is None:
         raise ValueError(text)
     return text
+
+
+def _zone(value: object) -> str:
+    return "" if value == "" else _name(value)
+
+
+def _members(value: object) -> tuple[Member, ...]:
+    if isinstance(value, str):
+        value = value.split(",") if value.strip() else []
+    members = tuple(Member.parse(_text(each)) for each in _list(value))
+    for member in members:
+        _name(member.name)
+    return members
 
 
 def _path(value: object) -> Path:
@@ -188,6 +204,13 @@ def _optional(kind: Kind) -> Kind:
 
 
 NAME: Final = Kind("name", "up to 32 lower-case letters, digits and hyphens", _name)
+ZONE: Final = Kind("name", 'up to 32 lower-case letters, digits and hyphens, or ""', _zone)
+MEMBERS: Final = Kind(
+    "list of hosts",
+    'a list of NAME@ADDRESS[:LOG_PORT[:ROUTE_PORT]], such as ["a@10.0.0.1", "b@10.0.0.2", '
+    '"c@10.0.0.3"]; in the environment separated by commas',
+    _members,
+)
 PATH: Final = Kind("path", "a path", _path)
 OPTIONAL_PATH: Final = _optional(PATH)
 ADDRESS: Final = Kind("address", "HOST:PORT", _address)
@@ -200,6 +223,7 @@ CRASH_AT: Final = Kind(
     f'the name of a crash point, or NAME:N with a number up to {PASSINGS_MAX}, or ""',
     _crash_at,
 )
+PROTECTION: Final = choice("", "flush", "claims", "fencing", "dedupe")
 POLICY: Final = choice("hold", "resend", "fail")
 PROCESSES: Final = Kind(
     "lists of service names",

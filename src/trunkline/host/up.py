@@ -1,10 +1,11 @@
-"""`trunkline up`: the parent of a simulated carrier and of a host, in which nothing heavy happens.
+"""`trunkline up`: the parent of a simulated carrier and of its hosts, in which nothing heavy happens.
 
-The parent holds the data folder's lock and the API's listener and hands both down, so a host
+The parent holds each data folder's lock and each API's listener and hands both down, so a host
 process can be replaced without a refused connection. If the parent is killed, its children end.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import json
 import os
@@ -12,19 +13,18 @@ import random
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, assert_never
 
 from trunkline.host import config, durable, listen, supervise
 from trunkline.host.banner import banner, program_words
-from trunkline.host.config import Settings
-from trunkline.host.data_folder import DataFolder, open_folder
+from trunkline.host.config import CarrierSettings, Settings
 from trunkline.host.engine_conf import find_program
+from trunkline.host.layout import Layout
+from trunkline.host.local_hosts import LocalHost, check_count, open_hosts
 from trunkline.host.refusal import ChildError, ConfigError, DataFolderError
 from trunkline.host.supervise import Child, ChildDied, ChildNews, ChildPlan, ChildReady
 from trunkline.kernel import Backoff, Clock, SystemClock
@@ -36,16 +36,17 @@ DEATH_PIPE_FLAG: Final = "--die-with-parent"
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def run_up(settings: Settings, *, ready_file: Path | None) -> int:
+def run_up(settings: Settings, *, ready_file: Path | None, hosts: int = 1) -> int:
     """Run everything until a stop signal; the exit code. Raises `HostError`s before it is ready."""
+    check_count(settings, hosts)
     if ready_file is not None:
         _require_writable(ready_file)
     if not settings.host.ephemeral:
-        return _run_on(settings, ready_file)
+        return _run_on(settings, hosts, ready_file)
     folder = Path(tempfile.mkdtemp(prefix="trunkline-"))
     try:
         host = dataclasses.replace(settings.host, data=folder)
-        return _run_on(dataclasses.replace(settings, host=host), ready_file)
+        return _run_on(dataclasses.replace(settings, host=host), hosts, ready_file)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -63,22 +64,30 @@ def _require_writable(ready_file: Path) -> None:
         ) from error
 
 
-def _run_on(settings: Settings, ready_file: Path | None) -> int:
+def _run_on(settings: Settings, count: int, ready_file: Path | None) -> int:
     if not settings.host.ephemeral:
         find_program(settings.host.nats_server)
-    folder = open_folder(settings.host.data, entropy=secrets.token_bytes)
+    if count % 2 == 0:
+        _say(f"{count} hosts survive the loss of no more than {count - 1} would: run an odd number")
     try:
-        with listen.open_listener(settings.host.http, setting="--http") as listener:
+        with contextlib.ExitStack() as stack:
+            hosts = open_hosts(settings, count, stack)
             is_simulator_ours = not settings.carrier.url
-            settings = _resolve(settings, listener)
+            carrier = _resolve(settings.carrier)
+            hosts = tuple(
+                dataclasses.replace(
+                    host, settings=dataclasses.replace(host.settings, carrier=carrier)
+                )
+                for host in hosts
+            )
             if ready_file is not None:
                 ready_file.unlink(missing_ok=True)
-            folder.layout.host_facts.unlink(missing_ok=True)
-            durable.write_file(folder.layout.settings, config.to_json(settings))
+            for host in hosts:
+                host.folder.layout.host_facts.unlink(missing_ok=True)
+                durable.write_file(host.folder.layout.settings, config.to_json(host.settings))
             parent = _Parent(
-                settings,
-                folder,
-                listener,
+                hosts,
+                Layout(settings.host.data),
                 ready_file=ready_file,
                 clock=SystemClock(),
                 is_simulator_ours=is_simulator_ours,
@@ -89,51 +98,43 @@ def _run_on(settings: Settings, ready_file: Path | None) -> int:
             f"cannot write {error.filename or settings.host.data} ({error.strerror})",
             "make room, or give this user the folder",
         ) from error
-    finally:
-        folder.release()
 
 
-def _resolve(settings: Settings, listener: socket.socket) -> Settings:
-    """The settings with free ports in place of 0, and with the carrier's address."""
-    host = dataclasses.replace(settings.host, http=listen.address_of(listener))
-    carrier = settings.carrier
-    if not carrier.url:
-        # A port of its own choice would be another one after a restart of the simulator.
-        http = listen.free_address(carrier.simulator_http, setting="--simulator-http")
-        carrier = dataclasses.replace(carrier, simulator_http=http, url=http.url)
-        return dataclasses.replace(settings, host=host, carrier=carrier)
-    return dataclasses.replace(settings, host=host)
-
-
-@dataclass(frozen=True, slots=True)
-class _Plans:
-    host: ChildPlan
-    simulator: ChildPlan | None
+def _resolve(carrier: CarrierSettings) -> CarrierSettings:
+    """With the carrier's address: one of our own has a free port in place of 0."""
+    if carrier.url:
+        return carrier
+    # A port of its own choice would be another one after a restart of the simulator.
+    http = listen.free_address(carrier.simulator_http, setting="--simulator-http")
+    return dataclasses.replace(carrier, simulator_http=http, url=http.url)
 
 
 class _Parent:
-    """The running parent: its children, the stop request, and what it tells the outside."""
+    """The running parent: its children, the stop request, and what it tells the outside. `home` is
+    the folder that was named, which is that of the one host or holds those of several."""
 
     def __init__(
         self,
-        settings: Settings,
-        folder: DataFolder,
-        listener: socket.socket,
+        hosts: Sequence[LocalHost],
+        home: Layout,
         *,
         ready_file: Path | None,
         clock: Clock,
         is_simulator_ours: bool,
     ) -> None:
-        self._settings = settings
-        self._folder = folder
-        self._listener = listener
+        self._hosts = tuple(hosts)
+        self._home = home
+        self._carrier = hosts[0].settings.carrier
+        self._credentials = hosts[0].folder.credentials
         self._ready_file = ready_file
         self._clock = clock
         self._stop = asyncio.Event()
         self._rng = random.Random(secrets.randbits(64))  # noqa: S311 - jitter
-        plans = _plans(settings, folder, listener, is_simulator_ours=is_simulator_ours)
-        self._host = self._child(plans.host)
-        self._simulator = None if plans.simulator is None else self._child(plans.simulator)
+        is_alone = len(hosts) == 1
+        self._seats = tuple(self._child(_plan(host, is_alone=is_alone)) for host in hosts)
+        self._simulator = (
+            self._child(_simulator_plan(self._carrier, home)) if is_simulator_ours else None
+        )
         self._is_announced = False
 
     async def run(self) -> int:
@@ -163,7 +164,7 @@ class _Parent:
         return Child(plan, clock=self._clock, backoff=backoff, notify=self._on_news)
 
     def _children(self) -> tuple[Child, ...]:
-        return (self._host,) if self._simulator is None else (self._host, self._simulator)
+        return self._seats if self._simulator is None else (*self._seats, self._simulator)
 
     def _on_signal(self) -> None:
         """The first one drains; a second one means now."""
@@ -183,13 +184,14 @@ class _Parent:
             return
         self._is_announced = True
         self._write_facts()
+        first = self._hosts[0].settings.host
         text = banner(
-            base_url=self._base_url,
-            carrier_url=self._settings.carrier.url,
+            base_urls=[(host.name, host.base_url) for host in self._hosts],
+            carrier_url=self._carrier.url,
             is_simulator_ours=self._simulator is not None,
-            credentials=self._folder.credentials,
-            data=self._settings.host.data,
-            is_ephemeral=self._settings.host.ephemeral,
+            credentials=self._credentials,
+            data=self._home.data,
+            is_ephemeral=first.ephemeral,
             program=program_words(
                 sys.argv[0], python=sys.executable, found=shutil.which("trunkline")
             ),
@@ -202,19 +204,31 @@ class _Parent:
             await child.ready.wait()
 
     async def _stop_children(self) -> bool:
-        """The host first, so that what it has in hand can still reach the carrier."""
-        self._listener.close()
-        host_s = self._settings.host.drain_s + HOST_SETTLE_S
-        is_clean = await self._host.stop(within_s=host_s)
-        if not is_clean:
-            _say(
-                f"the host did not finish in {host_s:g} s and was killed; nothing accepted is lost"
-            )
+        """The hosts first, so that what they have in hand can still reach the carrier."""
+        for host in self._hosts:
+            host.listener.close()
+        async with asyncio.TaskGroup() as group:
+            stops = [
+                group.create_task(self._stop_host(host, child))
+                for host, child in zip(self._hosts, self._seats, strict=True)
+            ]
+        is_clean = all(stop.result() for stop in stops)
         if self._simulator is not None:
             is_clean = await self._simulator.stop(within_s=SIMULATOR_STOP_S) and is_clean
-        self._folder.layout.host_facts.unlink(missing_ok=True)
+        for layout in self._told():
+            layout.host_facts.unlink(missing_ok=True)
         if self._ready_file is not None:
             self._ready_file.unlink(missing_ok=True)
+        return is_clean
+
+    async def _stop_host(self, host: LocalHost, child: Child) -> bool:
+        within_s = host.settings.host.drain_s + HOST_SETTLE_S
+        is_clean = await child.stop(within_s=within_s)
+        if not is_clean:
+            _say(
+                f"the {child.plan.name} did not finish in {within_s:g} s and was killed; "
+                "nothing accepted is lost"
+            )
         return is_clean
 
     def _on_news(self, news: ChildNews) -> None:
@@ -231,58 +245,58 @@ class _Parent:
             case _:
                 assert_never(news)
 
-    @property
-    def _base_url(self) -> str:
-        return self._settings.host.http.url
+    def _told(self) -> set[Layout]:
+        """Where others look for how the hosts are reached."""
+        return {self._home, *(host.folder.layout for host in self._hosts)}
 
     def _write_facts(self) -> None:
-        """Say how this host is reached; the token is only in the file that was asked for."""
+        """Say how the hosts are reached; the token is only in the file that was asked for."""
         open_facts: dict[str, object] = {
-            "base_url": self._base_url,
-            "simulator_url": self._settings.carrier.url,
+            "base_url": self._hosts[0].base_url,
+            "simulator_url": self._carrier.url,
             "pid": os.getpid(),
             "hosts": [
                 {
-                    "name": self._settings.host.name,
-                    "base_url": self._base_url,
-                    "pid": self._host.pid,
-                    "data": str(self._settings.host.data),
+                    "name": host.name,
+                    "base_url": host.base_url,
+                    "pid": child.pid,
+                    "data": str(host.settings.host.data),
                 }
+                for host, child in zip(self._hosts, self._seats, strict=True)
             ],
         }
-        durable.write_file(self._folder.layout.host_facts, _json(open_facts))
+        for layout in self._told():
+            durable.write_file(layout.host_facts, _json(open_facts))
         if self._ready_file is not None:
-            secret = dataclasses.asdict(self._folder.credentials)
+            secret = dataclasses.asdict(self._credentials)
             durable.write_file(self._ready_file, _json(open_facts | secret))
 
 
-def _plans(
-    settings: Settings, folder: DataFolder, listener: socket.socket, *, is_simulator_ours: bool
-) -> _Plans:
-    layout = folder.layout
-    lock_fds = () if folder.lock is None else (folder.lock.descriptor,)
-    host = ChildPlan(
-        name="host",
+def _plan(host: LocalHost, *, is_alone: bool) -> ChildPlan:
+    layout = host.folder.layout
+    lock_fds = () if host.folder.lock is None else (host.folder.lock.descriptor,)
+    return ChildPlan(
+        name="host" if is_alone else f"host {host.name!r}",
         argv=(
             *supervise.PROGRAM, "host", "--settings", str(layout.settings),
             "--ready-file", str(layout.run / "host.ready"), "--is-locked",
-            "--http-fd", str(listener.fileno()), DEATH_PIPE_FLAG,
+            "--http-fd", str(host.listener.fileno()), DEATH_PIPE_FLAG,
         ),
         ready_file=layout.run / "host.ready",
-        pass_fds=(listener.fileno(), *lock_fds),
+        pass_fds=(host.listener.fileno(), *lock_fds),
     )  # fmt: skip
-    if not is_simulator_ours:
-        return _Plans(host, None)
-    simulator = ChildPlan(
+
+
+def _simulator_plan(carrier: CarrierSettings, home: Layout) -> ChildPlan:
+    return ChildPlan(
         name="simulator",
         argv=(
-            *supervise.PROGRAM, "simulator", "--http", str(settings.carrier.simulator_http),
-            "--data", str(layout.simulator), "--ready-file", str(layout.run / "simulator.ready"),
+            *supervise.PROGRAM, "simulator", "--http", str(carrier.simulator_http),
+            "--data", str(home.simulator), "--ready-file", str(home.run / "simulator.ready"),
             DEATH_PIPE_FLAG,
         ),
-        ready_file=layout.run / "simulator.ready",
+        ready_file=home.run / "simulator.ready",
     )  # fmt: skip
-    return _Plans(host, simulator)
 
 
 def _say(text: str) -> None:

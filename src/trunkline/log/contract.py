@@ -3,13 +3,16 @@
 Each check gets a log of its own kind in any state; it only uses names of its own.
 """
 
+import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from trunkline.kernel import Deadline, SystemClock
+from trunkline.log.contract_sharing import SHARING
 from trunkline.log.interface import (
     Accepted,
+    ClusteredLog,
     Consumer,
     Delivery,
     Exists,
@@ -119,47 +122,6 @@ async def what_a_closed_consumer_had_in_hand_goes_to_the_next(log: Log) -> None:
 
     assert delivery.stored.payload == b"a"
     await delivery.ack()
-    await second.close()
-
-
-async def what_somebody_has_in_hand_comes_again_when_asked_for(log: Log) -> None:
-    kind = f"kind{next(_names)}"
-    filters = [f"ev.{SHARD}.{kind}.created.>"]
-    gone = await log.consumer(SHARD, f"service-{kind}", filters)
-    for name in ("a", "b", "c"):
-        await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.{name}", name.encode(), expected=0)
-    (done, *_) = await _deliveries(gone, 3)
-    await done.ack()
-
-    other = await log.consumer(SHARD, f"service-{kind}", filters)
-    assert await other.redeliver()
-    taken = await _deliveries(other, 2)
-
-    assert [delivery.stored.payload for delivery in taken] == [b"b", b"c"]
-    for delivery in taken:
-        await delivery.ack()
-    assert await other.fetch(10, 0.05) == []
-    await gone.close()
-    await other.close()
-
-
-async def a_consumer_that_rests_leaves_what_comes_to_others(log: Log) -> None:
-    kind = f"kind{next(_names)}"
-    filters = [f"ev.{SHARD}.{kind}.created.>"]
-    first = await log.consumer(SHARD, f"service-{kind}", filters)
-    second = await log.consumer(SHARD, f"service-{kind}", filters)
-    assert await first.fetch(1, 0.05) == []
-    await first.rest()
-    await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.a", b"a", expected=0)
-
-    (delivery,) = await _deliveries(second, 1)
-    await delivery.ack()
-
-    await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.b", b"b", expected=0)
-    await second.rest()
-    (delivery,) = await _deliveries(first, 1)
-    await delivery.ack()
-    await first.close()
     await second.close()
 
 
@@ -381,7 +343,51 @@ async def a_due_timer_that_was_put_back_or_let_go_comes_again(log: Log) -> None:
     await second.close()
 
 
-CHECKS: Final[tuple[Callable[[RetainedLog], Awaitable[None]], ...]] = (
+async def what_is_sent_over_the_bus_reaches_each_listener_once(log: ClusteredLog) -> None:
+    word = f"check{next(_names)}"
+    heard: list[tuple[str, bytes]] = []
+    heard_below: list[tuple[str, bytes]] = []
+    is_over = asyncio.Event()
+    ends = [
+        log.bus.subscribe(f"{word}.*", lambda subject, payload: heard.append((subject, payload))),
+        log.bus.subscribe(
+            f"{word}.>", lambda subject, payload: heard_below.append((subject, payload))
+        ),
+        log.bus.subscribe(f"{word}-over", lambda _subject, _payload: is_over.set()),
+    ]
+
+    assert log.bus.send(f"{word}.one", b"1")
+    assert log.bus.send(f"{word}.one", b"")
+    assert log.bus.send(f"{word}.one.two", b"2")
+    assert log.bus.send(word, b"to nobody")
+    assert log.bus.send(f"{word}-over", b"")
+    async with asyncio.timeout(WAIT_S):
+        await is_over.wait()
+
+    assert heard == [(f"{word}.one", b"1"), (f"{word}.one", b"")]
+    assert heard_below == [*heard, (f"{word}.one.two", b"2")]
+    for end in ends:
+        end()
+
+
+async def who_stopped_listening_hears_nothing(log: ClusteredLog) -> None:
+    word = f"check{next(_names)}"
+    heard: list[bytes] = []
+    is_over = asyncio.Event()
+    end = log.bus.subscribe(word, lambda _subject, payload: heard.append(payload))
+    end_over = log.bus.subscribe(f"{word}-over", lambda _subject, _payload: is_over.set())
+    end()
+
+    log.bus.send(word, b"unheard")
+    log.bus.send(f"{word}-over", b"")
+    async with asyncio.timeout(WAIT_S):
+        await is_over.wait()
+
+    assert heard == []
+    end_over()
+
+
+CHECKS: Final[tuple[Callable[[ClusteredLog], Awaitable[None]], ...]] = (
     a_register_takes_one_original,
     a_chain_grows_only_behind_its_newest_record,
     an_empty_register_reads_as_nothing,
@@ -389,8 +395,7 @@ CHECKS: Final[tuple[Callable[[RetainedLog], Awaitable[None]], ...]] = (
     a_consumer_is_given_what_it_asked_for_and_no_more,
     what_was_put_back_comes_again,
     what_a_closed_consumer_had_in_hand_goes_to_the_next,
-    what_somebody_has_in_hand_comes_again_when_asked_for,
-    a_consumer_that_rests_leaves_what_comes_to_others,
+    *SHARING,
     a_follower_sees_everything_behind_its_place_in_order,
     what_is_purged_is_gone_and_its_register_is_free,
     purging_gives_room_back,
@@ -404,6 +409,8 @@ CHECKS: Final[tuple[Callable[[RetainedLog], Awaitable[None]], ...]] = (
     a_timer_set_again_moves,
     a_dropped_timer_does_not_fire,
     a_due_timer_that_was_put_back_or_let_go_comes_again,
+    what_is_sent_over_the_bus_reaches_each_listener_once,
+    who_stopped_listening_hears_nothing,
 )
 
 

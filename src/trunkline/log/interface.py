@@ -269,3 +269,7 @@ class ClusteredLog(RetainedLog, Protocol):
 
 class LogUnavailable(Exception):
     """The engine cannot be reached, or refused an administrative request; the text says why."""
+
+
+class ShardMissing(LogUnavailable):
+    """A shard that was there is gone, and with it what was accepted into it. Waiting does not help."""

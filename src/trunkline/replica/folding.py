@@ -9,7 +9,7 @@ import msgspec
 
 from trunkline.domain.account import Account
 from trunkline.domain.events import AccountOpened, Body, Kind, NumberOwned, Type
-from trunkline.domain.message import Link, Message, fold, link_of
+from trunkline.domain.message import Link, Message, fold, link_of, merge
 from trunkline.domain.number import Number
 from trunkline.domain.sid import digits_of
 from trunkline.log.append import is_late
@@ -67,6 +67,19 @@ class Folding:
                 self._add_number(event, body)
             case Kind.ACCOUNT:
                 self._add_account(event, body)
+
+    def mend(self, theirs: Message) -> None:
+        """Merge in what a peer knows of a message; a record of ours that cannot be read gives way."""
+        digits = digits_of(theirs.sid)
+        ours = self._recent.get(digits)
+        if ours is None:
+            try:
+                ours = self._stored(digits)
+            except (msgspec.MsgspecError, UnicodeDecodeError):
+                ours = None
+        merged = theirs if ours is None else merge(ours, theirs)
+        self._recent[digits] = merged
+        self._changed.add(digits)
 
     def begin(self) -> None:
         """Open the transaction in which the next events are looked up and written: outside of one,

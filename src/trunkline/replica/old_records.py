@@ -27,7 +27,7 @@ BATCH_MAX: Final = 100
 
 BATCH_PAUSE_S: Final = 0.02
 
-_DONE: Final = FINAL | {Status.SENT, Status.RECEIVED}
+DONE: Final = FINAL | {Status.SENT, Status.RECEIVED}
 """`sent` counts: a carrier that has said nothing more for a month says nothing more, and some never
 do. What is held, or still to be sent, does not."""
 
@@ -99,7 +99,7 @@ def _is_done(state: bytes, until: float) -> bool:
     if not message.is_known:
         # Later events of a message that is gone already, or was never there.
         return message.updated_at < until
-    return message.status in _DONE
+    return message.status in DONE
 
 
 def _open(copy: Path) -> sqlite3.Connection:

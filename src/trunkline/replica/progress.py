@@ -1,7 +1,7 @@
 """How far the copy is: two numbers a shard in a small mapped file that every process can see.
 
 For each shard the last sequence in the copy, and the wall time at which the shard was last known to
-hold nothing newer. Waiters in the projector's process are woken; others look every few milliseconds.
+hold nothing newer; and behind them, whether the copy is held still for good. Waiters in the projector's process are woken; others look every few milliseconds.
 """
 
 import asyncio
@@ -17,13 +17,14 @@ CATCH_UP_POLL_S: Final = 0.005
 ASK_TIMEOUT_S: Final = 2.0
 
 _ENTRY: Final = struct.Struct("=Qd")
+_HELD: Final = struct.Struct("=?")
 
 
 class Progress:
     """The mapped file at `path`, made when missing."""
 
     def __init__(self, path: Path, *, shards: int, clock: Clock) -> None:
-        size = _ENTRY.size * shards
+        size = _ENTRY.size * shards + _HELD.size
         with path.open("a+b") as file:
             if file.seek(0, 2) != size:
                 file.truncate(0)
@@ -58,6 +59,16 @@ class Progress:
             sequence,
             known_at if complete_at is None else complete_at,
         )
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the copy goes no further, because what comes next is for a newer version."""
+        held: bool = _HELD.unpack_from(self._map, self._shards * _ENTRY.size)[0]
+        return held
+
+    def hold(self, *, is_held: bool) -> None:
+        """Of the projector: say so, or at its start take it back."""
+        _HELD.pack_into(self._map, self._shards * _ENTRY.size, is_held)
 
     def wake(self) -> None:
         """Of the projector: what was recorded may be what somebody here waits for."""

@@ -6,7 +6,7 @@ If it dies between batches, the next one goes on from the cursor; if the file is
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Final, ParamSpec, TypeVar
 
 import structlog
 
+from trunkline.domain.message import Message
 from trunkline.kernel import Clock
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.event import NewerEvent, UnreadableEvent, decode_all
@@ -22,6 +23,7 @@ from trunkline.log.marker import marker_subject
 from trunkline.replica import schema
 from trunkline.replica.folding import Folding
 from trunkline.replica.progress import Progress
+from trunkline.replica.refill import Refill
 from trunkline.replica.restore import make_ready
 
 _log: Final = structlog.get_logger(__name__)
@@ -63,6 +65,13 @@ class Batch:
     complete_at: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Mending:
+    """What a peer knows of some messages, to be merged into ours."""
+
+    messages: tuple[Message, ...]
+
+
 class Projector:
     """Use as a service: `open` once, then `run` until cancelled."""
 
@@ -78,8 +87,10 @@ class Projector:
         clock: Clock,
         on_newer: Callable[[str], None] | None = None,
         crash_here: CrashHere = never_crash,
+        refill: Refill | None = None,
     ) -> None:
-        """`on_newer` is called once with the reason if the log is of a newer version."""
+        """`on_newer` is called once with the reason if the log is of a newer version. `refill` is
+        where a copy may come from besides this host."""
         self._log = log
         self._path = path
         self._progress = progress
@@ -87,16 +98,18 @@ class Projector:
         self._clock = clock
         self._on_newer = on_newer
         self._crash_here = crash_here
+        self._refill = refill
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="projector")
-        self._batches: asyncio.Queue[Batch] = asyncio.Queue(maxsize=BATCHES_WAITING_MAX)
+        self._batches: asyncio.Queue[Batch | Mending] = asyncio.Queue(maxsize=BATCHES_WAITING_MAX)
         self._folding: Folding | None = None
 
     async def open(self) -> None:
         """Open the copy, made ready if it is not. Raises `LogUnavailable` and `CopyLost`."""
-        await make_ready(self._log, self._path, self._cluster)
+        await make_ready(self._log, self._path, self._cluster, self._refill)
         database = await self._in_thread(_open, self._path, self._cluster)
         cursors = schema.cursors(database)
         self._folding = Folding(database)
+        self._progress.hold(is_held=False)
         for shard in range(self._log.shards):
             self._progress.record(shard, sequence=cursors.get(shard, 0), complete_at=0.0)
 
@@ -113,6 +126,11 @@ class Projector:
         finally:
             self._thread.shutdown(wait=True, cancel_futures=True)
             folding.close()
+
+    async def mend(self, messages: Sequence[Message]) -> None:
+        """Have these merged into the copy, in turn with what comes from the log. What is lost on
+        the way to the disk is found again by the next comparison."""
+        await self._batches.put(Mending(tuple(messages)))
 
     async def _follow(self, shard: int) -> None:
         position = self._progress.sequence(shard)
@@ -137,10 +155,13 @@ class Projector:
 
     async def _write(self, folding: Folding) -> None:
         while True:
-            batches = [await self._batches.get()]
-            while not self._batches.empty() and len(batches) < BATCHES_WRITTEN_MAX:
-                batches.append(self._batches.get_nowait())
-            written = [batch for batch in batches if batch.messages]
+            taken = [await self._batches.get()]
+            while not self._batches.empty() and len(taken) < BATCHES_WRITTEN_MAX:
+                taken.append(self._batches.get_nowait())
+            batches = [each for each in taken if isinstance(each, Batch)]
+            written: list[Batch | Mending] = [
+                each for each in taken if isinstance(each, Mending) or each.messages
+            ]
             try:
                 for batch in written:
                     await self._add(folding, batch)
@@ -159,7 +180,10 @@ class Projector:
                 self._progress.wake()
                 await self._clock.sleep(COMMIT_BUSY_PAUSE_S if is_busy else COMMIT_PAUSE_S)
 
-    async def _add(self, folding: Folding, batch: Batch) -> None:
+    async def _add(self, folding: Folding, batch: Batch | Mending) -> None:
+        if isinstance(batch, Mending):
+            self._merge(folding, batch)
+            return
         began = self._clock.monotonic()
         for stored in batch.messages:
             while not self._added(folding, stored):
@@ -169,10 +193,20 @@ class Projector:
                 began = self._clock.monotonic()
         folding.move(batch.shard, batch.sequence)
 
+    def _merge(self, folding: Folding, mending: Mending) -> None:
+        try:
+            folding.begin()
+            for message in mending.messages:
+                folding.mend(message)
+        except sqlite3.Error as error:
+            self._give_up_if_corrupt(error)
+            _log.warning("replica.cannot_read", error=str(error))
+
     async def _stand_still(self, reason: str) -> None:
         """Until cancelled: what is behind this place is for a newer version to read, and would be
         lost for good if the cursor passed it."""
         _log.error("replica.newer_log", reason=reason, mend="run the newer version")
+        self._progress.hold(is_held=True)
         if self._on_newer is not None:
             self._on_newer(reason)
         await asyncio.Event().wait()

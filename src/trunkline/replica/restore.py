@@ -1,5 +1,8 @@
 """Having a copy to serve from, at the start of a host: the one that is there, one restored from a
-snapshot, or one made from the log; or none, and then the host does not start.
+snapshot, one from a peer, or one made from the log; or none, and then the host does not start.
+
+Which of them is a question of time: what is nearest to the log's end is followed up soonest, and a
+peer is asked where nothing of the host's own is near.
 
 A copy fits the log when each of its cursors lies in what the shard still holds: not ahead of its
 end, which would mean that it belongs to another past, and not before its beginning, because what was
@@ -8,6 +11,7 @@ trimmed between would be missing for ever and nobody would see that.
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -15,10 +19,15 @@ import structlog
 
 from trunkline.log.interface import Extent, LogUnavailable, RetainedLog, Unreadable
 from trunkline.replica import schema, snapshot
+from trunkline.replica.refill import Refill
 from trunkline.replica.schema import Look
-from trunkline.replica.snapshot import Snapshots
+from trunkline.replica.snapshot import Snapshot, Snapshots
 
 ASK_TIMEOUT_S: Final = 5.0
+
+NEAR_EVENTS: Final = 200_000
+"""What is followed up in some twenty seconds: about as long as a peer takes to make a snapshot and
+hand it over. Further behind, it is worth asking one."""
 
 _log: Final = structlog.get_logger(__name__)
 
@@ -34,26 +43,93 @@ class CopyLost(Exception):
         self.why = why
 
 
-async def make_ready(log: RetainedLog, path: Path, cluster: str) -> None:
-    """See to it that the file at `path` may be opened, and followed up from the log.
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What this host has itself: the copy that stands there (`None` for `why`), or a snapshot, or
+    the whole log. `behind` is how many messages of the log are to follow."""
+
+    why: str | None
+    behind: int
+    restorable: Snapshot | None = None
+
+
+async def make_ready(
+    log: RetainedLog, path: Path, cluster: str, refill: Refill | None = None
+) -> None:
+    """See to it that the file at `path` may be opened, and followed up from the log. With `refill`,
+    peers are asked too.
 
     Raises `LogUnavailable`, or `CopyLost`, and then has changed nothing.
     """
-    extents = await _extents(log)
-    why = _why_not(path, cluster, extents)
-    if why is None:
+    extents = await extents_of(log)
+    why, behind = _look(path, cluster, extents)
+    own = _Own(why, behind) if why is None else await _fallback(path, cluster, why, extents)
+    is_near = own is not None and own.behind <= NEAR_EVENTS
+    if refill is not None and not is_near and await _refilled(log, path, cluster, refill, why, own):
         return
+    if own is None:
+        raise CopyLost(path, why or "")
+    if own.why is None:
+        return
+    if own.restorable is not None:
+        snapshot.restore(own.restorable, path)
+        name = own.restorable.path.name
+        _log.warning("replica.restored", why=own.why, snapshot=name, behind=own.behind)
+        return
+    if path.exists():
+        _log.warning("replica.made_anew", why=own.why)
+    schema.make(path, cluster=cluster)
+
+
+async def _fallback(path: Path, cluster: str, why: str, extents: Extents) -> _Own | None:
+    """What takes the place of a copy that cannot be used, without any peer."""
     for candidate in await asyncio.to_thread(Snapshots(path, cluster).good):
         if misfit(candidate.cursors, extents) is None:
-            snapshot.restore(candidate, path)
-            behind = sum(held.last - candidate.cursors.get(n, 0) for n, held in extents.items())
-            _log.warning("replica.restored", why=why, snapshot=candidate.path.name, behind=behind)
-            return
+            return _Own(why, _behind(candidate.cursors, extents), candidate)
     if any(held.first > 1 for held in extents.values()):
-        raise CopyLost(path, why)
-    if path.exists():
-        _log.warning("replica.made_anew", why=why)
-    schema.make(path, cluster=cluster)
+        return None
+    return _Own(why, _behind({}, extents))
+
+
+async def _refilled(
+    log: RetainedLog,
+    path: Path,
+    cluster: str,
+    refill: Refill,
+    why: str | None,
+    own: _Own | None,
+) -> bool:
+    """Whether a peer's snapshot has taken the place of the copy."""
+    latest: Extents = {}
+
+    async def why_not(cursors: Mapping[int, int]) -> str | None:
+        # Asked anew each time: while it travelled, the log may have been trimmed.
+        nonlocal latest
+        latest = await extents_of(log)
+        reason = misfit(cursors, latest)
+        if reason is None and own is not None and _behind(cursors, latest) >= own.behind:
+            return "is no nearer to the log's end than what this host has"
+        return reason
+
+    fetched = await refill.fetch(path, cluster, why_not)
+    if fetched is None:
+        return False
+    snapshot.restore(fetched.snapshot, path)
+    _log.warning(
+        "replica.refilled",
+        why=why or "is far behind the log",
+        peer=fetched.peer,
+        bytes=fetched.bytes,
+        took_s=round(fetched.took_s, 3),
+        behind=_behind(fetched.snapshot.cursors, latest),
+    )
+    return True
+
+
+def _behind(cursors: Mapping[int, int], extents: Extents) -> int:
+    return sum(
+        held.last - max(cursors.get(shard, 0), held.first - 1) for shard, held in extents.items()
+    )
 
 
 def misfit(cursors: Mapping[int, int], extents: Extents) -> str | None:
@@ -72,25 +148,28 @@ def misfit(cursors: Mapping[int, int], extents: Extents) -> str | None:
     return None
 
 
-def _why_not(path: Path, cluster: str, extents: Extents) -> str | None:
+def _look(path: Path, cluster: str, extents: Extents) -> tuple[str | None, int]:
+    """Why the copy that stands there cannot be used, if so; and how far it is behind."""
     match schema.look(path, cluster=cluster):
         case Look.MISSING:
-            return "is missing"
+            return "is missing", 0
         case Look.DAMAGED:
-            return "is damaged"
+            return "is damaged", 0
         case Look.OTHER:
-            return "belongs to another cluster, or to another version of this program"
+            return "belongs to another cluster, or to another version of this program", 0
         case Look.OURS:
             database = schema.open_for_writing(path, cluster=cluster)
             try:
-                return misfit(schema.cursors(database), extents)
+                cursors = schema.cursors(database)
             finally:
                 database.close()
+            return misfit(cursors, extents), _behind(cursors, extents)
         case other:
             assert_never(other)
 
 
-async def _extents(log: RetainedLog) -> Extents:
+async def extents_of(log: RetainedLog) -> Extents:
+    """What each shard holds now. Raises `LogUnavailable`."""
     extents: dict[int, Extent] = {}
     for shard in range(log.shards):
         held = await log.extent(shard, timeout_s=ASK_TIMEOUT_S)

@@ -6,11 +6,12 @@ only when it was read back, flushed, and has its name.
 """
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -36,6 +37,8 @@ ROOM_KEPT_BYTES: Final = 512 * 1024 * 1024
 """A snapshot that would leave the disk less than this is not begun."""
 
 NEW_SUFFIX: Final = ".new"
+LOCK_NAME: Final = "lock"
+LOCK_POLL_S: Final = 0.1
 _NAME: Final = re.compile(r"([0-9]{8})\.db\Z")
 
 
@@ -58,25 +61,37 @@ class Snapshots:
     copy: Path
     cluster: str
     crash_here: CrashHere = never_crash
+    pause_s: float = STEP_PAUSE_S
 
     @property
     def folder(self) -> Path:
         return self.copy.with_name("snapshots")
 
-    def take(self, stop: Event) -> Snapshot:
-        """Make another one while the copy is written to, and forget the oldest.
+    def take(self, stop: Event, is_enough: Callable[[Snapshot], bool] | None = None) -> Snapshot:
+        """Make another one while the copy is written to, and forget the oldest; but none if the
+        newest of those there are `is_enough`.
 
         Raises `SnapshotFailed`. `stop` ends it early, and that is a failure too.
         """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._alone(stop):
+            for path in self._names()[:1] if is_enough is not None else ():
+                cursors = check(path, self.cluster, is_hasty=True)
+                if cursors is None or is_enough is None or not is_enough(Snapshot(path, cursors)):
+                    continue
+                if check(path, self.cluster, stop) is not None:
+                    return Snapshot(path, cursors)
+            return self._take(stop)
+
+    def _take(self, stop: Event) -> Snapshot:
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._clear_away()
             self._require_room()
             names = self._names()
             number = 1 + (int(names[0].stem) if names else 0)
             path = self.folder / f"{number:08d}.db"
             partial = path.with_name(path.name + NEW_SUFFIX)
-            _copy(self.copy, partial, stop)
+            _copy(self.copy, partial, stop, self.pause_s)
             cursors = check(partial, self.cluster, stop)
             if cursors is None:
                 raise SnapshotFailed(f"{partial} was read back, and is not what was copied")
@@ -113,6 +128,19 @@ class Snapshots:
         found = [path for path in self.folder.iterdir() if _NAME.match(path.name)]
         return sorted(found, key=lambda path: path.name, reverse=True)
 
+    @contextlib.contextmanager
+    def _alone(self, stop: Event) -> Iterator[None]:
+        """Wait for another process of this host that takes one; nobody touches its half of a file."""
+        with (self.folder / LOCK_NAME).open("ab") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if stop.wait(LOCK_POLL_S):
+                        raise SnapshotFailed("the host is stopping") from None
+            yield
+
     def _clear_away(self) -> None:
         """What an earlier process left half done."""
         for path in self.folder.glob(f"*{NEW_SUFFIX}*"):
@@ -124,8 +152,11 @@ class Snapshots:
             raise SnapshotFailed(f"{wanted} bytes of copy, and only {free} free on the disk")
 
 
-def check(path: Path, cluster: str, stop: Event | None = None) -> Mapping[int, int] | None:
-    """The cursors of a snapshot that is whole, of this cluster and of this version; else `None`."""
+def check(
+    path: Path, cluster: str, stop: Event | None = None, *, is_hasty: bool = False
+) -> Mapping[int, int] | None:
+    """The cursors of a snapshot that is whole, of this cluster and of this version; else `None`. In
+    haste, it is not read through."""
     try:
         # Nobody writes to it, and without a name of its own nobody may make files beside it.
         with contextlib.closing(
@@ -135,7 +166,7 @@ def check(path: Path, cluster: str, stop: Event | None = None) -> Mapping[int, i
                 database.set_progress_handler(lambda: int(stop.is_set()), STOP_LOOKED_AT_EVERY)
             if not schema.is_ours(database, cluster):
                 return None
-            if database.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
+            if not is_hasty and database.execute("PRAGMA quick_check").fetchall() != [("ok",)]:
                 return None
             return schema.cursors(database)
     except sqlite3.Error:
@@ -154,7 +185,7 @@ def restore(snapshot: Snapshot, copy: Path) -> None:
     _flush(snapshot.path.parent)
 
 
-def _copy(source: Path, target: Path, stop: Event) -> None:
+def _copy(source: Path, target: Path, stop: Event, pause_s: float) -> None:
     """One moment of `source`, in steps.
 
     The reading transaction is held over all of them: otherwise each commit of the projector would
@@ -176,7 +207,7 @@ def _copy(source: Path, target: Path, stop: Event) -> None:
             steps += 1
             if steps % FLUSH_EVERY_STEPS == 0:
                 _flush(target)
-            if remaining and stop.wait(STEP_PAUSE_S):
+            if remaining and stop.wait(pause_s):
                 raise SnapshotFailed("the host is stopping")
 
         reading.backup(writing, pages=STEP_PAGES, progress=rest)

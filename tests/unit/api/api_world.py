@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import sqlite3
 from base64 import b64encode
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from starlette.types import ASGIApp
 from starlette.types import Message as AsgiMessage
 
@@ -223,6 +224,7 @@ class World:
             clock=self.clock,
             entropy=lambda size: next(entropy).to_bytes(size, "big"),
             registry=self.registry,
+            metrics=functools.partial(generate_latest, self.registry),
             readiness=lambda: self.missing,
         )
         self.app: ASGIApp = create_app(services, limits)

@@ -9,6 +9,7 @@ from trunkline.host import config
 from trunkline.host.config import (
     SETTINGS,
     CarrierSettings,
+    ClusterSettings,
     HostSettings,
     LogSettings,
     RecordSettings,
@@ -192,6 +193,68 @@ def test_memory_cannot_be_shared_by_several_processes() -> None:
         config.load(None, {"host.ephemeral": True}, environ)
 
 
+THREE = ["a@10.0.0.1", "b@10.0.0.2:5222", "c@[fd00::3]:5222:7222"]
+
+
+def cluster(**changes: object) -> dict[str, object]:
+    """Flags of host a of three, changed."""
+    found: dict[str, object] = {
+        "host.name": "a", "cluster.hosts": THREE, "cluster.token_file": "/etc/token"
+    }  # fmt: skip
+    return found | {key.replace("__", "."): value for key, value in changes.items()}
+
+
+def test_the_hosts_of_a_cluster_are_read_with_their_ports() -> None:
+    settings = config.load(None, cluster(), {})
+
+    assert [str(member) for member in settings.cluster.hosts] == [
+        "a@10.0.0.1:4222:6222", "b@10.0.0.2:5222:6222", "c@[fd00::3]:5222:7222",
+    ]  # fmt: skip
+    from_environment = config.load(
+        None,
+        {"host.name": "a", "cluster.token_file": "/etc/token"},
+        {"TRUNKLINE_CLUSTER_HOSTS": ", ".join(THREE)},
+    )
+    assert from_environment.cluster == settings.cluster
+    assert config.from_json(config.to_json(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cluster__hosts": THREE[:2]}, "no quorum: losing either one stops both: run one, or thr"),
+        ({"cluster__hosts": THREE[:1]}, "one host only"),
+        ({"cluster__hosts": [f"h{n}@10.0.0.{n}" for n in range(1, 11)]}, "more than 9"),
+        ({"host__name": "d"}, r"'d', which is not one of cluster.hosts \(a, b, c\)"),
+        ({"cluster__hosts": [*THREE, "a@10.0.0.4"]}, "the name a twice"),
+        ({"cluster__hosts": [*THREE, "d@10.0.0.1"]}, "the address 10.0.0.1:4222 twice"),
+        ({"cluster__hosts": [*THREE, "d@10.0.0.4:1:1"]}, "the address 10.0.0.4:1 twice"),
+        ({"cluster__hosts": [*THREE, "d@0.0.0.0"]}, "0.0.0.0 for d"),
+        ({"cluster__token_file": ""}, "without cluster.token_file"),
+        ({"cluster__tls_cert": "/c.pem"}, "belong together"),
+        ({"cluster__hosts": []}, "cluster.hosts names nobody"),
+        ({"host__ephemeral": True}, "leave one of the two out"),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config.load(None, cluster(**changes), {})
+
+
+@pytest.mark.parametrize(
+    "entry", ["a", "a@", "@10.0.0.1", "A@10.0.0.1", "a@10.0.0.1:0", "a@10.0.0.1:1:2:3", "a@[::1]x"]
+)
+def test_an_entry_that_is_no_host_is_refused(entry: str) -> None:
+    with pytest.raises(ConfigError, match=r"cluster.hosts cannot be .*: give a list of NAME@ADD"):
+        config.load(None, cluster(cluster__hosts=[entry, *THREE]), {})
+
+
+def test_four_hosts_are_a_cluster() -> None:
+    settings = config.load(None, cluster(cluster__hosts=[*THREE, "d@10.0.0.4"]), {})
+
+    assert len(settings.cluster.hosts) == 4
+
+
 def test_settings_reach_a_child_process_unchanged() -> None:
     settings = config.load(
         None,
@@ -205,6 +268,7 @@ def test_settings_reach_a_child_process_unchanged() -> None:
 def test_the_table_and_the_types_name_the_same_settings() -> None:
     sections = {
         "host": HostSettings,
+        "cluster": ClusterSettings,
         "carrier": CarrierSettings,
         "log": LogSettings,
         "records": RecordSettings,

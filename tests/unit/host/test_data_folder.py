@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from trunkline.host import credentials, storage
-from trunkline.host.data_folder import open_folder
+from trunkline.host.cluster_secret import ClusterSecret
+from trunkline.host.data_folder import Seat, open_folder
 from trunkline.host.format import FORMAT
 from trunkline.host.layout import FolderLock, Layout, holder_of, simulator_url_of
 from trunkline.host.refusal import DataFolderError, FolderInUseError, FormatError
@@ -75,7 +76,7 @@ def test_an_empty_disk_may_carry_its_file_systems_own_folder(tmp_path: Path) -> 
         ({"format": FORMAT + 1, "created_by": "9.9"}, "written by version 9.9"),
         ({"format": 0}, "format 0"),
         ({"product": "other"}, "belongs to 'other'"),
-        ({"mode": "cluster"}, "mode 'cluster'"),
+        ({"mode": "raft"}, "mode 'raft'"),
         ({"shards": 24}, "shards 24"),
         ({"hash": "crc"}, "hash 'crc'"),
         ({"cluster": "x"}, "no valid cluster id"),
@@ -106,6 +107,47 @@ def test_a_folder_of_the_format_before_is_opened_and_marked_as_of_this_one(tmp_p
     raised = json.loads(layout.format.read_text())
     assert raised == document | {"format": FORMAT}
     assert folder.format.cluster == document["cluster"]
+
+
+SECRET = ClusterSecret(b"s" * 32)
+
+
+def test_the_hosts_of_a_new_cluster_agree_without_a_word(tmp_path: Path) -> None:
+    one, two = (
+        open_folder(tmp_path / name, entropy=entropy, seat=Seat(SECRET, name)) for name in "ab"
+    )
+    one.release()
+    two.release()
+
+    assert one.credentials == two.credentials
+    assert one.format.cluster == two.format.cluster
+    assert (one.format.mode, one.format.host, two.format.host) == ("cluster", "a", "b")
+    other = open_folder(tmp_path / "c", entropy=entropy, seat=Seat(ClusterSecret(b"t" * 32), "a"))
+    other.release()
+    assert other.credentials.account_sid != one.credentials.account_sid
+    assert other.format.cluster != one.format.cluster
+
+
+@pytest.mark.parametrize(
+    ("made_for", "opened_for", "said"),
+    [
+        (None, Seat(SECRET, "a"), "folder of one host alone.*erase it.*trunkline backup"),
+        (Seat(SECRET, "a"), None, "'a', a host of a cluster.*set cluster.hosts"),
+        (Seat(SECRET, "a"), Seat(SECRET, "b"), "'a', and host.name is 'b'"),
+        (Seat(SECRET, "a"), Seat(ClusterSecret(b"t" * 32), "a"), "token file of its own cluster"),
+    ],
+)
+def test_a_folder_of_another_place_is_refused_and_left_alone(
+    tmp_path: Path, made_for: Seat | None, opened_for: Seat | None, said: str
+) -> None:
+    layout = Layout(tmp_path / "data")
+    open_folder(layout.data, entropy=entropy, seat=made_for).release()
+    before = contents(layout.data)
+
+    with pytest.raises(FormatError, match=said):
+        open_folder(layout.data, entropy=entropy, seat=opened_for)
+
+    assert contents(layout.data) == before
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}'])

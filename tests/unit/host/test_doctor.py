@@ -37,7 +37,7 @@ def born(data: Path) -> Layout:
 
 def folder_finding(layout: Layout) -> Finding:
     before = {path: path.read_bytes() for path in layout.data.rglob("*") if path.is_file()}
-    finding = doctor._data_folder(layout.data)
+    finding = doctor._data_folder(config.load(None, {"host.data": layout.data}, {}))
     assert before == {path: path.read_bytes() for path in layout.data.rglob("*") if path.is_file()}
     return finding
 

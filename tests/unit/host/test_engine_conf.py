@@ -1,14 +1,17 @@
 """How the log engine is started: flushing always, on loopback, and never promised a full disk."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
-from trunkline.host import engine_conf, storage
+from trunkline.host import engine_cluster, engine_conf, storage
+from trunkline.host.engine_cluster import EngineCluster, TlsFiles
 from trunkline.host.engine_conf import EnginePlan
 from trunkline.host.listen import Address
 from trunkline.host.refusal import EngineError
+from trunkline.host.roster import Member
 from trunkline.host.setting_kinds import GIB, MIB
 
 
@@ -31,6 +34,38 @@ def test_the_monitor_is_served_only_when_asked_for(tmp_path: Path) -> None:
     conf = engine_conf.render(asked, Address("127.0.0.1", 4), "t")
 
     assert 'http: "127.0.0.1:8222"' in conf
+
+
+def test_an_engine_of_a_cluster_is_told_of_its_peers_and_not_of_itself(tmp_path: Path) -> None:
+    own, *peers = (Member.parse(f"{name}@10.0.0.{n}") for n, name in enumerate("abc", 1))
+    cluster = EngineCluster("c1", own, tuple(peers), "client-token", "route-password")
+    asked = dataclasses.replace(plan(tmp_path), name="a", cluster=cluster)
+
+    conf = engine_conf.render(asked, own.log, cluster.client_token)
+
+    assert 'server_name: "a"' in conf
+    assert 'listen: "10.0.0.1:4222"' in conf
+    assert 'listen: "10.0.0.1:6222"' in conf
+    assert 'token: "client-token"' in conf
+    routes = re.findall(r'"nats://trunkline:route-password@([^"]+)"', conf)
+    assert routes == ["10.0.0.2:6222", "10.0.0.3:6222"]
+    assert "sync_interval: always" in conf
+    assert "tls" not in conf
+
+
+def test_with_certificates_nothing_between_engines_is_said_in_the_clear(tmp_path: Path) -> None:
+    own = Member.parse("a@10.0.0.1")
+    tls = TlsFiles(Path("/cert"), Path("/key"), Path("/ca"))
+    cluster = EngineCluster("c1", own, (), "t", "p", tls)
+
+    lines = engine_cluster.render(cluster)
+
+    assert [line.strip() for line in lines].count("verify: true") == 2, "for clients and routes"
+    assert "  handshake_first: true" in lines
+
+
+def test_a_host_alone_is_told_of_no_cluster(tmp_path: Path) -> None:
+    assert "cluster" not in engine_conf.render(plan(tmp_path), Address("127.0.0.1", 4), "t")
 
 
 def test_the_log_is_not_promised_more_than_the_disk_has(tmp_path: Path) -> None:

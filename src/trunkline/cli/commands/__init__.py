@@ -23,6 +23,9 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "trunkline.cli.commands.phone", "Be a phone of the simulated carrier: read and send."
     ),
     "simulator": Command("trunkline.cli.commands.simulator", "Run the simulated carrier alone."),
+    "drill": Command(
+        "trunkline.cli.commands.drill", "Hurt hosts on purpose, and count what became of it."
+    ),
     "backup": Command("trunkline.cli.commands.backup", "Write a stopped host's data to one file."),
     "restore": Command("trunkline.cli.commands.restore", "Put a backup in place as a new host."),
     "doctor": Command(

@@ -1,4 +1,4 @@
-"""`trunkline up`: a host and a simulated carrier, ready for a first message, until ctrl-C."""
+"""`trunkline up`: a host, or three, and a simulated carrier, ready for a first message, until ctrl-C."""
 
 import os
 from pathlib import Path
@@ -23,9 +23,12 @@ def command(
     simulator_http: Annotated[
         str | None, typer.Option(help="HOST:PORT of our own simulated carrier.")
     ] = None,
+    hosts: Annotated[
+        int, typer.Option(help="How many hosts: 1, or a cluster of 3 and more on this machine.")
+    ] = 1,
     ready_file: Annotated[
         Path | None,
-        typer.Option(help="Write here, as JSON, how to reach the host once it is ready."),
+        typer.Option(help="Write here, as JSON, how to reach the hosts once all are ready."),
     ] = None,
     ephemeral: Annotated[
         bool | None, typer.Option("--ephemeral", help="Keep nothing: all in memory.")
@@ -35,7 +38,7 @@ def command(
         Path | None, typer.Option(help="The log engine's program, in place of our own.")
     ] = None,
 ) -> None:
-    """Run a host here, with a simulated carrier, until ctrl-C or SIGTERM.
+    """Run a host here, or several, with a simulated carrier, until ctrl-C or SIGTERM.
 
     Exits with 0 when all that was under way was finished in time.
     """
@@ -52,4 +55,4 @@ def command(
     settings = config.load(config_file, flags, config.environment())
     from trunkline.host.up import run_up
 
-    raise typer.Exit(run_up(settings, ready_file=ready_file))
+    raise typer.Exit(run_up(settings, ready_file=ready_file, hosts=hosts))

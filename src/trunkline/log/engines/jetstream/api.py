@@ -37,6 +37,8 @@ FULL: Final = "maximum bytes exceeded"
 NO_MESSAGE: Final = 10037
 STREAM_NOT_FOUND: Final = 10059
 STREAM_NAME_TAKEN: Final = 10058
+NO_LEADER: Final = 10008
+"""The servers have no leader among them just now."""
 
 
 class ApiError(msgspec.Struct, frozen=True):

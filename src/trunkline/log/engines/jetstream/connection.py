@@ -167,8 +167,8 @@ class Connection:
         link = _Link(self._on_message, self._on_heard, self._on_lost)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                await loop.create_connection(lambda: link, self._host, self._port)
-                await link.greet(self._token, self._tls, self._host)
+                await loop.create_connection(lambda: link, self._host, self._port, ssl=self._tls)
+                await link.greet(self._token)
         except BaseException:
             link.abandon()
             raise
@@ -248,17 +248,9 @@ class _Link(asyncio.Protocol):
         self.pings_out = 0
         self._is_lost = False
 
-    async def greet(self, token: str, tls: ssl.SSLContext | None, host: str) -> None:
-        """Raises `OSError` with the server's words if it does not take us, also where its
-        certificate is not one that `tls` trusts."""
+    async def greet(self, token: str) -> None:
+        """Raises `OSError` with the server's words if it does not take us."""
         await self._informed
-        if tls is not None and self._transport is not None:
-            # The server greets in the clear, and then both go over to TLS.
-            loop = asyncio.get_running_loop()
-            secured = await loop.start_tls(self._transport, self, tls, server_hostname=host)
-            if secured is None:
-                raise OSError("the server hung up")
-            self._transport = secured
         self.write(nats.connect(token, "trunkline"))
         await self._greeted
 

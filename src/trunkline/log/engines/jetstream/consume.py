@@ -33,6 +33,9 @@ PLACE_TIMEOUT_S: Final = 0.5
 """The servers may put a follower's place on one of them that is frozen or has just died. It is not
 known which they chose, so another place is asked for after so long."""
 
+MOVE_AGAIN_S: Final = 1.0
+READ_AGAIN_S: Final = 0.05
+
 END_EVERY_S: Final = 1.0
 """How often a shard's leader is asked where the shard ends. A follower's place is on any server that
 has the shard, and one that is cut off or frozen does not know of what came since."""
@@ -180,7 +183,9 @@ class JetStreamFollower:
 
     Where there are several servers the place is on one of them, and gone with it. So it is left for
     another one when that server is lost or silent; and when the shard's leader knows of messages
-    that have not come a while later.
+    that have not come a while later. There may be none for some seconds, because it is a leader of
+    all servers that gives places. Until then the shard's own leader is asked for one message after
+    another.
     """
 
     def __init__(
@@ -195,6 +200,7 @@ class JetStreamFollower:
         self._end: int | None = None
         self._end_asked_at = float("-inf")
         self._last_then = after
+        self._move_not_before = float("-inf")
         self._unwatch = requests.when_shaken(self._on_shaken)
         self._puller = Puller(
             requests,
@@ -207,14 +213,30 @@ class JetStreamFollower:
         )
 
     async def start(self) -> None:
-        await self._puller.start()
+        deadline = Deadline.after(ADMIN_TIMEOUT_S, self._clock)
+        while True:
+            try:
+                return await self._puller.start()
+            except NoAnswer:
+                if deadline.has_passed() or not self._requests.has_others:
+                    raise
 
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[Stored]:
-        if self._requests.has_others:
-            await self._look_for_end()
-        if self._stale:
-            await self._puller.reset()
-            self._stale = False
+        if not self._requests.has_others:
+            if self._stale:
+                await self._puller.reset()
+                self._stale = False
+            return await self._take(items_max, wait_s)
+        await self._look_for_end()
+        if self._stale and not await self._move():
+            return await self._read(items_max, wait_s)
+        try:
+            return await self._take(items_max, wait_s)
+        except NoAnswer:
+            self._stale = True
+            return []
+
+    async def _take(self, items_max: int, wait_s: float) -> Sequence[Stored]:
         taken: list[Stored] = []
         behind = 0
         for followed in await self._puller.take(items_max, wait_s):
@@ -230,7 +252,7 @@ class JetStreamFollower:
         if not taken and not self._requests.is_connected:
             raise LogUnavailable("not connected to the log server")
         if self._requests.has_others:
-            self.is_at_end = self._end is not None and self._last >= self._end
+            self._judge_end()
         else:
             self.is_at_end = behind == 0 and (bool(taken) or not self._stale)
         return taken
@@ -246,6 +268,7 @@ class JetStreamFollower:
         at = self._puller.place.server
         if not at or connection.server in (at, self._puller.through):
             self._stale = True
+            self._puller.give_up()
 
     async def _look_for_end(self) -> None:
         """Ask where the shard ends, if that was not asked for a while; and find out whether what was
@@ -261,6 +284,43 @@ class JetStreamFollower:
             self._end = None
         else:  # of a shard that was purged whole nothing is to come
             self._end = state.last_seq if state.first_seq <= state.last_seq else 0
+
+    def _judge_end(self) -> None:
+        self.is_at_end = self._end is not None and self._last >= self._end
+
+    async def _move(self) -> bool:
+        """Whether there is a place again."""
+        if self._clock.monotonic() < self._move_not_before:
+            return False
+        try:
+            await self._puller.reset()
+        except NoAnswer:
+            self._move_not_before = self._clock.monotonic() + MOVE_AGAIN_S
+            return False
+        self._stale = False
+        return True
+
+    async def _read(self, items_max: int, wait_s: float) -> Sequence[Stored]:
+        """As a fetch, without a place."""
+        deadline = Deadline.after(wait_s, self._clock)
+        taken: list[Stored] = []
+        while len(taken) < items_max:
+            question = msgspec.json.encode({"seq": self._last + 1, "next_by_subj": ">"})
+            reply = await self._requests.ask(
+                f"$JS.API.STREAM.MSG.GET.{api.stream_name(self._shard)}",
+                question,
+                timeout_s=END_TIMEOUT_S,
+            )
+            found = api.read_answer(self._shard, reply) if isinstance(reply, bytes) else None
+            if isinstance(found, Stored):
+                self._last = found.sequence
+                taken.append(found)
+            elif taken or deadline.has_passed():
+                break
+            else:
+                await self._clock.sleep(READ_AGAIN_S)
+        self._judge_end()
+        return taken
 
     async def _is_purged_up_to(self, stored: Stored) -> bool:
         """Whether the sequences between are gone from the shard, and not just from our sight."""
@@ -278,23 +338,17 @@ class JetStreamFollower:
         return msgspec.json.decode(reply, type=api.StreamAnswer).state
 
     async def _create(self) -> Place:
-        deadline = Deadline.after(ADMIN_TIMEOUT_S, self._clock)
-        while True:
-            name = self._requests.new_name()
-            try:
-                return await create_consumer(
-                    self._requests,
-                    f"$JS.API.CONSUMER.CREATE.{api.stream_name(self._shard)}.{name}",
-                    api.follower_config(self._shard, name, after=self._last),
-                    timeout_s=PLACE_TIMEOUT_S if self._requests.has_others else ADMIN_TIMEOUT_S,
-                )
-            except NoAnswer:
-                if deadline.has_passed() or not self._requests.is_connected:
-                    raise
+        name = self._requests.new_name()
+        return await create_consumer(
+            self._requests,
+            f"$JS.API.CONSUMER.CREATE.{api.stream_name(self._shard)}.{name}",
+            api.follower_config(self._shard, name, after=self._last),
+            timeout_s=PLACE_TIMEOUT_S if self._requests.has_others else ADMIN_TIMEOUT_S,
+        )
 
 
 class NoAnswer(LogUnavailable):
-    """A consumer was asked for, and nothing came."""
+    """A consumer was asked for, and nothing came; or the word that nobody can say at the moment."""
 
 
 async def create_consumer(
@@ -305,6 +359,8 @@ async def create_consumer(
     if isinstance(reply, NotReceived | Unanswered):
         raise NoAnswer(f"cannot make a consumer: {reply.reason}")
     answer = msgspec.json.decode(reply, type=api.ConsumerAnswer)
+    if answer.error is not None and answer.error.err_code == api.NO_LEADER:
+        raise NoAnswer(f"cannot make a consumer: {answer.error.description}")
     api.raise_for(answer.error, "cannot make a consumer")
     return Place(answer.name, "" if answer.cluster is None else answer.cluster.leader)
 

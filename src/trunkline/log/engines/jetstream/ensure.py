@@ -15,7 +15,7 @@ from trunkline.kernel import Clock, Deadline
 from trunkline.log.engines.jetstream import api
 from trunkline.log.engines.jetstream.consume import ADMIN_TIMEOUT_S
 from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Unanswered
-from trunkline.log.interface import LogUnavailable
+from trunkline.log.interface import LogUnavailable, ShardMissing
 
 log: Final = structlog.get_logger(__name__)
 
@@ -24,7 +24,7 @@ LEADERS_WAIT_S: Final = 30.0
 
 MISSING_FOR_S: Final = 3.0
 """So long, several servers must say of a shard of a log in use that they know nothing of it."""
-MISSING_AGAIN_S: Final = 0.25
+AGAIN_S: Final = 0.25
 
 
 class StreamKeeper:
@@ -36,8 +36,13 @@ class StreamKeeper:
         self._timeout_s = LEADERS_WAIT_S if requests.has_others else ADMIN_TIMEOUT_S
 
     async def look(self, stream: str, what: str) -> api.StreamAnswer:
-        """What stands. Raises `LogUnavailable` if nobody answers."""
-        return await self._ask("INFO", stream, what)
+        """What stands, or that it is missing. Raises `LogUnavailable`."""
+        deadline = self._deadline()
+        while True:
+            found = await self._ask("INFO", stream, what)
+            if found.error is None or is_missing(found):
+                return found
+            await self._bear_with(found.error, f"cannot ask about {what}", deadline)
 
     async def is_surely_missing(self, stream: str, what: str) -> bool:
         """Whether the servers keep saying so. Raises `LogUnavailable`."""
@@ -45,20 +50,34 @@ class StreamKeeper:
         while is_missing(await self.look(stream, what)):
             if deadline.has_passed():
                 return True
-            await self._clock.sleep(MISSING_AGAIN_S)
+            await self._clock.sleep(AGAIN_S)
         return False
 
     async def make(self, stream: str, config: bytes, what: str) -> api.StreamAnswer:
         """What stands then, also if another host was quicker. Raises `LogUnavailable`."""
-        made = await self._ask("CREATE", stream, what, config)
-        if made.error is not None and made.error.err_code == api.STREAM_NAME_TAKEN:
-            made = await self.look(stream, what)
-        api.raise_for(made.error, f"cannot make {what}")
-        return made
+        deadline = self._deadline()
+        while True:
+            made = await self._ask("CREATE", stream, what, config)
+            if made.error is not None and made.error.err_code == api.STREAM_NAME_TAKEN:
+                # By another host, whose disk is of another size. It may not stand yet.
+                made = await self._ask("INFO", stream, what)
+            if made.error is None:
+                return made
+            await self._bear_with(made.error, f"cannot make {what}", deadline)
 
     async def change(self, stream: str, config: bytes, what: str) -> api.StreamAnswer:
         """What the servers say to another configuration. Raises `LogUnavailable`."""
         return await self._ask("UPDATE", stream, what, config)
+
+    def _deadline(self) -> Deadline:
+        return Deadline.after(self._timeout_s if self._requests.has_others else 0.0, self._clock)
+
+    async def _bear_with(self, error: api.ApiError, failure: str, deadline: Deadline) -> None:
+        """Servers that have just begun do not know one another yet, and refuse what they will take
+        a moment later. Raises `LogUnavailable` when that has lasted too long."""
+        if deadline.has_passed():
+            api.raise_for(error, failure)
+        await self._clock.sleep(AGAIN_S)
 
     async def _ask(
         self, verb: str, stream: str, what: str, question: bytes = b""
@@ -84,11 +103,10 @@ async def ensure_shard(
     info = await keeper.look(config.name, what)
     if is_missing(info):
         if is_born and await keeper.is_surely_missing(config.name, what):
-            raise LogUnavailable(
+            raise ShardMissing(
                 f"{what} is missing from the log, and with it what was accepted into it"
             )
         info = await keeper.make(config.name, api.encode(config), what)
-    api.raise_for(info.error, f"cannot ask about {what}")
     standing = info.config or api.Bounds(config.max_bytes, config.num_replicas)
     note_replicas(config.name, standing.num_replicas, config.num_replicas)
     if standing.max_bytes >= config.max_bytes:

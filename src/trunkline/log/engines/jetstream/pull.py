@@ -165,6 +165,11 @@ class Puller(Generic[Item]):
         self._not_before = 0.0
         self._arrival.set()
 
+    def give_up(self) -> None:
+        """The consumer is of no use any more: the next take makes it anew."""
+        self._is_gone = True
+        self._arrival.set()
+
     async def reset(self) -> None:
         """Make the consumer anew, with inboxes of its own: what the old one still sends must not
         be taken for the new one's. What has arrived stays: it is in hand, or passed over as seen."""

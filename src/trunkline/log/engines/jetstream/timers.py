@@ -24,9 +24,9 @@ from trunkline.log.engines.jetstream.elections import Elections
 from trunkline.log.engines.jetstream.ensure import StreamKeeper, is_missing, note_replicas
 from trunkline.log.engines.jetstream.requests import NotReceived, Requests
 from trunkline.log.interface import (
-    LogUnavailable,
     PublishAnswer,
     Refused,
+    ShardMissing,
     Unknown,
     Unreadable,
 )
@@ -79,7 +79,7 @@ async def ensure_timers(keeper: StreamKeeper, *, replicas: int, is_born: bool) -
                 and was_used
                 and await keeper.is_surely_missing(stream_name(shard), _name(shard))
             ):
-                raise LogUnavailable(f"{_name(shard)} is missing from the log, with its timers")
+                raise ShardMissing(f"{_name(shard)} is missing from the log, with its timers")
             config = _stream_config(shard, replicas)
             stands = await keeper.make(stream_name(shard), config, _name(shard))
         api.raise_for(stands.error, f"cannot ask about {_name(shard)}")

@@ -1,0 +1,139 @@
+"""What the witnesses write down, one record a line, and the history that they add up to.
+
+Times are seconds of this machine's monotonic clock unless a field says otherwise. Every message that
+a drill sends has a text of its own, so the text names the message wherever it is seen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import msgspec
+
+
+class Outcome(StrEnum):
+    """What one request to create a message came to, for the one who sent it."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    """Surely not accepted: the answer said so, or no connection came about."""
+    UNKNOWN = "unknown"
+
+
+class Create(msgspec.Struct, frozen=True, omit_defaults=True, tag="create"):
+    """One request to create a message. Repeats under one key are records of their own.
+
+    `due` is when the load wanted it sent for the first time; `http` is 0 where no answer came.
+    """
+
+    due: float
+    at: float
+    until: float
+    text: str
+    recipient: str
+    host: str
+    outcome: Outcome
+    key: str = ""
+    http: int = 0
+    sid: str = ""
+
+
+class Read(msgspec.Struct, frozen=True, omit_defaults=True, tag="read"):
+    """One answered request for a message by its SID."""
+
+    at: float
+    until: float
+    host: str
+    sid: str
+    http: int
+    status: str = ""
+    error_code: int = 0
+    ambiguous: int = 0
+    """Attempts of which the host says that nobody knows whether the carrier took them."""
+
+
+class Submission(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the carrier was given once. `at` is the wall clock of the carrier's own file."""
+
+    n: int
+    at: float
+    text: str
+    recipient: str
+    outcome: str
+    reference: str = ""
+    bind: str = ""
+    is_marked_repeat: bool = False
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether it may have had an effect; the others were surely turned away."""
+        return self.outcome not in {"refuse", "throttle"}
+
+
+class Arrival(msgspec.Struct, frozen=True, tag="arrival"):
+    """What a handset received once."""
+
+    n: int
+    at: float
+    text: str
+    recipient: str
+
+
+class Text(msgspec.Struct, frozen=True, omit_defaults=True, tag="text"):
+    """What a handset sent to us. `is_acked`: a host told the carrier that it has it."""
+
+    item_id: str
+    text: str
+    is_acked: bool = False
+
+
+class Callback(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One request to the application: about a status, or a text that came in (`status` is then
+    `received` and `text` is there)."""
+
+    at: float
+    sid: str
+    status: str
+    token: str
+    is_signed: bool
+    answer: int
+    sequence: int = 0
+    text: str = ""
+
+
+class Shown(msgspec.Struct, frozen=True, omit_defaults=True, tag="shown"):
+    """One message as one host lists it at the end."""
+
+    host: str
+    sid: str
+    text: str
+    direction: str
+    status: str
+    error_code: int = 0
+
+
+class Debit(msgspec.Struct, frozen=True):
+    """One booking for one message."""
+
+    sid: str
+    micros: int
+
+
+ClientRecord = Create | Read | Shown
+HandsetRecord = Arrival | Text
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Everything that was seen from outside. `debits` is None where nothing is billed yet."""
+
+    creates: Sequence[Create] = ()
+    reads: Sequence[Read] = ()
+    submissions: Sequence[Submission] = ()
+    arrivals: Sequence[Arrival] = ()
+    texts: Sequence[Text] = ()
+    callbacks: Sequence[Callback] = ()
+    shown: Sequence[Shown] = ()
+    hosts: Sequence[str] = ()
+    """Those that `shown` was asked of."""
+    debits: Sequence[Debit] | None = field(default=None)

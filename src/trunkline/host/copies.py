@@ -1,0 +1,138 @@
+"""What a host of a cluster has besides, so that its copy and those of its peers can help each other.
+
+A host alone has none of it: no secret, no peers, and no paths under `/internal/`.
+"""
+
+import contextlib
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+import prometheus_client
+from starlette.types import ASGIApp
+
+from trunkline.host.cluster_secret import ClusterSecret
+from trunkline.host.config import Settings
+from trunkline.host.layout import Layout
+from trunkline.host.retain import MONTH_S
+from trunkline.kernel import Clock
+from trunkline.log.interface import RetainedLog
+from trunkline.replica.compare import Comparison, Counters
+from trunkline.replica.offers import OFFER_PAUSE_S, Offers
+from trunkline.replica.progress import Progress
+from trunkline.replica.projector import Projector
+from trunkline.replica.refill import Refill
+from trunkline.replica.snapshot import Snapshots
+
+if TYPE_CHECKING:
+    from trunkline.host.peers import HttpPeers
+
+PeerUrls = Callable[[], Sequence[str]]
+"""The base URLs of the other hosts' APIs that are there now; never this host's own."""
+
+
+def no_peers() -> Sequence[str]:
+    """Of a host alone."""
+    return ()
+
+
+class _Context(Protocol):
+    """What it needs of a process's context."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def log(self) -> RetainedLog: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def rng(self) -> random.Random: ...
+    @property
+    def registry(self) -> prometheus_client.CollectorRegistry: ...
+    @property
+    def cluster_secret(self) -> ClusterSecret | None: ...
+    @property
+    def peer_urls(self) -> PeerUrls: ...
+
+
+class Copies:
+    """The parts of one process, each made when it is asked for. What was opened is closed with
+    `stack`."""
+
+    def __init__(self, context: _Context, stack: contextlib.AsyncExitStack) -> None:
+        self._context: Final = context
+        self._stack: Final = stack
+        self.peers: HttpPeers | None = None
+        if context.cluster_secret is not None:
+            self.peers = _peers(context, context.cluster_secret)
+            stack.push_async_callback(self.peers.close)
+
+    @property
+    def refill(self) -> Refill | None:
+        """Where a copy comes from that is lost, besides this host."""
+        return None if self.peers is None else Refill(self.peers, self._context.clock)
+
+    def comparison(self, projector: Projector, progress: Progress) -> tuple[Comparison, ...]:
+        """The service that holds the copy against those of peers, for the projector's process."""
+        context = self._context
+        if self.peers is None:
+            return ()
+        months = context.settings.records.keep_months
+        counters = Counters(
+            parts=prometheus_client.Counter(
+                "trunkline_replica_parts_compared",
+                "Parts of the read copy that were held against a peer's.",
+                registry=context.registry,
+            ),
+            repairs=prometheus_client.Counter(
+                "trunkline_replica_repairs",
+                "Records of the read copy that a peer's were merged into.",
+                registry=context.registry,
+            ),
+        )
+        comparison = Comparison(
+            context.layout.replica,
+            self.peers,
+            projector.mend,
+            progress.lag_ms,
+            counters=counters,
+            keep_s=months * MONTH_S if months else None,
+            clock=context.clock,
+            rng=context.rng,
+        )
+        return (comparison,)
+
+    def served(self, app: ASGIApp, progress: Progress) -> tuple[ASGIApp, tuple[Offers, ...]]:
+        """The API's application with what peers ask in front of it, and what has to run for that."""
+        context = self._context
+        if context.cluster_secret is None:
+            return app, ()
+        from trunkline.host.internal import InternalApi  # noqa: PLC0415 - only in a cluster
+
+        copy: Path = context.layout.replica
+        snapshots = Snapshots(copy, context.cluster, pause_s=OFFER_PAUSE_S)
+        offers = Offers(context.log, snapshots, clock=context.clock)
+        internal = InternalApi(
+            app,
+            copy,
+            offers,
+            progress.lag_ms,
+            secret=context.cluster_secret,
+            cluster=context.cluster,
+            clock=context.clock,
+        )
+        self._stack.callback(internal.close)
+        return internal, (offers,)
+
+
+def _peers(context: _Context, secret: ClusterSecret) -> "HttpPeers":
+    from trunkline.host.peers import HttpPeers  # noqa: PLC0415 - a host alone does not pay for it
+
+    return HttpPeers(
+        context.peer_urls, secret, context.cluster, clock=context.clock, rng=context.rng
+    )

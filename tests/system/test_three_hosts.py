@@ -1,0 +1,338 @@
+"""A cluster of three hosts on this machine: it comes up, shares one log, and goes on without any one.
+
+All are real: three hosts with their engines, and a simulated carrier outside of them as the judge.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from tests.system import running
+from tests.system.running import descendants, get_json, is_running, wait_until
+
+from trunkline.host.supervise import PROGRAM
+
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.skipif(sys.platform != "linux", reason="each host has a loopback address"),
+]
+
+Facts = dict[str, Any]
+
+RECIPIENT: Final = "+12025550123"
+SETTLED_S: Final = 30.0
+BACK_S: Final = 40.0
+"""A host that comes back waits for elections of 4-9 s before all its services run."""
+ENDED_S: Final = 20.0
+
+
+def request(facts: Facts, base_url: str, path: str, form: dict[str, str] | None = None) -> Facts:
+    account = facts["account_sid"]
+    url = f"{base_url}/2010-04-01/Accounts/{account}/{path}"
+    passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
+    passwords.add_password(None, url, account, facts["auth_token"], is_authenticated=True)
+    opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
+    body = None if form is None else urllib.parse.urlencode(form).encode()
+    with opener.open(urllib.request.Request(url, body), timeout=10.0) as answer:  # noqa: S310 - our own server
+        found: Facts = json.load(answer)
+    return found
+
+
+def create(facts: Facts, base_url: str, body: str) -> str:
+    form = {"To": RECIPIENT, "From": facts["phone_number"], "Body": body}
+    return str(request(facts, base_url, "Messages.json", form)["sid"])
+
+
+def status(facts: Facts, base_url: str, sid: str) -> str:
+    """What this host says of the message; empty while it cannot say."""
+    try:
+        return str(request(facts, base_url, f"Messages/{sid}.json")["status"])
+    except (OSError, urllib.error.HTTPError):
+        return ""
+
+
+def is_ready(base_url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{base_url}/readyz", timeout=2.0) as answer:  # noqa: S310 - our own server
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def bodies_on_the_phone(facts: Facts) -> list[str]:
+    number = urllib.parse.quote(RECIPIENT)
+    url = f"{facts['simulator_url']}/v1/handsets/{number}/messages?limit=1000"
+    return sorted(message["body"] for message in get_json(url))
+
+
+def expect_delivered_once(facts: Facts, bodies: Sequence[str]) -> None:
+    wait_until(
+        lambda: set(bodies_on_the_phone(facts)) >= set(bodies),
+        "every message to be on the phone",
+        within_s=SETTLED_S,
+    )
+    assert bodies_on_the_phone(facts) == sorted(bodies)
+
+
+def expect_told(facts: Facts, base_url: str, sid: str) -> None:
+    wait_until(
+        lambda: status(facts, base_url, sid) == "delivered",
+        f"{base_url} to tell that {sid} was delivered",
+        within_s=SETTLED_S,
+    )
+
+
+def kill_host(pid: int) -> None:
+    """Everything of one host, at once, as when its power fails."""
+    below = descendants(pid)
+    assert "nats-server" in below.values()
+    for each in (pid, *below):
+        os.kill(each, signal.SIGKILL)
+
+
+def test_three_hosts_share_one_log_and_go_on_without_any_one_of_them(tmp_path: Path) -> None:
+    with running.up(tmp_path / "data", "--hosts", "3") as up:
+        facts, hosts = up.facts, up.facts["hosts"]
+        urls = [host["base_url"] for host in hosts]
+        assert [host["name"] for host in hosts] == ["host-a", "host-b", "host-c"]
+        assert len({urllib.parse.urlsplit(url).hostname for url in urls}) == 3
+
+        # A message through each host is delivered once, and each host tells of all of them.
+        bodies = [f"through {host['name']}" for host in hosts]
+        sids = [create(facts, url, body) for url, body in zip(urls, bodies, strict=True)]
+        expect_delivered_once(facts, bodies)
+        for url in urls:
+            for sid in sids:
+                expect_told(facts, url, sid)
+
+        # Without one of them, creates go on through the other two, while its shards elect.
+        kill_host(hosts[0]["pid"])
+        began, gaps = time.monotonic(), []
+        for turn in range(40):
+            body = f"without host-a {turn}"
+            asked_at = time.monotonic()
+            sids.append(create(facts, urls[1 + turn % 2], body))
+            gaps.append(time.monotonic() - asked_at)
+            bodies.append(body)
+        sys.stderr.write(
+            f"40 creates in {time.monotonic() - began:.2f} s, the slowest {max(gaps):.2f} s\n"
+        )
+
+        # It comes back by itself, and serves.
+        wait_until(lambda: is_ready(urls[0]), "host-a to serve again", within_s=BACK_S)
+        bodies.append("through host-a again")
+        sids.append(create(facts, urls[0], bodies[-1]))
+        expect_delivered_once(facts, bodies)
+        for sid in sids:
+            expect_told(facts, urls[0], sid)
+        pids = [up.pid, *descendants(up.pid)]
+        assert up.stop() == 0
+    assert [pid for pid in pids if is_running(pid)] == []
+
+
+def trunkline(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        (*PROGRAM, *arguments), capture_output=True, text=True, timeout=ENDED_S, check=False
+    )
+
+
+def test_two_hosts_on_this_machine_are_refused_with_the_reason(tmp_path: Path) -> None:
+    refused = trunkline("up", "--hosts", "2", "--data", str(tmp_path / "data"))
+
+    assert refused.returncode == 1
+    assert "no quorum" in refused.stderr
+    assert "run one, or three" in refused.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_folder_of_one_host_is_not_taken_for_three_nor_that_of_three_for_one(
+    tmp_path: Path,
+) -> None:
+    with running.up(tmp_path / "one"):
+        pass
+    with running.up(tmp_path / "three", "--hosts", "3"):
+        pass
+
+    to_three = trunkline("up", "--hosts", "3", "--data", str(tmp_path / "one"))
+    to_one = trunkline("up", "--data", str(tmp_path / "three"))
+    to_five = trunkline("up", "--hosts", "5", "--data", str(tmp_path / "three"))
+    host_alone = trunkline("up", "--data", str(tmp_path / "three" / "host-a"))
+
+    assert "folder of one host alone, and --hosts asks for 3" in to_three.stderr
+    assert "start them with --hosts" in to_one.stderr
+    assert "start it with '--hosts 3'" in to_five.stderr
+    assert "set cluster.hosts" in host_alone.stderr
+    assert {each.returncode for each in (to_three, to_one, to_five, host_alone)} == {1}
+
+
+@dataclass
+class Host:
+    """One `trunkline host` of its own, as a service manager starts it."""
+
+    process: subprocess.Popen[bytes]
+    ready: Path
+    said: Path
+
+    def is_ready(self) -> bool:
+        return self.ready.exists()
+
+    def events(self, name: str) -> list[Facts]:
+        lines = self.said.read_text("utf-8").splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [event for event in found if event.get("event") == name]
+
+
+class Machines:
+    """The hosts of one cluster, each with a file of settings; ended at the end."""
+
+    def __init__(self, folder: Path, carrier: str, stack: ExitStack) -> None:
+        self._folder, self._carrier, self._stack = folder, carrier, stack
+        self.token = self.token_file("token")
+        with ExitStack() as chosen:
+            self.hosts = [
+                f"host-{name}@127.0.0.{last}:{free_port(last, chosen)}:{free_port(last, chosen)}"
+                for last, name in enumerate("abc", start=2)
+            ]
+
+    def token_file(self, name: str) -> Path:
+        path = self._folder / name
+        path.write_text(secrets.token_hex(32))
+        path.chmod(0o600)
+        return path
+
+    def start(
+        self, letter: str, *, token: Path | None = None, data: str = "", tls: str = ""
+    ) -> Host:
+        name, last = f"host-{letter}", 2 + "abc".index(letter)
+        file = self._folder / f"{name}.toml"
+        file.write_text(
+            f'[host]\nname = "{name}"\ndata = "{self._folder / (data or name)}"\n'
+            f'http = "127.0.0.{last}:0"\n'
+            f"[cluster]\nhosts = {json.dumps(self.hosts)}\n"
+            f'token_file = "{token or self.token}"\n{tls}'
+            f'[carrier]\nurl = "{self._carrier}"\n'
+        )
+        ready, said = self._folder / f"{name}.ready", self._folder / f"{name}.said"
+        ready.unlink(missing_ok=True)
+        with said.open("wb") as errors:
+            process = subprocess.Popen(
+                (*PROGRAM, "host", "--config", str(file), "--ready-file", str(ready)),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
+        self._stack.callback(end, process)
+        return Host(process, ready, said)
+
+
+def free_port(last: int, chosen: ExitStack) -> int:
+    from trunkline.host.listen import Address, address_of, bound
+
+    held = chosen.enter_context(bound(Address(f"127.0.0.{last}", 0), setting=""))
+    return address_of(held).port
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=ENDED_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=ENDED_S)
+
+
+@contextmanager
+def machines(folder: Path) -> Iterator[Machines]:
+    with ExitStack() as stack:
+        carrier = stack.enter_context(running.simulator(folder / "simulator"))
+        yield Machines(folder, carrier, stack)
+
+
+def test_a_host_waits_for_a_majority_and_one_with_another_secret_is_refused(
+    tmp_path: Path,
+) -> None:
+    with machines(tmp_path) as cluster:
+        # Alone it waits, says for whom, and does not fail; a stop is heeded meanwhile.
+        alone = cluster.start("a")
+        wait_until(lambda: alone.events("cluster.waiting"), "host-a to say that it waits")
+        reason = alone.events("cluster.waiting")[0]["reason"]
+        assert reason.startswith("1 of 3 hosts are there; host-b at 127.0.0.3:")
+        assert not alone.is_ready()
+        end(alone.process)
+        assert alone.process.returncode == 0
+
+        # The first start is that of all three; later a majority is enough.
+        three = [cluster.start(letter) for letter in "abc"]
+        wait_until(lambda: all(host.is_ready() for host in three), "all to serve", within_s=BACK_S)
+        for host in three:
+            end(host.process)
+        first, second = cluster.start("a"), cluster.start("b")
+        wait_until(lambda: first.is_ready() and second.is_ready(), "two to serve", within_s=BACK_S)
+
+        # One with another secret is told by whom it was refused; they tell of it, and go on.
+        stranger = cluster.start("c", token=cluster.token_file("another"), data="stranger")
+        assert stranger.process.wait(timeout=ENDED_S) == 1
+        said = stranger.said.read_text("utf-8")
+        assert "refuse this host's cluster token" in said
+        assert f"host-a at {cluster.hosts[0].removeprefix('host-a@').rpartition(':')[0]}" in said
+        wait_until(lambda: first.events("cluster.refused"), "host-a to tell of the stranger")
+        assert first.process.poll() is None
+
+
+def certificate(folder: Path, name: str, address: str, authority: Path | None) -> Path:
+    """A key and a certificate for `address`, signed by `authority` or by itself."""
+    key, cert = folder / f"{name}.key", folder / f"{name}.pem"
+    command = [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+        "-nodes", "-days", "2", "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(cert),
+    ]  # fmt: skip
+    if authority is not None:
+        command += ["-CA", str(authority), "-CAkey", str(authority.with_suffix(".key"))]
+        command += ["-addext", f"subjectAltName=IP:{address}"]
+        command += ["-addext", "basicConstraints=critical,CA:FALSE"]
+        command += ["-addext", "extendedKeyUsage=serverAuth,clientAuth"]
+    subprocess.run(command, check=True, capture_output=True, timeout=ENDED_S)
+    key.chmod(0o600)
+    return cert
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made with openssl")
+def test_hosts_with_certificates_are_a_cluster_and_one_without_is_not(tmp_path: Path) -> None:
+    authority = certificate(tmp_path, "authority", "", None)
+    with machines(tmp_path) as cluster:
+        tls = {}
+        for last, letter in enumerate("abc", start=2):
+            cert = certificate(tmp_path, letter, f"127.0.0.{last}", authority)
+            tls[letter] = (
+                f'tls_cert = "{cert}"\ntls_key = "{cert.with_suffix(".key")}"\n'
+                f'tls_ca = "{authority}"\n'
+            )
+        hosts = {letter: cluster.start(letter, tls=tls[letter]) for letter in "abc"}
+        wait_until(
+            lambda: all(host.is_ready() for host in hosts.values()),
+            "all to serve",
+            within_s=BACK_S,
+        )
+
+        end(hosts["c"].process)
+        plain = cluster.start("c")
+        wait_until(lambda: plain.events("cluster.waiting"), "the host without to wait")
+
+        reason = plain.events("cluster.waiting")[0]["reason"]
+        assert "host-a at 127.0.0.2" in reason
+        assert not plain.is_ready()
