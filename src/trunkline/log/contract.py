@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from trunkline.kernel import Deadline, SystemClock
-from trunkline.log.contract_sharing import SHARING
 from trunkline.log.interface import (
     Accepted,
     ClusteredLog,
@@ -22,6 +21,7 @@ from trunkline.log.interface import (
     Stored,
     Unreadable,
 )
+from trunkline.log.sharing_contract import SHARING
 
 SHARD: Final = 3
 TIMER_SHARD: Final = 1
