@@ -155,7 +155,7 @@ async def assemble(
             await projector.open()
             supports += [
                 projector,
-                retention_of(context, progress, crash_here=crash_here),
+                *retention_of(context, progress, crash_here=crash_here, part=part),
                 *copies.comparison(projector, progress),
             ]
         replica = Replica(path, progress)

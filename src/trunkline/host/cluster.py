@@ -22,7 +22,7 @@ from trunkline.host.members import Members
 from trunkline.host.membership import Membership
 from trunkline.host.shares import HostShares, wanted_leaders
 from trunkline.kernel import Clock
-from trunkline.log.interface import ClusteredLog, RetainedLog
+from trunkline.log.interface import Bus, ClusteredLog, RetainedLog
 from trunkline.log.shards import SHARDS
 from trunkline.log.timers import TIMER_SHARDS
 from trunkline.messaging.dispatch import Dispatcher
@@ -69,6 +69,7 @@ class ClusterPart:
     shards: HostShares
     timers: HostShares
     balancer: Balancer | None
+    bus: Bus
 
     @property
     def is_connected(self) -> bool:
@@ -123,7 +124,7 @@ def join(context: _Context, names: Sequence[str]) -> ClusterPart | None:
         balancer = Balancer(
             log, members, wanted=lambda: wanted_leaders(shards, timers), clock=clock
         )
-    return ClusterPart(members, shards, timers, balancer)
+    return ClusterPart(members, shards, timers, balancer, log.bus)
 
 
 def leased_dispatch(
