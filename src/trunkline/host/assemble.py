@@ -20,7 +20,7 @@ from trunkline.api.services import ApiServices
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
 from trunkline.domain.ports import Entropy
-from trunkline.host import ablations, cluster, gauges, metrics
+from trunkline.host import ablations, cluster, gauges, metrics, status
 from trunkline.host.cluster import ClusterPart
 from trunkline.host.cluster_secret import ClusterSecret
 from trunkline.host.config import Settings
@@ -172,6 +172,18 @@ async def assemble(
             supports += serving_peers
         supports.append(
             metrics.MetricsFile(context.registry, context.own_metrics, clock=context.clock)
+        )
+        supports.append(
+            status.StatusFile(
+                status.path_of(context.layout.run, os.getpid()),
+                host=context.settings.host.name,
+                services=names,
+                readiness=readiness,
+                progress=progress,
+                part=part,
+                owners=builder.pool_owners,
+                clock=context.clock,
+            )
         )
         yield Assembly(
             (*services, *builder.companions), (*supports, *builder.links), progress, app, part
