@@ -9,7 +9,7 @@ import functools
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -20,7 +20,7 @@ from trunkline.api.services import ApiServices
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
 from trunkline.domain.ports import Entropy
-from trunkline.host import ablations, cluster, gauges, metrics
+from trunkline.host import ablations, cluster, gauges, metrics, status
 from trunkline.host.cluster import ClusterPart
 from trunkline.host.config import Settings
 from trunkline.host.copies import Copies, PeerUrls, no_peers
@@ -133,6 +133,11 @@ async def assemble(
         progress = Progress(context.layout.progress, shards=context.log.shards, clock=context.clock)
         stack.callback(progress.close)
         crash_here = arm(context.settings.host.crash_at, context.layout.run)
+        part = cluster.join(context, names)
+        if part is not None:
+            # Whoever has lost its copy asks the others for it, so it must have heard them.
+            context = replace(context, peer_urls=part.base_urls)
+            await stack.enter_async_context(part.listening())
         copies = Copies(context, stack)
         supports: list[Support] = []
         if "projector" in names:
@@ -149,15 +154,14 @@ async def assemble(
             await projector.open()
             supports += [
                 projector,
-                retention_of(context, progress, crash_here=crash_here),
+                *retention_of(context, progress, crash_here=crash_here, part=part),
                 *copies.comparison(projector, progress),
             ]
         replica = Replica(path, progress)
         stack.callback(replica.close)
         gauges.watch(context.registry, replica, context.layout.retention, clock=context.clock)
-        part = cluster.join(context, names)
-        if part is not None:
-            supports += [part.members, *([] if part.balancer is None else [part.balancer])]
+        if part is not None and part.balancer is not None:
+            supports.append(part.balancer)
         builder = _Builder(context, replica, stack, crash_here=crash_here, part=part)
         gauges.watch_pools(context.registry, lambda: (*builder.pool_owners(), copies.peers))
         services = tuple(builder.build(name) for name in _WORKERS if name in names)
@@ -167,6 +171,18 @@ async def assemble(
             supports += serving_peers
         supports.append(
             metrics.MetricsFile(context.registry, context.own_metrics, clock=context.clock)
+        )
+        supports.append(
+            status.StatusFile(
+                status.path_of(context.layout.run, os.getpid()),
+                host=context.settings.host.name,
+                services=names,
+                readiness=readiness,
+                progress=progress,
+                part=part,
+                owners=builder.pool_owners,
+                clock=context.clock,
+            )
         )
         yield Assembly(
             (*services, *builder.companions), (*supports, *builder.links), progress, app, part

@@ -5,8 +5,9 @@ part below goes without: its lease is a file, its share is everything.
 """
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
@@ -21,7 +22,7 @@ from trunkline.host.members import Members
 from trunkline.host.membership import Membership
 from trunkline.host.shares import HostShares, wanted_leaders
 from trunkline.kernel import Clock
-from trunkline.log.interface import ClusteredLog, RetainedLog
+from trunkline.log.interface import Bus, ClusteredLog, RetainedLog
 from trunkline.log.shards import SHARDS
 from trunkline.log.timers import TIMER_SHARDS
 from trunkline.messaging.dispatch import Dispatcher
@@ -29,6 +30,9 @@ from trunkline.messaging.lease import Leases
 
 SPEAKER: Final = "dispatch"
 """The service whose process speaks for the host: its lease is what the others ask about."""
+
+FIRST_HEARD_S: Final = 0.3
+"""How long a host that starts listens for the others; each is heard ten times a second."""
 
 LEAVE_S: Final = 0.3
 """How long a host that stops is still there after it has said so: its clients see that it is not
@@ -54,8 +58,7 @@ class _Context(Protocol):
 
 def cluster_hosts(settings: Settings) -> tuple[str, ...]:
     """The names of all members, this host included; none for a host that is alone."""
-    cluster = getattr(settings, "cluster", None)
-    return () if cluster is None else tuple(member.name for member in cluster.hosts)
+    return tuple(member.name for member in settings.cluster.hosts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,25 @@ class ClusterPart:
     shards: HostShares
     timers: HostShares
     balancer: Balancer | None
+    bus: Bus
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a majority of the hosts is heard, this one included."""
+        return self.members.view().is_connected
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """The heartbeats are sent and heard for as long as this is open. It is entered when a
+        majority is heard, or after a while without."""
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(self.members.run())
+            try:
+                if not self.is_connected:
+                    await self.members.until_changed(FIRST_HEARD_S)
+                yield
+            finally:
+                running.cancel()
 
     def base_urls(self) -> tuple[str, ...]:
         """The APIs of the other hosts that are there now."""
@@ -93,7 +115,7 @@ def join(context: _Context, names: Sequence[str]) -> ClusterPart | None:
         return None
     log = cast(ClusteredLog, context.log)  # what the hosts of a cluster share is no other one
     membership = Membership(hosts, settings.host.name, now=clock.monotonic())
-    membership.introduce(base_url=settings.host.http.url, zone=getattr(settings.host, "zone", ""))
+    membership.introduce(base_url=settings.host.http.url, zone=settings.host.zone)
     members = Members(log.bus, membership, clock=clock, rng=context.rng)
     shards = HostShares(members, what="shard", shards=SHARDS, clock=clock)
     timers = HostShares(members, what="timer", shards=TIMER_SHARDS, clock=clock)
@@ -102,7 +124,7 @@ def join(context: _Context, names: Sequence[str]) -> ClusterPart | None:
         balancer = Balancer(
             log, members, wanted=lambda: wanted_leaders(shards, timers), clock=clock
         )
-    return ClusterPart(members, shards, timers, balancer)
+    return ClusterPart(members, shards, timers, balancer, log.bus)
 
 
 def leased_dispatch(

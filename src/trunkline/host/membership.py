@@ -23,7 +23,7 @@ HEARTBEAT_S: Final = 0.1
 ABSENT_S: Final = 0.4
 """A host not heard for this long has no share of the work: three heartbeats that did not come."""
 
-TAKEOVER_S: Final = 0.6
+TAKEOVER_S: Final = 3.0
 """A host not heard for this long is gone; an incarnation that a majority has not heard for this
 long can be dead."""
 

@@ -6,7 +6,9 @@ from typing import Final, Protocol
 
 import msgspec
 
+from trunkline.host.cluster import ClusterPart
 from trunkline.host.config import Settings
+from trunkline.host.cursors import CursorExchange
 from trunkline.host.layout import Layout
 from trunkline.kernel import Clock
 from trunkline.kernel.crash import CrashHere, CrashPoint, read_crash_at
@@ -76,12 +78,16 @@ class _Context(Protocol):
     def clock(self) -> Clock: ...
 
 
-def retention_of(context: _Context, progress: Progress, *, crash_here: CrashHere) -> Retention:
-    """The service, for the process that has the projector."""
+def retention_of(
+    context: _Context, progress: Progress, *, crash_here: CrashHere, part: ClusterPart | None = None
+) -> tuple[Retention, *tuple[CursorExchange, ...]]:
+    """The service, for the process that has the projector; and in a cluster what tells the hosts how
+    far each other's copies are. Each shard is trimmed by the host whose share it is."""
     pace = pace_of(context.settings)
     months = context.settings.records.keep_months
     path = context.layout.retention
-    return Retention(
+    exchanges: list[CursorExchange] = []
+    retention = Retention(
         context.log,
         context.layout.replica,
         progress,
@@ -92,7 +98,20 @@ def retention_of(context: _Context, progress: Progress, *, crash_here: CrashHere
         clock=context.clock,
         crash_here=crash_here,
         tell=lambda report: write(path, summed_up(report, pace.trim.retain_s)),
+        others=lambda shard: exchanges[0].floors(shard) if exchanges else {},
+        may_trim=lambda shard: part is None or part.shards.has(shard),
     )
+    if part is not None:
+        exchanges.append(
+            CursorExchange(
+                part.bus,
+                part.members,
+                shards=context.log.shards,
+                own=retention.floors,
+                clock=context.clock,
+            )
+        )
+    return (retention, *exchanges)
 
 
 def pace_of(settings: Settings) -> Pace:

@@ -7,7 +7,6 @@ from typing import Final
 
 from trunkline.host import collector
 from trunkline.host.assemble import Assembly, Context, Service, assemble
-from trunkline.host.cluster import ClusterPart
 from trunkline.host.not_ready import saying_so
 from trunkline.host.refusal import DataFolderError
 from trunkline.log.clock_check import can_be_trusted
@@ -33,7 +32,6 @@ async def serve(
     """
     caught_up = asyncio.Event()
     newer: list[str] = []
-    parts: list[ClusterPart] = []
 
     def readiness() -> list[str]:
         log = context.log
@@ -43,7 +41,7 @@ async def serve(
         return [
             *([] if caught_up.is_set() and not assembly.progress.is_held else ["replica"]),
             *(["draining"] if stop.is_set() else []),
-            *(["majority"] if parts and not parts[0].members.view().is_connected else []),
+            *([] if assembly.part is None or assembly.part.is_connected else ["majority"]),
             *([] if log.is_connected else ["log"]),
             *(["room"] if is_full else []),
             *(["clock"] if is_clock_off else []),
@@ -55,8 +53,6 @@ async def serve(
         assemble(context, names, readiness=readiness, on_newer=newer.append) as assembly,
         asyncio.TaskGroup() as supports,
     ):
-        if assembly.part is not None:
-            parts.append(assembly.part)
         leaning = [supports.create_task(support.run()) for support in assembly.supports]
         await _until_caught_up(context, assembly, stop, newer)
         caught_up.set()

@@ -50,9 +50,11 @@ class HostShares:
         return self._owners[shard] == self._members.own and self._members.view().is_working
 
     def new_share(self) -> "HostShare":
-        """For one service of this process. Make it before the members run, or nothing is theirs
-        until the next change."""
+        """For one service of this process, which may have died with something in hand before."""
         share = HostShare(self, self._members, self._clock)
+        for shard, owner in enumerate(self._owners):
+            if owner == self._members.own:
+                share.gained(shard, is_orphan=True)
         self._shares.append(share)
         return share
 

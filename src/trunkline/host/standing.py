@@ -10,8 +10,10 @@ from collections import deque
 from collections.abc import Collection
 from typing import Final
 
-MUTE_S: Final = 0.4
-"""A host whose newest heartbeat that a majority echoed was sent longer ago may not act."""
+MUTE_S: Final = 2.0
+"""A host whose newest heartbeat that a majority echoed was sent longer ago may not act. Work changes
+hands long before: this only has to come before others call its attempts dead, and a busy machine
+that is late by a second must not lose them."""
 
 SENT_REMEMBERED_MAX: Final = 64
 """Heartbeats; an echo of an older one could not be new enough to count."""

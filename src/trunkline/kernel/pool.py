@@ -7,7 +7,7 @@ and the caller is told that nothing is known.
 """
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -176,6 +176,20 @@ class Pool(Generic[Replica]):
             return _Member(replica, PeakEwma(usual_s, now=now), health)
 
         self._members = tuple(map(member_of, replicas))
+
+    @property
+    def size(self) -> int:
+        """How many replicas it has."""
+        return len(self._members)
+
+    def out(self) -> Iterable[tuple[Replica, str]]:
+        """The replicas that are out of rotation, and why."""
+        now = self._clock.monotonic()
+        for member in self._members:
+            standing = member.health.standing(now)
+            if standing is not Standing.IN:
+                tail = "a probe is due" if standing is Standing.DUE else "not tried for now"
+                yield member.replica, f"it failed too often; {tail}"
 
     async def call(
         self,

@@ -21,6 +21,7 @@ from trunkline.log.interface import (
     Stored,
     Unreadable,
 )
+from trunkline.log.sharing_contract import SHARING
 
 SHARD: Final = 3
 TIMER_SHARD: Final = 1
@@ -121,47 +122,6 @@ async def what_a_closed_consumer_had_in_hand_goes_to_the_next(log: Log) -> None:
 
     assert delivery.stored.payload == b"a"
     await delivery.ack()
-    await second.close()
-
-
-async def what_somebody_has_in_hand_comes_again_when_asked_for(log: Log) -> None:
-    kind = f"kind{next(_names)}"
-    filters = [f"ev.{SHARD}.{kind}.created.>"]
-    gone = await log.consumer(SHARD, f"service-{kind}", filters)
-    for name in ("a", "b", "c"):
-        await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.{name}", name.encode(), expected=0)
-    (done, *_) = await _deliveries(gone, 3)
-    await done.ack()
-
-    other = await log.consumer(SHARD, f"service-{kind}", filters)
-    assert await other.redeliver()
-    taken = await _deliveries(other, 2)
-
-    assert [delivery.stored.payload for delivery in taken] == [b"b", b"c"]
-    for delivery in taken:
-        await delivery.ack()
-    assert await other.fetch(10, 0.05) == []
-    await gone.close()
-    await other.close()
-
-
-async def a_consumer_that_rests_leaves_what_comes_to_others(log: Log) -> None:
-    kind = f"kind{next(_names)}"
-    filters = [f"ev.{SHARD}.{kind}.created.>"]
-    first = await log.consumer(SHARD, f"service-{kind}", filters)
-    second = await log.consumer(SHARD, f"service-{kind}", filters)
-    assert await first.fetch(1, 0.05) == []
-    await first.rest()
-    await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.a", b"a", expected=0)
-
-    (delivery,) = await _deliveries(second, 1)
-    await delivery.ack()
-
-    await _publish(log, f"ev.{SHARD}.{kind}.created.AC1.b", b"b", expected=0)
-    await second.rest()
-    (delivery,) = await _deliveries(first, 1)
-    await delivery.ack()
-    await first.close()
     await second.close()
 
 
@@ -435,8 +395,7 @@ CHECKS: Final[tuple[Callable[[ClusteredLog], Awaitable[None]], ...]] = (
     a_consumer_is_given_what_it_asked_for_and_no_more,
     what_was_put_back_comes_again,
     what_a_closed_consumer_had_in_hand_goes_to_the_next,
-    what_somebody_has_in_hand_comes_again_when_asked_for,
-    a_consumer_that_rests_leaves_what_comes_to_others,
+    *SHARING,
     a_follower_sees_everything_behind_its_place_in_order,
     what_is_purged_is_gone_and_its_register_is_free,
     purging_gives_room_back,

@@ -78,7 +78,10 @@ class Report:
 
 class Retention:
     """Use as a support: `run` until cancelled. `services` are the consumers that have to be through
-    with a shard; a durable consumer that is not among them counts too, once the engine has it."""
+    with a shard; a durable consumer that is not among them counts too, once the engine has it.
+
+    In a cluster, `others` says how far each other host's copy is in a shard, and `may_trim` whether
+    this host is the one that trims it."""
 
     name = "retention"
 
@@ -95,6 +98,8 @@ class Retention:
         clock: Clock,
         crash_here: CrashHere = never_crash,
         tell: Callable[[Report], None] = lambda _: None,
+        others: Callable[[int], Mapping[str, int]] = lambda _: {},
+        may_trim: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self._log = log
         self._progress = progress
@@ -103,6 +108,8 @@ class Retention:
         self._clock = clock
         self._crash_here = crash_here
         self._tell = tell
+        self._others = others
+        self._may_trim = may_trim
         self._snapshots = Snapshots(copy, cluster, crash_here)
         self._records = OldRecords(copy, keep_s)
         self._good: list[Snapshot] | None = None
@@ -140,7 +147,7 @@ class Retention:
         now, monotonic = self._clock.wall(), self._clock.monotonic()
         decided = self._trimmer.decide(wall=now, monotonic=monotonic)
         for shard, before in decided.items():
-            if shard in extents and before > extents[shard].first:
+            if shard in extents and before > extents[shard].first and self._may_trim(shard):
                 await self._purge(shard, before)
         self._report(extents, now, self._trimmer.horizon(wall=now, monotonic=monotonic))
         if self._records_at is None or monotonic - self._records_at >= self._pace.records_s:
@@ -179,17 +186,27 @@ class Retention:
             if isinstance(extent, Unreadable) or isinstance(floors, Unreadable):
                 continue
             extents[shard] = extent
-            kept = [each.cursors.get(shard, 0) for each in self._good or []]
             self._trimmer.observe(
                 shard,
                 {
                     **dict.fromkeys(self._services, 0),
                     **floors,
                     COPY: self._progress.sequence(shard),
-                    SNAPSHOT: min(kept, default=0),
+                    SNAPSHOT: self._snapshot_floor(shard),
+                    **self._others(shard),
                 },
             )
         return extents
+
+    def floors(self) -> list[int]:
+        """For each shard, up to where the copy and every snapshot of it hold everything."""
+        return [
+            min(self._progress.sequence(shard), self._snapshot_floor(shard))
+            for shard in range(self._log.shards)
+        ]
+
+    def _snapshot_floor(self, shard: int) -> int:
+        return min((each.cursors.get(shard, 0) for each in self._good or []), default=0)
 
     async def _purge(self, shard: int, before: int) -> None:
         if not await carry(self._log, shard, before=before, clock=self._clock):

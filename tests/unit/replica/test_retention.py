@@ -39,6 +39,8 @@ class Host:
     copy: Copy
     replica: Replica
     retention: Retention
+    others: dict[str, int] = field(default_factory=dict)
+    mine: set[int] = field(default_factory=set)
     reports: list[Report] = field(default_factory=list)
     consumers: dict[int, Consumer] = field(default_factory=dict)
 
@@ -74,6 +76,8 @@ async def host_on(path: Path, *, pace: Pace | None = None) -> AsyncIterator[Host
     path.parent.mkdir(exist_ok=True)
     copy = Copy(bench, path)
     reports: list[Report] = []
+    others: dict[str, int] = {}
+    mine = set(range(bench.log.shards))
     retention = Retention(
         bench.log,
         path,
@@ -84,12 +88,14 @@ async def host_on(path: Path, *, pace: Pace | None = None) -> AsyncIterator[Host
         pace=pace or Pace(),
         clock=bench.clock,
         tell=reports.append,
+        others=lambda _: others,
+        may_trim=lambda shard: shard in mine,
     )
     await copy.projector.open()
     with closing(Replica(path, copy.progress)) as replica:
         async with asyncio.timeout(TEST_MAX_S), asyncio.TaskGroup() as tasks:
             following = tasks.create_task(copy.projector.run())
-            yield Host(bench, copy, replica, retention, reports)
+            yield Host(bench, copy, replica, retention, others, mine, reports)
             following.cancel()
 
 
@@ -221,4 +227,37 @@ async def test_a_pass_that_dies_at_a_purge_is_finished_by_the_next(
             await host.bench.clock.advance(DAY_S)
 
         assert died == 3
+        assert await host.holds() == 0
+
+
+async def test_a_host_that_is_away_holds_trimming_up_and_is_named(path: Path) -> None:
+    async with host_on(path) as host:
+        host.others["copy of host-2"] = 0
+        for name in NAMES:
+            await host.bench.put(name)
+        await host.work()
+
+        await host.pass_days(6)
+        assert await host.holds() == len(NAMES)
+        waiting = host.reports[-1].waiting
+        assert waiting is not None
+        assert waiting.reader == "copy of host-2"
+
+        host.others["copy of host-2"] = 1_000_000
+        await host.pass_days(4)
+        assert await host.holds() == 0
+
+
+async def test_a_shard_of_another_host_is_not_trimmed_here(path: Path) -> None:
+    async with host_on(path) as host:
+        for name in NAMES:
+            await host.bench.put(name)
+        await host.work()
+        host.mine.clear()
+
+        await host.pass_days(6)
+        assert await host.holds() == len(NAMES)
+
+        host.mine.update(range(host.bench.log.shards))
+        await host.pass_days(1)
         assert await host.holds() == 0

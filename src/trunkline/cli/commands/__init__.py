@@ -16,6 +16,9 @@ class Command:
 
 COMMANDS: Final[Mapping[str, Command]] = {
     "up": Command("trunkline.cli.commands.up", "Run a host here, with a simulated carrier."),
+    "status": Command(
+        "trunkline.cli.commands.status", "Show what a host does, and what it sees of its cluster."
+    ),
     "credentials": Command(
         "trunkline.cli.commands.credentials", "Show a host's account, token and phone number."
     ),

@@ -89,12 +89,6 @@ class Cluster(msgspec.Struct, frozen=True):
     leader: str = ""
 
 
-class Cluster(msgspec.Struct, frozen=True):
-    """Who serves a stream or a consumer, where there are several servers; "" while nobody does."""
-
-    leader: str = ""
-
-
 class StreamAnswer(msgspec.Struct, frozen=True):
     config: Bounds | None = None
     state: StreamState | None = None

@@ -1,0 +1,106 @@
+"""`trunkline status`: what the host on this data folder does, and what it sees of its cluster."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from trunkline.host import config, status
+from trunkline.host.layout import Layout
+from trunkline.host.refusal import HostError
+from trunkline.host.status import ProcessStatus
+from trunkline.kernel import SystemClock
+
+
+class NotRunningError(HostError):
+    """No host runs on the data folder, or it hangs."""
+
+
+def command(
+    *,
+    data: Annotated[Path | None, typer.Option(help="The host's data folder.")] = None,
+    config_file: Annotated[Path | None, typer.Option("--config", help="The TOML file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show the hosts of the cluster, the leaders of the log, and what is not well. Exits with 1
+    where something is not ready."""
+    settings = config.load(config_file, {"host.data": data}, config.environment())
+    found = status.read(Layout(settings.host.data).run, wall=SystemClock().wall())
+    if not found:
+        raise NotRunningError(
+            f"no host has said anything in {settings.host.data} for {status.STALE_S:.0f} s",
+            "start it with 'trunkline up', or name its folder with --data",
+        )
+    if as_json:
+        print(json.dumps({"processes": msgspec.to_builtins(found)}, indent=1))
+    else:
+        _print(found)
+    if any(each.not_ready for each in found):
+        raise typer.Exit(1)
+
+
+def _print(found: Sequence[ProcessStatus]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+
+    def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        if rows:
+            table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+            for heading in headings:
+                table.add_column(heading)
+            for row in rows:
+                table.add_row(*row)
+            console.print(table)
+
+    show(
+        f"Host {found[0].host}",
+        ("services", "ready", "copy behind"),
+        [
+            (
+                " ".join(each.services),
+                "yes" if not each.not_ready else f"no: {', '.join(each.not_ready)}",
+                "unknown" if each.copy_lag_ms < 0.0 else f"{each.copy_lag_ms:.0f} ms",
+            )
+            for each in found
+        ],
+    )
+    fullest = max(found, key=lambda each: sum(bool(line.leader) for line in each.shards))
+    show(
+        "Cluster",
+        ("host", "state", "may act", "zone", "heard for", "API", "incarnation"),
+        [
+            (
+                line.host, line.state, "yes" if line.may_act else "no", line.zone,
+                f"{line.heard_for_s:.0f} s", line.base_url, line.incarnation,
+            )
+            for line in fullest.hosts
+        ],
+    )  # fmt: skip
+    show(
+        "Log",
+        ("stream", "worked on by", "led by", "its consumers by"),
+        [
+            (
+                line.stream,
+                line.owner or "nobody",
+                line.leader or "unknown",
+                " ".join(sorted({leader or "unknown" for leader in line.consumers.values()})),
+            )
+            for line in fullest.shards
+        ],
+    )
+    show(
+        "Out of rotation",
+        ("pool", "replica", "why"),
+        [
+            (line.pool, replica, why)
+            for each in found
+            for line in each.pools
+            for replica, why in line.out.items()
+        ],
+    )

@@ -1,0 +1,105 @@
+"""What a host leaves of itself, and what `trunkline status` makes of it."""
+
+import asyncio
+import json
+import random
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from trunkline.cli.main import application
+from trunkline.host import status
+from trunkline.host.status import STALE_S, StatusFile
+from trunkline.kernel import Deadline, Pool, PoolLimits, SystemClock
+from trunkline.kernel.virtual import VirtualClock, run_in_virtual_time
+from trunkline.replica.progress import Progress
+
+
+class Owner:
+    """Owns one pool, of which one replica fails for as long as it is asked."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        limits = PoolLimits(try_timeout_s=1.0)
+        self.clock = clock
+        self.pool = Pool("log", ["one", "two"], limits=limits, clock=clock, rng=random.Random(1))
+
+    def pools(self) -> Iterable[Pool[Any]]:
+        return (self.pool,)
+
+    async def use(self) -> None:
+        async def act(replica: str, bound_s: float) -> str:
+            del bound_s
+            if replica == "two":
+                raise OSError("it is gone")
+            return replica
+
+        while not list(self.pool.out()):
+            deadline = Deadline.after(5.0, self.clock)
+            await self.pool.call(act, deadline=deadline, is_repeatable=True)
+            await self.clock.sleep(1.0)  # or it is shunned for what it cost, and not put out
+
+
+@pytest.mark.parametrize("not_ready", [[], ["log"]])
+def test_a_host_says_each_second_how_it_is_and_nothing_once_it_is_gone(
+    tmp_path: Path, not_ready: list[str]
+) -> None:
+    async def main() -> None:
+        clock = VirtualClock()
+        owner = Owner(clock)
+        with closing(Progress(tmp_path / "progress", shards=2, clock=clock)) as progress:
+            file = StatusFile(
+                status.path_of(tmp_path, 7),
+                host="host-1",
+                services=["api"],
+                readiness=lambda: not_ready,
+                progress=progress,
+                part=None,
+                owners=lambda: (owner, None),
+                clock=clock,
+            )
+            await owner.use()
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(file.run())
+                await asyncio.sleep(1.5)
+                (found,) = status.read(tmp_path, wall=clock.wall())
+                assert found.not_ready == tuple(not_ready)
+                assert found.copy_lag_ms == -1.0
+                assert [line.pool for line in found.pools] == ["log"]
+                assert list(found.pools[0].out) == ["two"]
+                assert status.read(tmp_path, wall=clock.wall() + STALE_S + 1.1) == []
+                running.cancel()
+        assert status.read(tmp_path, wall=clock.wall()) == []
+
+    run_in_virtual_time(main())
+
+
+def test_the_command_shows_it_and_its_exit_code_says_whether_all_is_well(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    runner = CliRunner()
+    arguments = ["status", "--data", str(tmp_path)]
+
+    assert runner.invoke(application(["status"]), arguments).exit_code != 0, "no host runs"
+
+    for not_ready, exit_code in (((), 0), (("room",), 1)):
+        line = status.ShardLine(stream="EV_0", owner="a", leader="b", consumers={"dispatch": "a"})
+        said = status.ProcessStatus(
+            at=SystemClock().wall(),
+            host="a",
+            services=("api",),
+            not_ready=not_ready,
+            copy_lag_ms=12.0,
+            shards=(line,),
+        )
+        status.path_of(run, 7).write_bytes(status.encode(said))
+        shown = runner.invoke(application(["status"]), arguments)
+        as_json = runner.invoke(application(["status"]), [*arguments, "--json"])
+
+        assert shown.exit_code == as_json.exit_code == exit_code
+        assert "EV_0" in shown.stdout
+        assert "12 ms" in shown.stdout
+        assert json.loads(as_json.stdout)["processes"][0]["shards"][0]["leader"] == "b"
