@@ -110,11 +110,11 @@ def test_what_was_not_flushed_is_gone_after_a_power_loss(tmp_path: Path) -> None
 
 
 def test_a_whole_tree_is_frozen_thawed_and_killed() -> None:
-    sleeper = f"import time; time.sleep({SLEEP_S})"
-    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', '{sleeper}'])"
+    program = f"import subprocess; subprocess.run(['sleep', '{SLEEP_S}'])"
     process = subprocess.Popen([sys.executable, "-c", program])
     try:
-        wait_until(lambda: len(processes.tree(process.pid)) == 2, "the child")
+        # Stopped between its fork and its exec, a child would hold its parent where it cannot stop.
+        wait_until(lambda: "sleep" in processes.tree(process.pid).values(), "the child")
         tree = processes.tree(process.pid)
 
         processes.send_all(tree, signal.SIGSTOP)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from trunkline.drills.stage import Options
 
 SEED_MAX: Final = 1_000_000
+SUMMARY_COLUMNS_MIN: Final = 130
+"""A narrower table cuts its figures off; where the output is no terminal, 80 are assumed."""
 RATE_PER_S: Final = 50.0
 """Little enough that one small machine carries three hosts, a carrier and the witnesses."""
 
@@ -149,5 +151,7 @@ def _all(
         typer.echo(f"{words}: {result.reason}" if result.reason else words, err=True)
         if as_json:
             typer.echo(report.as_json(result))
-    report.summary(results, Console(stderr=as_json))
+    console = Console(stderr=as_json)
+    console.width = max(console.width, SUMMARY_COLUMNS_MIN)
+    report.summary(results, console)
     return results
