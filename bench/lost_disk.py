@@ -46,6 +46,7 @@ UNDER_WAY: Final = 300
 TRIES_MAX: Final = 600
 POLL_S: Final = 0.1
 LEADERS_S: Final = 60.0
+OPEN_S: Final = 120.0
 READS_MAX: Final = 4
 ASK_TIMEOUT_S: Final = 5.0
 NAMES: Final = ("a", "b", "c")
@@ -183,7 +184,7 @@ async def reborn(engines: Engines, count: int) -> None:
     engines.start("c")
     more = Ledger()
     try:
-        async with asyncio.timeout(LEADERS_S), opened(engines, "b") as log:
+        async with opened(engines, "b", within_s=LEADERS_S) as log:
             tell("b and c emptied, without a, have made streams", began, led=await leaders(log))
             await load(log, more, range(2 * count, 2 * count + 1_000))
     except TimeoutError:
@@ -215,12 +216,15 @@ async def behind(engines: Engines, count: int) -> Ledger:
 
 
 @contextlib.asynccontextmanager
-async def opened(engines: Engines, name: str) -> AsyncIterator[JetStreamLog]:
+async def opened(
+    engines: Engines, name: str, *, within_s: float = OPEN_S
+) -> AsyncIterator[JetStreamLog]:
     """The log through one of the engines, as soon as they have made their streams."""
     rng = random.Random(1)  # noqa: S311 - the same load each time
     async with contextlib.AsyncExitStack() as stack:
         log: JetStreamLog | None = None
-        for _ in range(TRIES_MAX):
+        give_up_at = time.monotonic() + within_s
+        while time.monotonic() < give_up_at:
             try:
                 log = await stack.enter_async_context(
                     open_jetstream(

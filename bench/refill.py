@@ -36,7 +36,6 @@ from trunkline.domain.ports import Entropy
 from trunkline.host import config, logs
 from trunkline.host.assemble import Context
 from trunkline.host.birth import give_birth
-from trunkline.host.cluster_secret import ClusterSecret
 from trunkline.host.credentials import Credentials, born
 from trunkline.host.entropy import BufferedEntropy
 from trunkline.host.layout import Layout
@@ -48,7 +47,7 @@ from trunkline.log.engines.jetstream import JetStreamLog, open_jetstream
 
 MESSAGES: Final = 1_000_000
 TAIL: Final = 20_000
-SECRET: Final = ClusterSecret(b"bench")
+PEER_TOKEN: Final = "bench"  # noqa: S105 - of hosts that live for minutes, on loopback
 CLUSTER: Final = "bench"
 POLL_S: Final = 0.05
 TRIES_MAX: Final = 200
@@ -223,7 +222,7 @@ def context_of(
         entropy=entropy,
         rng=random.Random(os.getpid()),  # noqa: S311 - jitter
         registry=prometheus_client.CollectorRegistry(),
-        cluster_secret=SECRET,
+        peer_token=PEER_TOKEN,
         peer_urls=lambda: plan.peers,
     )
 

@@ -63,7 +63,7 @@ class Cluster:
             conf = self._write_conf(name)
             self._processes[name] = subprocess.Popen([find_program(None), "-c", conf])
         for name in names or NAMES:
-            _wait_for_greeting(self._ports[name])
+            wait_for_greeting(self._ports[name])
 
     def kill(self, name: str) -> None:
         process = self._processes.pop(name)
@@ -117,7 +117,7 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         started.end()
 
 
-def _wait_for_greeting(port: int) -> None:
+def wait_for_greeting(port: int) -> None:
     """Bounded by the number of tries."""
     for _ in range(1000):
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as peer:

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import structlog
 from tests.system.log_cluster import NAMES, Cluster, cluster
 
 from trunkline.kernel import Deadline, SystemClock
@@ -59,7 +60,7 @@ async def test_a_host_without_its_own_server_goes_on_through_another_one(
         went_on_s = await until_taken(log, others[0], broken_at)
         found = await log.read_first(others[1], subject(others[1], b"before"), timeout_s=LIMIT_S)
         await put(log, others, b"after")
-        seen = {shard: await followed(followers[shard], 1, until=b"after") for shard in others}
+        seen = await all_followed(followers, until=b"after")
         followed_s = CLOCK.monotonic() - broken_at
 
         assert followed_s < FOLLOWED_S
@@ -69,6 +70,37 @@ async def test_a_host_without_its_own_server_goes_on_through_another_one(
         assert seen == {
             shard: [b"first", b"after"] if shard == others[0] else [b"after"] for shard in others
         }
+
+
+async def test_an_own_server_that_begins_anew_refuses_nothing_that_others_take(
+    servers: Cluster,
+) -> None:
+    async with servers.open(OWN) as log:
+        led = await spread_leaders(log, OTHER, THIRD)
+        shards = [*led[OTHER], *led[THIRD]]
+        own = log._requests.routes[0].connection
+        servers.kill(OWN)
+        is_back = asyncio.Event()
+        own.when_shaken(lambda connection: is_back.set() if connection.is_connected else None)
+        refused: list[object] = []
+
+        async def create_all_the_while() -> None:
+            number = behind = 0
+            while behind < PUBLISHES_KNOWN:
+                number, behind = number + 1, behind + 1 if is_back.is_set() else 0
+                shard = shards[number % len(shards)]
+                word = b"%d" % number
+                answer = await log.publish(
+                    shard, subject(shard, word), word, expected=0, timeout_s=LIMIT_S
+                )
+                if not isinstance(answer, Accepted | Unknown):
+                    refused.append(answer)
+
+        async with asyncio.timeout(ELECTED_S), asyncio.TaskGroup() as tasks:
+            tasks.create_task(create_all_the_while())
+            await asyncio.to_thread(servers.start, OWN)
+
+        assert refused == []
 
 
 async def test_a_shard_whose_leader_was_killed_is_surely_not_written_at_once(
@@ -109,8 +141,7 @@ async def test_a_frozen_leader_costs_nobody_an_event(servers: Cluster) -> None:
         healthy = [*led[OWN], *led[THIRD]]
         went_on_s = await until_taken(log, healthy[0], broken_at)
         await put(log, healthy, b"meanwhile")
-        for shard in healthy:
-            assert b"meanwhile" in await followed(followers[shard], 1, until=b"meanwhile")
+        await all_followed({shard: followers[shard] for shard in healthy}, until=b"meanwhile")
         followed_s = CLOCK.monotonic() - broken_at
         await put(log, shards, b"after", timeout_s=ELECTED_S)
         for shard in shards:
@@ -160,6 +191,24 @@ async def test_hosts_that_start_together_make_each_stream_once_with_its_replicas
         assert len(leaders) == SHARDS + logs[0].timers.shards
         for log in logs:
             await put(log, range(SHARDS), b"stored")
+
+
+async def test_a_shard_on_too_few_servers_is_reported_and_one_that_is_gone_is_a_loss(
+    servers: Cluster,
+) -> None:
+    async with servers.open(OWN, replicas=1) as log:
+        await put(log, range(SHARDS), b"before")
+
+    with structlog.testing.capture_logs() as said:
+        async with servers.open(OWN, is_born=True) as log:
+            await log._requests.request("$JS.API.STREAM.DELETE.EV_3", timeout_s=LIMIT_S)
+    reported = {each["stream"] for each in said if each["event"] == "log.fewer_replicas"}
+    assert len(reported) == SHARDS + log.timers.shards
+
+    with pytest.raises(BaseExceptionGroup) as refused:
+        async with servers.open(OWN, is_born=True):
+            pass
+    assert "shard 3 is missing from the log" in str(refused.value.exceptions[0].exceptions[0])
 
 
 async def test_a_frozen_server_holds_up_no_word_between_hosts(servers: Cluster) -> None:
@@ -238,6 +287,17 @@ async def followed(follower: Follower, count: int, *, until: bytes | None = None
     sequences = [stored.sequence for stored in seen]
     assert sequences == list(range(sequences[0], sequences[0] + len(seen)))
     return [stored.payload for stored in seen]
+
+
+async def all_followed(
+    followers: Mapping[int, Follower], *, until: bytes
+) -> dict[int, list[bytes]]:
+    async with asyncio.TaskGroup() as tasks:
+        following = {
+            shard: tasks.create_task(followed(follower, 1, until=until))
+            for shard, follower in followers.items()
+        }
+    return {shard: each.result() for shard, each in following.items()}
 
 
 async def consumed(consumer: Consumer, *, until: bytes) -> set[bytes]:

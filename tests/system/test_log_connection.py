@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 import random
 import secrets
+import shutil
+import ssl
 import subprocess
 import sysconfig
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.system.log_cluster import wait_for_greeting
 
 from trunkline.host.engine_child import answers
 from trunkline.host.listen import Address, free_address
@@ -109,6 +112,65 @@ async def test_a_message_that_is_too_large_is_surely_not_stored_and_costs_no_con
 
         assert isinstance(answer, Refused)
         await put(log, 1)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made with openssl")
+async def test_the_log_is_spoken_to_over_tls_by_who_trusts_it(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    clock = SystemClock()
+    with tls_server(tmp_path, certificate, key) as (address, token):
+        async with open_jetstream(
+            [f"nats://{address}"],
+            token,
+            clock=clock,
+            rng=random.Random(),
+            bytes_max=1 << 30,
+            tls=ssl.create_default_context(cafile=certificate),
+        ) as log:
+            await put(log, 3)
+
+        with pytest.raises(LogUnavailable, match="certificate verify failed"):
+            async with open_jetstream(
+                [f"nats://{address}"],
+                token,
+                clock=clock,
+                rng=random.Random(),
+                tls=ssl.create_default_context(),
+            ):
+                pass
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """One that vouches for itself, and its key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
+    names = ("-subj", "/CN=log", "-addext", "subjectAltName=IP:127.0.0.1")
+    subprocess.run(
+        [*command.split(), *names, "-out", certificate, "-keyout", key],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
+@contextlib.contextmanager
+def tls_server(folder: Path, certificate: Path, key: Path) -> Iterator[tuple[Address, str]]:
+    address = free_address(Address("127.0.0.1", 0), setting="the test")
+    token = secrets.token_hex(8)
+    conf = folder / "nats.conf"
+    conf.write_text(
+        f'listen: "{address}"\nauthorization {{ token: "{token}" }}\n'
+        f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}\n'
+        f'jetstream {{ store_dir: "{folder}", sync_interval: always }}\n'
+    )
+    program = Path(sysconfig.get_path("scripts")) / "nats-server"
+    process = subprocess.Popen([program, "-c", conf], stderr=subprocess.DEVNULL)
+    try:
+        wait_for_greeting(address.port)
+        yield address, token
+    finally:
+        process.terminate()
+        process.wait(timeout=LIMIT_S)
 
 
 def open_log(

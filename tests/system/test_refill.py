@@ -19,7 +19,6 @@ from trunkline.domain.events import Kind, MessageCreated, Type
 from trunkline.host import config, credentials
 from trunkline.host.assemble import Assembly, Context, assemble
 from trunkline.host.birth import give_birth
-from trunkline.host.cluster_secret import ClusterSecret
 from trunkline.host.layout import Layout
 from trunkline.host.peers import HttpPeers
 from trunkline.host.serve_http import HttpServer
@@ -37,7 +36,7 @@ from trunkline.replica.snapshot import check
 
 pytestmark = [pytest.mark.system, pytest.mark.anyio, pytest.mark.timeout(60)]
 
-SECRET = ClusterSecret(b"a secret that three hosts share")
+TOKEN = "what three hosts know each other by"
 CLUSTER = "c1"
 ACCOUNT = "AC" + "a" * 32
 MESSAGES = 6_000
@@ -81,7 +80,7 @@ class World:
             assert isinstance(last, int)
             await self.log.purge(shard, before=last, timeout_s=1.0)
 
-    def context(self, name: str, *, secret: ClusterSecret | None = SECRET, **peers: str) -> Context:
+    def context(self, name: str, *, token: str | None = TOKEN, **peers: str) -> Context:
         layout = Layout(self.folder / name)
         layout.make()
         return Context(
@@ -93,14 +92,12 @@ class World:
             entropy=self.rng.randbytes,
             rng=self.rng,
             registry=prometheus_client.CollectorRegistry(),
-            cluster_secret=secret,
+            peer_token=token,
             peer_urls=lambda: list(peers.values()),
         )
 
-    def peers(
-        self, *urls: str, secret: ClusterSecret = SECRET, cluster: str = CLUSTER
-    ) -> HttpPeers:
-        return HttpPeers(lambda: urls, secret, cluster, clock=CLOCK, rng=self.rng)
+    def peers(self, *urls: str, token: str = TOKEN, cluster: str = CLUSTER) -> HttpPeers:
+        return HttpPeers(lambda: urls, token, cluster, clock=CLOCK, rng=self.rng)
 
     def copy(self, name: str) -> Path:
         return Layout(self.folder / name).replica
@@ -271,15 +268,14 @@ async def test_spoilt_bytes_are_seen_and_had_from_another_host(world: World) -> 
 
 
 @pytest.mark.parametrize(
-    ("secret", "cluster", "status"),
-    [(ClusterSecret(b"another"), CLUSTER, "401"), (SECRET, "c2", "409")],
+    ("token", "cluster", "status"), [("another", CLUSTER, "401"), (TOKEN, "c2", "409")]
 )
 async def test_nobody_else_is_told_anything(
-    world: World, secret: ClusterSecret, cluster: str, status: str
+    world: World, token: str, cluster: str, status: str
 ) -> None:
     await world.write(10)
     async with host(world.context("one")) as (url, _):
-        peers = world.peers(url, secret=secret, cluster=cluster)
+        peers = world.peers(url, token=token, cluster=cluster)
         deadline = Deadline.after(5.0, CLOCK)
         part = Part("0", 0.0, 1.0)
         answers = (
@@ -296,7 +292,7 @@ async def test_nobody_else_is_told_anything(
 
 async def test_a_host_alone_has_no_such_paths(world: World) -> None:
     await world.write(10)
-    async with host(world.context("one", secret=None)) as (url, _), aiohttp.ClientSession() as http:
+    async with host(world.context("one", token=None)) as (url, _), aiohttp.ClientSession() as http:
         for path in ("/internal/snapshot", "/internal/digest", "/no/such/thing"):
             async with http.get(url + path) as answer:
                 assert answer.status == 404

@@ -293,6 +293,10 @@ def test_a_host_waits_for_a_majority_and_one_with_another_secret_is_refused(
         wait_until(lambda: first.events("cluster.refused"), "host-a to tell of the stranger")
         assert first.process.poll() is None
 
+        # A host that has lost its disk comes back on an empty one.
+        empty = cluster.start("c", data="new-disk")
+        wait_until(empty.is_ready, "the host with an empty disk to serve", within_s=BACK_S)
+
 
 def certificate(folder: Path, name: str, address: str, authority: Path | None) -> Path:
     """A key and a certificate for `address`, signed by `authority` or by itself."""

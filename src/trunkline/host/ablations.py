@@ -32,6 +32,8 @@ class Parts:
     ledgers: type[Ledgers] = Ledgers
     fenced: Callable[[Log], Log] = lambda log: log
     """What dispatch fences through."""
+    is_ordered: bool = True
+    """Whether a callback waits for the one before."""
     is_flushed: bool = True
     """Whether the engine flushes before it answers."""
 
@@ -91,6 +93,7 @@ ABLATIONS: Final[Mapping[str, Parts]] = {
     "claims": Parts(ledgers=BlindLedgers),
     "fencing": Parts(fenced=lambda log: cast("Log", _Unfenced(log))),
     "dedupe": Parts(acceptor=KeylessAcceptor),
+    "order": Parts(is_ordered=False),
 }
 
 

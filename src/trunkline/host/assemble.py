@@ -22,7 +22,6 @@ from trunkline.domain.events import Kind
 from trunkline.domain.ports import Entropy
 from trunkline.host import ablations, cluster, gauges, metrics, status
 from trunkline.host.cluster import ClusterPart
-from trunkline.host.cluster_secret import ClusterSecret
 from trunkline.host.config import Settings
 from trunkline.host.copies import Copies, PeerUrls, no_peers
 from trunkline.host.layout import Layout
@@ -78,8 +77,8 @@ class Support(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every service of a process is built from. In a cluster, `cluster_secret` is what its
-    hosts share, and `peer_urls` says where the others are."""
+    """What every service of a process is built from. In a cluster, `peer_token` is what
+    its hosts know each other by, and `peer_urls` says where the others are."""
 
     settings: Settings
     layout: Layout
@@ -89,7 +88,7 @@ class Context:
     entropy: Entropy
     rng: random.Random
     registry: prometheus_client.CollectorRegistry
-    cluster_secret: ClusterSecret | None = None
+    peer_token: str | None = None
     peer_urls: PeerUrls = no_peers
 
     @property
@@ -364,9 +363,11 @@ class _Builder:
         )
 
     def _webhooks(self) -> Service:
+        from trunkline.host.backward_callbacks import BackwardCallbacks  # noqa: PLC0415 - as above
         from trunkline.messaging.callbacks import StatusCallbacks  # noqa: PLC0415 - as above
 
-        return StatusCallbacks(
+        callbacks = StatusCallbacks if self._parts.is_ordered else BackwardCallbacks
+        return callbacks(
             log=self._context.log,
             replica=self._replica,
             client=self._webhook_client(),

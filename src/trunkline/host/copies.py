@@ -1,6 +1,6 @@
 """What a host of a cluster has besides, so that its copy and those of its peers can help each other.
 
-A host alone has none of it: no secret, no peers, and no paths under `/internal/`.
+A host alone has none of it: no token, no peers, and no paths under `/internal/`.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 import prometheus_client
 from starlette.types import ASGIApp
 
-from trunkline.host.cluster_secret import ClusterSecret
 from trunkline.host.config import Settings
 from trunkline.host.layout import Layout
 from trunkline.host.retain import MONTH_S
@@ -55,7 +54,7 @@ class _Context(Protocol):
     @property
     def registry(self) -> prometheus_client.CollectorRegistry: ...
     @property
-    def cluster_secret(self) -> ClusterSecret | None: ...
+    def peer_token(self) -> str | None: ...
     @property
     def peer_urls(self) -> PeerUrls: ...
 
@@ -68,8 +67,8 @@ class Copies:
         self._context: Final = context
         self._stack: Final = stack
         self.peers: HttpPeers | None = None
-        if context.cluster_secret is not None:
-            self.peers = _peers(context, context.cluster_secret)
+        if context.peer_token is not None:
+            self.peers = _peers(context, context.peer_token)
             stack.push_async_callback(self.peers.close)
 
     @property
@@ -110,7 +109,7 @@ class Copies:
     def served(self, app: ASGIApp, progress: Progress) -> tuple[ASGIApp, tuple[Offers, ...]]:
         """The API's application with what peers ask in front of it, and what has to run for that."""
         context = self._context
-        if context.cluster_secret is None:
+        if context.peer_token is None:
             return app, ()
         from trunkline.host.internal import InternalApi  # noqa: PLC0415 - only in a cluster
 
@@ -122,7 +121,7 @@ class Copies:
             copy,
             offers,
             progress.lag_ms,
-            secret=context.cluster_secret,
+            token=context.peer_token,
             cluster=context.cluster,
             clock=context.clock,
         )
@@ -130,9 +129,9 @@ class Copies:
         return internal, (offers,)
 
 
-def _peers(context: _Context, secret: ClusterSecret) -> "HttpPeers":
+def _peers(context: _Context, token: str) -> "HttpPeers":
     from trunkline.host.peers import HttpPeers  # noqa: PLC0415 - a host alone does not pay for it
 
     return HttpPeers(
-        context.peer_urls, secret, context.cluster, clock=context.clock, rng=context.rng
+        context.peer_urls, token, context.cluster, clock=context.clock, rng=context.rng
     )

@@ -1,6 +1,6 @@
 """What the hosts of a cluster ask each other, on the API's listener, under `/internal/`.
 
-Who asks shows a token derived from the cluster's secret, and names the cluster. A host alone has no
+Who asks shows the token that the cluster's hosts know each other by, and names the cluster. A host alone has no
 such paths: what is asked for there is answered by the API, as any unknown path.
 
     GET /internal/snapshot                 200 an offer; 202 being made; 503 none
@@ -25,7 +25,6 @@ from urllib.parse import parse_qs
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from trunkline.host.cluster_secret import ClusterSecret, Purpose
 from trunkline.host.peers import CLUSTER_HEADER, PREFIX
 from trunkline.kernel import DEADLINE_HEADER, Clock, Deadline
 from trunkline.replica.digest import digest_of, records_of
@@ -90,7 +89,7 @@ class InternalApi:
         offers: Offers,
         lag_ms: Callable[[], float],
         *,
-        secret: ClusterSecret,
+        token: str,
         cluster: str,
         clock: Clock,
     ) -> None:
@@ -98,7 +97,7 @@ class InternalApi:
         self._copy = copy
         self._offers = offers
         self._lag_ms = lag_ms
-        self._authorization = f"Bearer {secret.derive(Purpose.HOST_TO_HOST)}".encode()
+        self._authorization = f"Bearer {token}".encode()
         self._cluster = cluster.encode()
         self._clock = clock
         self._under_way = 0

@@ -13,7 +13,6 @@ import aiohttp
 import msgspec
 
 from trunkline.domain.message import Message
-from trunkline.host.cluster_secret import ClusterSecret, Purpose
 from trunkline.kernel import DEADLINE_HEADER, Clock, Deadline, Failed, Pool, PoolLimits
 from trunkline.replica.peers import (
     PART_BYTES_MAX,
@@ -47,12 +46,13 @@ Document = TypeVar("Document")
 
 class HttpPeers:
     """See `replica/peers` for what each method promises. `urls` names the other hosts' APIs, each
-    like `http://10.0.0.2:8080`, whenever it is asked. `close` ends what is under way."""
+    like `http://10.0.0.2:8080`, whenever it is asked. `token` is what the hosts of the cluster know
+    each other by. `close` ends what is under way."""
 
     def __init__(
         self,
         urls: Callable[[], Sequence[str]],
-        secret: ClusterSecret,
+        token: str,
         cluster: str,
         *,
         clock: Clock,
@@ -60,7 +60,7 @@ class HttpPeers:
     ) -> None:
         self.urls = urls
         self._headers = {
-            "Authorization": f"Bearer {secret.derive(Purpose.HOST_TO_HOST)}",
+            "Authorization": f"Bearer {token}",
             CLUSTER_HEADER: cluster,
         }
         self._clock = clock

@@ -26,6 +26,7 @@ from trunkline.host import data_folder, durable, listen, logs
 from trunkline.host import format as data_format
 from trunkline.host.assemble import Context
 from trunkline.host.birth import BIRTH_DEADLINE_S, CLUSTER_BIRTH_DEADLINE_S, give_birth
+from trunkline.host.cluster_secret import Purpose
 from trunkline.host.config import Settings
 from trunkline.host.copies import Copies
 from trunkline.host.data_folder import DataFolder, seat_of
@@ -227,7 +228,7 @@ class _Process:
             entropy=self._entropy,
             rng=self._rng,
             registry=prometheus_client.CollectorRegistry(),
-            cluster_secret=None if seat is None else seat.secret,
+            peer_token=None if seat is None else seat.secret.derive(Purpose.HOST_TO_HOST),
         )
 
     def _on_ready(self) -> None:

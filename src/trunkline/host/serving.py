@@ -47,7 +47,7 @@ async def serve(
             *(["clock"] if is_clock_off else []),
         ]
 
-    turned_away = None if context.cluster_secret is None else listener
+    turned_away = None if context.peer_token is None else listener
     async with (
         saying_so(turned_away) as end_saying_so,
         assemble(context, names, readiness=readiness, on_newer=newer.append) as assembly,

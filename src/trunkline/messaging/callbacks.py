@@ -80,13 +80,16 @@ class StatusCallbacks:
         self._ages = Ages(clock)
         self._rng = rng
         self._silent = Silent()
-        planner = MessagePlanner(replica, recorder)
+        planner = self._new_planner(replica, recorder)
         self._deliverer = CallbackDeliverer(
             planner, client=client, clock=clock, rng=rng, crash_here=crash_here
         )
         self._intake = Intake(
             log, self.name, _filters, self._take, clock=clock, rng=rng, share=share
         )
+
+    def _new_planner(self, replica: Replica, recorder: Recorder) -> "MessagePlanner":
+        return MessagePlanner(replica, recorder)
 
     async def run(self) -> None:
         """Until drained."""

@@ -17,6 +17,7 @@ from typing import Final, assert_never
 
 import structlog
 
+from trunkline.kernel import Deadline
 from trunkline.log.interface import Extent, LogUnavailable, RetainedLog, Unreadable
 from trunkline.replica import schema, snapshot
 from trunkline.replica.refill import Refill
@@ -24,6 +25,11 @@ from trunkline.replica.schema import Look
 from trunkline.replica.snapshot import Snapshot, Snapshots
 
 ASK_TIMEOUT_S: Final = 5.0
+
+ELECTION_S: Final = 30.0
+"""A shard has a new leader in four to nine seconds."""
+
+ASK_AGAIN_S: Final = 0.5
 
 NEAR_EVENTS: Final = 200_000
 """What is followed up in some twenty seconds: about as long as a peer takes to make a snapshot and
@@ -61,7 +67,7 @@ async def make_ready(
 
     Raises `LogUnavailable`, or `CopyLost`, and then has changed nothing.
     """
-    extents = await extents_of(log)
+    extents = await _extents_in_time(log, refill)
     why, behind = _look(path, cluster, extents)
     own = _Own(why, behind) if why is None else await _fallback(path, cluster, why, extents)
     is_near = own is not None and own.behind <= NEAR_EVENTS
@@ -105,7 +111,7 @@ async def _refilled(
     async def why_not(cursors: Mapping[int, int]) -> str | None:
         # Asked anew each time: while it travelled, the log may have been trimmed.
         nonlocal latest
-        latest = await extents_of(log)
+        latest = await _extents_in_time(log, refill)
         reason = misfit(cursors, latest)
         if reason is None and own is not None and _behind(cursors, latest) >= own.behind:
             return "is no nearer to the log's end than what this host has"
@@ -166,6 +172,20 @@ def _look(path: Path, cluster: str, extents: Extents) -> tuple[str | None, int]:
             return misfit(cursors, extents), _behind(cursors, extents)
         case other:
             assert_never(other)
+
+
+async def _extents_in_time(log: RetainedLog, refill: Refill | None) -> Extents:
+    """The same; in a cluster, a shard that has no leader just now is waited for."""
+    if refill is None:
+        return await extents_of(log)
+    deadline = Deadline.after(ELECTION_S, refill.clock)
+    while True:
+        try:
+            return await extents_of(log)
+        except LogUnavailable:
+            if deadline.has_passed():
+                raise
+        await refill.clock.sleep(ASK_AGAIN_S)
 
 
 async def extents_of(log: RetainedLog) -> Extents:

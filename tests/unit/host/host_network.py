@@ -84,12 +84,16 @@ class HostNetwork:
         for other in self.names:
             self.cut |= {(name, other), (other, name)}
 
+    def heal(self) -> None:
+        self.cut.clear()
+        self.delay_s.clear()
+
     def fail(self, kind: str, one: str, other: str, *, slow_s: float) -> None:
         """One fault or its end, by name."""
         acts: dict[str, Callable[[], object]] = {
             "cut": lambda: self.cut.add((one, other)),
             "mend": lambda: self.cut.discard((one, other)),
-            "heal": lambda: (self.cut.clear(), self.delay_s.clear()),
+            "heal": self.heal,
             "slow": lambda: self.delay_s.update({(one, other): slow_s}),
             "freeze": lambda: self.freeze(one),
             "thaw": lambda: self.thaw(one),

@@ -226,6 +226,25 @@ async def test_a_log_that_is_whole_makes_the_copy_where_no_peer_gives_one(
     assert None not in await shown(bench, path)
 
 
+async def test_a_shard_that_elects_its_leader_is_waited_for(
+    bench: Bench, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled_log(bench)
+    peer = await peer_with_snapshot(bench, tmp_path)
+    await trim(bench)
+    bench.log.unreadable.add(3)
+
+    class Electing(SystemClock):
+        async def sleep(self, seconds: float) -> None:
+            assert seconds > 0.0
+            bench.log.unreadable.clear()
+
+    refill = Refill(ScriptedPeers({PEER: peer}), Electing(), rounds_s=0.0)
+    await make_ready(bench.log, path, "test", refill)
+
+    assert None not in await shown(bench, path)
+
+
 async def test_a_host_with_no_copy_and_no_peer_does_not_serve(bench: Bench, path: Path) -> None:
     await filled_log(bench)
     await trim(bench)

@@ -139,3 +139,21 @@ def test_one_of_another_cluster_does_not_count(copy: Path) -> None:
 
     assert check(taken.path, "another") is None
     assert not Snapshots(copy, "another").good()
+
+
+def test_no_other_one_is_taken_where_the_newest_is_enough(copy: Path) -> None:
+    snapshots = Snapshots(copy, CLUSTER, pause_s=0.0)
+    first = snapshots.take(threading.Event())
+
+    assert snapshots.take(threading.Event(), lambda newest: newest == first) == first
+    assert snapshots.take(threading.Event(), lambda _: False) != first
+
+
+def test_a_spoilt_one_is_never_enough(copy: Path) -> None:
+    snapshots = Snapshots(copy, CLUSTER, pause_s=0.0)
+    first = snapshots.take(threading.Event())
+    with first.path.open("r+b") as file:
+        file.seek(first.path.stat().st_size // 2)
+        file.write(b"\xff" * 8192)
+
+    assert snapshots.take(threading.Event(), lambda _: True).path != first.path

@@ -97,6 +97,11 @@ class StreamAnswer(msgspec.Struct, frozen=True):
     ts: str = ""
     """The server's clock."""
 
+    def __post_init__(self) -> None:
+        # For a stream without a leader another server answers, and says that it is empty.
+        if self.cluster is not None and not self.cluster.leader:
+            msgspec.structs.force_setattr(self, "state", None)
+
     @property
     def at(self) -> float | None:
         """What the server's clock said, in seconds since the epoch."""

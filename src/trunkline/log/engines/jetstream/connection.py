@@ -40,18 +40,17 @@ MessageSink = Callable[[nats.Message], None]
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often a server is asked whether it is there, the most that is waited between two tries to
-    connect to it, and whether others can do what is open at a server that is silent."""
+    """How often a server is asked whether it is there, and the most that is waited between two tries
+    to connect to it."""
 
     ping_interval_s: float
     reconnect_most_s: float
-    has_others: bool
 
 
-ALONE: Final = Patience(ping_interval_s=1.0, reconnect_most_s=RECONNECT_WAIT_S, has_others=False)
+ALONE: Final = Patience(ping_interval_s=1.0, reconnect_most_s=RECONNECT_WAIT_S)
 """With the only server there is nothing to gain by giving it up sooner, and all by its return."""
 
-ONE_OF_SEVERAL: Final = Patience(ping_interval_s=0.25, reconnect_most_s=0.5, has_others=True)
+ONE_OF_SEVERAL: Final = Patience(ping_interval_s=0.25, reconnect_most_s=0.5)
 """A frozen server is doubted within half a second, and given up a quarter of a second later. Four
 questions a second to each of three servers cost less than a thousandth of a core."""
 
@@ -157,8 +156,9 @@ class Connection:
         self._when_lost.append(listener)
 
     def when_shaken(self, listener: "Callable[[Connection], None]") -> Callable[[], None]:
-        """Tell of each time the server was lost, or has been silent for long, or is back: what it
-        kept open for this process may be gone. Gives what ends it, which must be called once."""
+        """Tell of each time the server was lost, or given up, or is back: what it kept open for this
+        process may be gone. Not of each doubt, of which a server that is overrun gives many. Gives
+        what ends it, which must be called once."""
         self._when_shaken.append(listener)
         return lambda: self._when_shaken.remove(listener)
 
@@ -194,9 +194,8 @@ class Connection:
                     self._look_after(self._link)
 
     def _look_after(self, link: "_Link") -> None:
-        if link.pings_out == 1 and self._patience.has_others:
+        if link.pings_out:
             self.doubt()
-            self._tell_shaken()
         if not link.ping():
             log.warning("log.server_silent", server=self.server)
             link.abandon()
@@ -290,7 +289,9 @@ class _Link(asyncio.Protocol):
             for event in self._parser.receive(data):
                 self._take(event)
         except nats.NatsProtocolError as error:
-            log.error("log.protocol_error", error=str(error))  # noqa: TRY400 - the text says it all
+            log.error(  # noqa: TRY400 - the text says it all
+                "log.protocol_error", server=self.server, error=str(error)
+            )
             self.abandon()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -310,7 +311,7 @@ class _Link(asyncio.Protocol):
                 if not self._informed.done():
                     self._informed.set_result(None)
             case nats.ServerError(text=text):
-                log.warning("log.server_error", text=text)
+                log.warning("log.server_error", server=self.server, text=text)
                 self._fail_greeting(OSError(text))
 
     def _flush(self) -> None:

@@ -182,7 +182,7 @@ class JetStreamFollower:
     connection is lost: a gap in the sequence is the only sign, and is answered by starting again.
 
     Where there are several servers the place is on one of them, and gone with it. So it is left for
-    another one when that server is lost or silent; and when the shard's leader knows of messages
+    another one when that server is lost; and when the shard's leader knows of messages
     that have not come a while later. There may be none for some seconds, because it is a leader of
     all servers that gives places. Until then the shard's own leader is asked for one message after
     another.

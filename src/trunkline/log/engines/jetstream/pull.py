@@ -2,7 +2,7 @@
 
 A pull request is always open where somebody waits. It is lost without a word when the server it was
 sent through, or the consumer's leader, is gone or frozen. So it is sent anew whenever a server is
-lost, silent or back, when the consumer has a new leader, and at the latest when it expires.
+lost or back, when the consumer has a new leader, and at the latest when it expires.
 """
 
 import asyncio
@@ -145,7 +145,7 @@ class Puller(Generic[Item]):
                 await self._clock.sleep(self._asked_at + PACE_S - self._clock.monotonic())
             if self._refusals:
                 await self._pause()
-            if self._arrived:
+            if self._arrived or self._is_gone:
                 return
             self._ask(items_max)
         self._arrival.clear()

@@ -12,7 +12,7 @@ came from it since: then it is doubted, and the next request goes through anothe
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,6 +97,8 @@ class Requests:
             Route(connection, f"_INBOX.{prefix}.{place}")
             for place, connection in enumerate(connections)
         )
+        self.has_others = len(self.routes) > 1
+        """Whether there is more than one server."""
         # All servers as one, tried once: what a shard did not answer is for the append to decide.
         self._pool = Pool(
             "log",
@@ -108,11 +110,6 @@ class Requests:
         self._connected = asyncio.Event()
         self._on_shaken(None)
         self.when_shaken(self._on_shaken)
-
-    @property
-    def has_others(self) -> bool:
-        """Whether there is more than one server."""
-        return len(self.routes) > 1
 
     @property
     def is_connected(self) -> bool:
@@ -158,11 +155,42 @@ class Requests:
                 return route
         return None
 
-    async def request(
+    def request(
         self, subject: str, payload: bytes = b"", *, header_block: bytes = b"", timeout_s: float
+    ) -> Awaitable[Reply]:
+        """Send and wait; `NotReceived` only if every server said so. It is surely sent once at
+        most: only what a server did not take is given to another one, which may know of a leader
+        that this one does not, as it has only just begun. Never raises for what a server or a
+        network can do."""
+        # No coroutine of its own: most of what a small message costs is in such things.
+        deadline = Deadline.after(timeout_s, self._clock)
+        if self.has_others:
+            return self._send_somewhere(subject, payload, header_block, deadline)
+        return self._send_through(self.choose(), subject, payload, header_block, deadline)
+
+    async def _send_somewhere(
+        self, subject: str, payload: bytes, header_block: bytes, deadline: Deadline
     ) -> Reply:
-        """Send once and wait. Never raises for what a server or a network can do."""
-        route = self.choose()
+        passed_over: list[Route] = []
+        refusal: Reply = NOT_CONNECTED
+        while (route := self.choose(passed_over)) is not None:
+            answer = await self._send_through(route, subject, payload, header_block, deadline)
+            if not isinstance(answer, NotReceived):
+                return answer
+            passed_over.append(route)
+            refusal = answer
+            if deadline.has_passed():
+                break
+        return refusal
+
+    async def _send_through(
+        self,
+        route: Route | None,
+        subject: str,
+        payload: bytes,
+        header_block: bytes,
+        deadline: Deadline,
+    ) -> Reply:
         if route is None:
             return NOT_CONNECTED
         connection = route.connection
@@ -183,7 +211,6 @@ class Requests:
             route.pending[number] = reply
             return await reply
 
-        deadline = Deadline.after(timeout_s, self._clock)
         try:
             answer = await self._pool.call(act, deadline=deadline, is_repeatable=False)
         finally:
