@@ -169,24 +169,34 @@ async def assemble(
         if app is not None:
             app, serving_peers = copies.served(app, progress)
             supports += serving_peers
-        supports.append(
-            metrics.MetricsFile(context.registry, context.own_metrics, clock=context.clock)
-        )
-        supports.append(
-            status.StatusFile(
-                status.path_of(context.layout.run, os.getpid()),
-                host=context.settings.host.name,
-                services=names,
-                readiness=readiness,
-                progress=progress,
-                part=part,
-                owners=builder.pool_owners,
-                clock=context.clock,
-            )
-        )
+        supports += _told_of_itself(context, names, progress, part, builder, readiness)
         yield Assembly(
             (*services, *builder.companions), (*supports, *builder.links), progress, app, part
         )
+
+
+def _told_of_itself(
+    context: Context,
+    names: Sequence[str],
+    progress: Progress,
+    part: ClusterPart | None,
+    builder: "_Builder",
+    readiness: Callable[[], list[str]],
+) -> tuple[Support, ...]:
+    """What the process leaves in the data folder for who asks about the host."""
+    return (
+        metrics.MetricsFile(context.registry, context.own_metrics, clock=context.clock),
+        status.StatusFile(
+            status.path_of(context.layout.run, os.getpid()),
+            host=context.settings.host.name,
+            services=names,
+            readiness=readiness,
+            progress=progress,
+            part=part,
+            owners=builder.pool_owners,
+            clock=context.clock,
+        ),
+    )
 
 
 class _Builder:

@@ -18,7 +18,7 @@ from trunkline.host.membership import (
 )
 from trunkline.host.standing import MUTE_S, Standing
 
-ENOUGH_S = 1.0
+ENOUGH_S = TAKEOVER_S + 0.5
 
 
 def running(*names: str, delay_s: float = 0.001) -> HostNetwork:
@@ -233,12 +233,12 @@ def test_five_hosts_need_three_to_say_so() -> None:
     network = running("a", "b", "c", "d", "e")
     network.cut |= {("e", "a"), ("e", "b")}
     incarnation = network.hosts["e"].incarnation
-    network.run_for(2.0)
+    network.run_for(2 * ENOUGH_S)
     assert not network.says_dead("a", "e", incarnation)
     assert network.may_act("e")
 
     network.cut |= {("e", "c")}
-    network.run_for(2.0)
+    network.run_for(2 * ENOUGH_S)
 
     assert network.says_dead("a", "e", incarnation)
     assert not network.may_act("e")
@@ -320,14 +320,14 @@ def test_what_a_member_said_is_as_old_as_the_heartbeat_of_ours_that_it_had() -> 
     own = Membership(("a", "b", "c", "d", "e"), "a", now=0.0)
     own.begin("a1", now=0.0)
     own.receive(Heartbeat(host="c", incarnation="c1", number=9, may_act=True), now=0.1)
-    for number in range(1, 9):
+    for number in range(1, 41):
         own.beat(now=number / 10)
         own.receive(said_by("d", echo=number, unheard_s=number / 10 - 0.1), now=number / 10)
         own.receive(said_by("e", echo=number, unheard_s=0.0), now=number / 10)
-    own.receive(said_by("b", echo=4, unheard_s=0.65), now=0.8)
+    own.receive(said_by("b", echo=20, unheard_s=3.25), now=4.0)
 
-    # By our clock, b had not heard it from 0.15 to 0.4 or later: it may have heard it since.
-    assert not own.is_dead("c", "c1", now=0.8)
+    # By our clock, b had not heard it from 0.75 to 2.0 or later: it may have heard it since.
+    assert not own.is_dead("c", "c1", now=4.0)
 
-    own.receive(said_by("b", echo=8, unheard_s=0.7), now=0.81)
-    assert own.is_dead("c", "c1", now=0.82)
+    own.receive(said_by("b", echo=40, unheard_s=3.5), now=4.01)
+    assert own.is_dead("c", "c1", now=4.02)

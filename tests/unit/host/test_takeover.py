@@ -22,7 +22,7 @@ from trunkline.host.cluster_leases import ClusterLeases
 from trunkline.host.leased_dispatch import LeasedDispatch
 from trunkline.host.leases import FileLeases
 from trunkline.host.members import Members
-from trunkline.host.membership import ABSENT_S, Membership
+from trunkline.host.membership import ABSENT_S, TAKEOVER_S, Membership
 from trunkline.host.shares import HostShares
 from trunkline.host.standing import MUTE_S
 from trunkline.kernel import Deadline
@@ -262,7 +262,7 @@ def test_what_a_killed_host_had_in_hand_comes_to_the_next_without_the_engines_pa
         assert world.hosts["a"].carrier.at + world.hosts["b"].carrier.at <= [died_at + WITHIN_S]
 
         # What it had claimed may have left, so it is never sent again in silence.
-        await asyncio.sleep(3.0)
+        await asyncio.sleep(TAKEOVER_S + 3.0)
         assert world.sent() == [waiting]
         assert await world.records(claimed) == [
             Type.ORIGINAL,
@@ -281,7 +281,7 @@ def test_a_host_that_is_cut_off_stops_and_takes_its_shards_again_when_it_is_back
         own = world.shards_of("c")
         cut_off.bus.is_cut = True
         names: list[str] = []
-        for _ in range(40):
+        for _ in range(80):
             names.append(await world.put(random.Random(len(names)).choice(own)))
             await asyncio.sleep(0.05)
         assert max(cut_off.carrier.at) <= 2.0 + MUTE_S + 0.001
@@ -307,11 +307,11 @@ def test_a_claimant_that_comes_back_after_others_took_over_sends_nothing(
     async def test(world: World) -> None:
         thawed = world.hosts["c"]
         shard = world.shards_of("c")[0]
-        thawed.log.answers_late_s = 2.5  # as long as it is away, it knows of no answer
+        thawed.log.answers_late_s = TAKEOVER_S + 2.1  # as long as it is away, it knows of no answer
         name = await world.put(shard)
         await asyncio.sleep(0.01)
         thawed.bus.is_cut = True
-        await asyncio.sleep(2.4)
+        await asyncio.sleep(TAKEOVER_S + 2.0)
         # Another has marked its claim, and sent it again, flagged.
         assert [host.name for host in world.hosts.values() if host.sent] != ["c"]
         thawed.bus.is_cut = False

@@ -295,32 +295,27 @@ class MemoryConsumer:
             return
         if again_after_s is not None:
             self._service.again.append((self._clock.monotonic() + again_after_s, delivery.stored))
-            if again_after_s <= 0.0:
-                self._shard.grown()  # whoever waits may have it now
+            self._shard.grown()  # whoever waits may have it now
 
     def let_go(self) -> list[Stored]:
         """All that is in hand, which is not any more."""
-        held = self.in_hand()
-        self._in_hand.clear()
+        held, self._in_hand = self.in_hand(), {}
         return held
 
     async def rest(self) -> None:
         """Nothing comes here that is not fetched."""
 
     async def redeliver(self) -> bool:
-        now = self._clock.monotonic()
         unanswered = [stored for _, stored in self._service.again]
         for handle in self._service.handles:
             unanswered += handle.let_go()
-        self._service.again.clear()
-        self._service.again.extend((now, stored) for stored in unanswered)
+        self._service.again = deque((self._clock.monotonic(), stored) for stored in unanswered)
         self._shard.grown()
         return True
 
     async def close(self) -> None:
         now = self._clock.monotonic()
-        self._service.again.extend((now, delivery.stored) for delivery in self._in_hand)
-        self._in_hand.clear()
+        self._service.again.extend((now, stored) for stored in self.let_go())
         if self in self._service.handles:
             self._service.handles.remove(self)
         self._shard.grown()
@@ -347,9 +342,9 @@ class MemoryConsumer:
         return taken
 
     def _give_up_overdue(self, now: float) -> None:
-        overdue = [held for held, since in self._in_hand.items() if now - since >= WORK_MAX_S]
-        for delivery in overdue:
-            self.settle(delivery, again_after_s=0.0)
+        for delivery, since in tuple(self._in_hand.items()):
+            if now - since >= WORK_MAX_S:
+                self.settle(delivery, again_after_s=0.0)
 
     def _bounded(self, wait_s: float) -> float:
         """Not past the moment at which something is due again."""
@@ -474,12 +469,11 @@ class MemoryDueConsumer:
         elif stored.sequence in self._shard.due:
             self._shard.due[stored.sequence] = (stored, self._clock.monotonic() + again_after_s)
 
-    async def rest(self) -> None:
-        """Nothing comes here that is not fetched."""
+    async def rest(self) -> None: ...
 
     async def redeliver(self) -> bool:
-        now = self._clock.monotonic()
-        self._shard.due.update({each: (held, now) for each, (held, _) in self._shard.due.items()})
+        due, now = self._shard.due, self._clock.monotonic()
+        due.update({each: (held, now) for each, (held, _) in due.items()})
         self._shard.grown()
         return True
 
