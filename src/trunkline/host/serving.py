@@ -10,7 +10,7 @@ from trunkline.host.assemble import Assembly, Context, Service, assemble
 from trunkline.host.not_ready import saying_so
 from trunkline.host.refusal import DataFolderError
 from trunkline.log.clock_check import can_be_trusted
-from trunkline.replica.progress import is_caught_up
+from trunkline.replica.progress import ends_of, has_reached
 
 CATCH_UP_POLL_S: Final = 0.01
 
@@ -98,7 +98,9 @@ async def _until_caught_up(
     context: Context, assembly: Assembly, stop: asyncio.Event, newer: Sequence[str]
 ) -> None:
     """The copy holds all that the log held at the start: the first answers are not from the past."""
-    while not stop.is_set() and not await is_caught_up(assembly.progress, context.log):
+    ends = None
+    while not stop.is_set() and (ends is None or not has_reached(assembly.progress, ends)):
+        ends = ends or await ends_of(context.log)
         if newer:
             raise DataFolderError(
                 f"the log in {context.layout.data} is of a newer version ({newer[0]})",

@@ -7,6 +7,7 @@ hold nothing newer; and behind them, whether the copy is held still for good. Wa
 import asyncio
 import mmap
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -92,12 +93,26 @@ class Progress:
         self._map.close()
 
 
-async def is_caught_up(progress: Progress, log: Log) -> bool:
-    """Whether the copy holds all that the log held when this was called, and can say so."""
-    if progress.lag_ms() == float("inf"):
-        return False
+async def ends_of(log: Log) -> Mapping[int, int] | None:
+    """The last sequence of every shard now; `None` while one cannot be asked."""
+    ends: dict[int, int] = {}
     for shard in range(log.shards):
         last = await log.last_sequence(shard, timeout_s=ASK_TIMEOUT_S)
-        if isinstance(last, Unreadable) or progress.sequence(shard) < last:
-            return False
-    return True
+        if isinstance(last, Unreadable):
+            return None
+        ends[shard] = last
+    return ends
+
+
+def has_reached(progress: Progress, ends: Mapping[int, int]) -> bool:
+    """Whether the copy holds all up to `ends`, and was complete once. Its own end is always a little
+    further, while others write."""
+    return progress.lag_ms() != float("inf") and all(
+        progress.sequence(shard) >= end for shard, end in ends.items()
+    )
+
+
+async def is_caught_up(progress: Progress, log: Log) -> bool:
+    """Whether the copy holds all that the log holds now."""
+    ends = await ends_of(log)
+    return ends is not None and has_reached(progress, ends)
