@@ -75,7 +75,7 @@ async def ensure_timers(requests: Requests, *, replicas: int, is_born: bool) -> 
         if shard not in missing:
             api.raise_for(answer.error, f"cannot ask about timer shard {shard}")
             continue
-        made = await _ask(requests, "STREAM.CREATE", shard, _stream_config(shard, replicas))
+        made = await _ask(requests, "STREAM.CREATE", shard, stream_config(shard, replicas))
         api.raise_for(made.error, f"cannot make timer shard {shard}")
 
 
@@ -202,7 +202,7 @@ class DueConsumer(JetStreamConsumer):
         )
 
 
-def _stream_config(shard: int, replicas: int) -> bytes:
+def stream_config(shard: int, replicas: int) -> bytes:
     return msgspec.json.encode(
         {
             "name": stream_name(shard),
