@@ -3,8 +3,10 @@
 All are real: three hosts with their engines, and a simulated carrier outside of them as the judge.
 """
 
+import asyncio
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -24,10 +26,16 @@ import pytest
 from tests.system import running
 from tests.system.running import descendants, get_json, is_running, wait_until
 
+from trunkline.host.engine import Door, open_door
+from trunkline.host.layout import Layout
+from trunkline.host.listen import Address, address_of, bound
 from trunkline.host.supervise import PROGRAM
+from trunkline.kernel import SystemClock
+from trunkline.log.interface import Accepted
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.timeout(180),
     pytest.mark.skipif(sys.platform != "linux", reason="each host has a loopback address"),
 ]
 
@@ -38,6 +46,8 @@ SETTLED_S: Final = 30.0
 BACK_S: Final = 40.0
 """A host that comes back waits for elections of 4-9 s before all its services run."""
 ENDED_S: Final = 20.0
+TIMER_WRITE_S: Final = 5.0
+CLOCK: Final = SystemClock()
 
 
 def request(facts: Facts, base_url: str, path: str, form: dict[str, str] | None = None) -> Facts:
@@ -200,7 +210,7 @@ class Machines:
     """The hosts of one cluster, each with a file of settings; ended at the end."""
 
     def __init__(self, folder: Path, carrier: str, stack: ExitStack) -> None:
-        self._folder, self._carrier, self._stack = folder, carrier, stack
+        self._folder, self.carrier, self._stack = folder, carrier, stack
         self.token = self.token_file("token")
         with ExitStack() as chosen:
             self.hosts = [
@@ -214,9 +224,9 @@ class Machines:
         path.chmod(0o600)
         return path
 
-    def start(
+    def settings_file(
         self, letter: str, *, token: Path | None = None, data: str = "", tls: str = ""
-    ) -> Host:
+    ) -> Path:
         name, last = f"host-{letter}", 2 + "abc".index(letter)
         file = self._folder / f"{name}.toml"
         file.write_text(
@@ -224,8 +234,14 @@ class Machines:
             f'http = "127.0.0.{last}:0"\n'
             f"[cluster]\nhosts = {json.dumps(self.hosts)}\n"
             f'token_file = "{token or self.token}"\n{tls}'
-            f'[carrier]\nurl = "{self._carrier}"\n'
+            f'[carrier]\nurl = "{self.carrier}"\n'
         )
+        return file
+
+    def start(
+        self, letter: str, *, token: Path | None = None, data: str = "", tls: str = ""
+    ) -> Host:
+        name, file = f"host-{letter}", self.settings_file(letter, token=token, data=data, tls=tls)
         ready, said = self._folder / f"{name}.ready", self._folder / f"{name}.said"
         ready.unlink(missing_ok=True)
         with said.open("wb") as errors:
@@ -240,8 +256,6 @@ class Machines:
 
 
 def free_port(last: int, chosen: ExitStack) -> int:
-    from trunkline.host.listen import Address, address_of, bound
-
     held = chosen.enter_context(bound(Address(f"127.0.0.{last}", 0), setting=""))
     return address_of(held).port
 
@@ -340,3 +354,50 @@ def test_hosts_with_certificates_are_a_cluster_and_one_without_is_not(tmp_path: 
         reason = plain.events("cluster.waiting")[0]["reason"]
         assert "host-a at 127.0.0.2" in reason
         assert not plain.is_ready()
+
+
+async def write_timer(data: Path, name: str, due_in_s: float) -> None:
+    async with open_door(Door.find(Layout(data)), clock=CLOCK, rng=random.Random()) as log:
+        answer = await log.timers.write(
+            0, name, CLOCK.wall() + due_in_s, b"{}", timeout_s=TIMER_WRITE_S
+        )
+        assert isinstance(answer, Accepted)
+
+
+async def timers_that_stand(data: Path) -> object:
+    async with open_door(Door.find(Layout(data)), clock=CLOCK, rng=random.Random()) as log:
+        return await log.timers.count(0, timeout_s=TIMER_WRITE_S)
+
+
+def test_one_host_becomes_three_and_keeps_all_it_had(tmp_path: Path) -> None:
+    with machines(tmp_path) as cluster:
+        # One host alone, with messages that are done and a timer that stands.
+        with running.up(tmp_path / "one", carrier=cluster.carrier) as up:
+            facts = up.facts | {"simulator_url": cluster.carrier}
+            bodies = [f"before {turn}" for turn in range(20)]
+            sids = [create(facts, facts["base_url"], body) for body in bodies]
+            for sid in sids:
+                expect_told(facts, facts["base_url"], sid)
+            asyncio.run(write_timer(tmp_path / "one", "in-an-hour", 3600.0))
+        backup = str(tmp_path / "one.tar.gz")
+        assert trunkline("backup", "--data", str(tmp_path / "one"), "--to", backup).returncode == 0
+
+        # Its backup is restored on each host of a cluster.
+        for letter in "abc":
+            file = cluster.settings_file(letter)
+            restored = trunkline("restore", "--from", backup, "--config", str(file))
+            assert restored.returncode == 0, restored.stderr
+        hosts = [cluster.start(letter) for letter in "cba"]
+        wait_until(lambda: all(host.is_ready() for host in hosts), "all to serve", within_s=BACK_S)
+
+        # Each tells of what was before, nothing is sent again, and the timer stands.
+        urls = [json.loads(host.ready.read_bytes())["base_url"] for host in hosts]
+        for url in urls:
+            for sid in sids:
+                expect_told(facts, url, sid)
+        for url in urls:
+            bodies.append(f"after, through {url}")
+            expect_told(facts, url, create(facts, url, bodies[-1]))
+        expect_delivered_once(facts, bodies)
+        assert asyncio.run(timers_that_stand(tmp_path / "host-b")) == 1
+        assert [path for path in tmp_path.glob("host-?/grow") if path.exists()] == []

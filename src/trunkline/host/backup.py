@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from trunkline.host import archive, durable, storage
+from trunkline.host import archive, durable, growth, storage
 from trunkline.host import format as data_format
 from trunkline.host.archive import Header, Progress
+from trunkline.host.format import Format, Place
 from trunkline.host.layout import FolderLock, Layout
 from trunkline.host.refusal import ArchiveError, DataFolderError, HostError
 from trunkline.kernel import Clock
@@ -85,10 +86,18 @@ def back_up(data: Path, target: Path, *, clock: Clock, total: Total) -> Header:
     return header
 
 
-def restore(source: Path, data: Path, *, total: Total) -> Header:
+def restore(
+    source: Path,
+    data: Path,
+    *,
+    total: Total,
+    place: Place | None = None,
+    brings_log: bool = False,
+) -> Header:
     """Put the backup `source` in place as the data folder `data`, which must be empty or absent.
 
-    Raises `ArchiveError` or `DataFolderError`; then nothing is in place.
+    With a `place`, it becomes the folder of that host of a cluster; if the backup is that of one
+    host alone, one of the hosts `brings_log`. Raises `ArchiveError` or `DataFolderError`; then nothing is in place.
     """
     data = data.absolute()
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
@@ -100,7 +109,11 @@ def restore(source: Path, data: Path, *, total: Total) -> Header:
         total.begin(0)
         with source.open("rb") as file:
             header = archive.read(file, where=str(source), into=staging, done=total.step)
-        _require_usable(staging, header, source)
+        found = _require_usable(staging, header, source)
+        if place is not None and found.mode == data_format.ALONE:
+            growth.prepare(Layout(staging), place, brings_log=brings_log)
+        elif place is not None:
+            data_format.require_place(found, place, where=str(source))
         for folder, _, _ in os.walk(staging):
             durable.flush_folder(Path(folder))
         staging.rename(data)
@@ -152,7 +165,7 @@ def _write(partial: Path, data: Path, held: Inventory, header: Header, step: Pro
         archive.read(file, where=str(partial), into=None, done=step)
 
 
-def _require_usable(staging: Path, header: Header, source: Path) -> None:
+def _require_usable(staging: Path, header: Header, source: Path) -> Format:
     """An archive whose files are as listed can still hold a format we must not touch."""
     try:
         found = data_format.read(Layout(staging))
@@ -160,3 +173,4 @@ def _require_usable(staging: Path, header: Header, source: Path) -> None:
         raise ArchiveError(f"{source} cannot be used here ({error.cause})", error.mend) from error
     if found is None or found.cluster != header.cluster:
         raise ArchiveError(f"{source} does not hold what it says", "use another backup")
+    return found

@@ -5,14 +5,14 @@ import contextlib
 import json
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, assert_never
 
 import structlog
 
-from trunkline.host import durable, storage
+from trunkline.host import durable, growth, storage
 from trunkline.host.ablations import parts_of
 from trunkline.host.config import Settings
 from trunkline.host.engine_child import (
@@ -32,6 +32,7 @@ from trunkline.host.quorum import Waiting
 from trunkline.host.roster import REPLICAS
 from trunkline.kernel import Backoff, Clock
 from trunkline.log.engines.jetstream import open_jetstream
+from trunkline.log.engines.jetstream.connection import Connection
 from trunkline.log.engines.memory import MemoryLog
 from trunkline.log.interface import LogUnavailable, RetainedLog, ShardMissing
 
@@ -137,8 +138,19 @@ async def open_engine(
                 await waiting.until_led(child.tls)
             door = Door.to(child, cluster, layout.log)
             door.leave(layout)
+
+            async def before() -> None:
+                connection = Connection(child.url, child.token, clock=clock, tls=child.tls)
+                async with growth.connected(connection):
+                    await growth.bring_in(settings, layout, connection, clock=clock, rng=rng)
+
             async with _open_at_last(
-                door, waiting, clock=clock, rng=rng, is_born=layout.log_birth.exists()
+                door,
+                waiting,
+                clock=clock,
+                rng=rng,
+                is_born=layout.log_birth.exists(),
+                before=before if layout.grow.is_dir() else None,
             ) as engine:
                 durable.write_file(layout.log_birth, b"")
                 yield engine
@@ -149,16 +161,25 @@ async def open_engine(
 
 @contextlib.asynccontextmanager
 async def _open_at_last(
-    door: Door, waiting: Waiting | None, *, clock: Clock, rng: random.Random, is_born: bool
+    door: Door,
+    waiting: Waiting | None,
+    *,
+    clock: Clock,
+    rng: random.Random,
+    is_born: bool,
+    before: Callable[[], Awaitable[None]] | None,
 ) -> AsyncIterator[RetainedLog]:
     """As `open_door`, but in a cluster a log that is not there yet is waited for: its shards elect
-    their leaders one by one. One that has lost a shard is not."""
+    their leaders one by one. One that has lost a shard is not. What must be done `before` is tried
+    again with it."""
     async with contextlib.AsyncExitStack() as stack:
         engine: RetainedLog | None = None
         while engine is None:
             reason = ""
             opening = open_door(door, clock=clock, rng=rng, is_born=is_born)
             try:
+                if before is not None:
+                    await before()
                 engine = await stack.enter_async_context(opening)
             except* LogUnavailable as failures:
                 if waiting is None or failures.subgroup(ShardMissing) is not None:

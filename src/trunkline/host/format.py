@@ -33,7 +33,8 @@ _CLUSTER: Final = re.compile(r"[0-9a-f]{32}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Which folder of which cluster this must be: the cluster's id, and the name of the host."""
+    """Which folder of which cluster this must be: the id that follows from the cluster's secret, and
+    the name of the host."""
 
     cluster: str
     host: str
@@ -42,13 +43,16 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Format:
     """`cluster` names the body of data: hosts of one cluster have it in common. `host` is the name
-    of the one whose folder it is, and empty for one host alone, which may be renamed."""
+    of the one whose folder it is, and empty for one host alone, which may be renamed. `secret_id`
+    is what follows from the cluster's secret; it differs from `cluster` where the data were those
+    of one host alone before."""
 
     cluster: str
     product: str = PRODUCT
     format: int = FORMAT
     mode: str = ALONE
     host: str = ""
+    secret_id: str = ""
     shards: int = SHARDS
     hash: str = HASH_NAME
     created_by: str = __version__
@@ -58,7 +62,12 @@ def born(entropy: Entropy, place: Place | None = None) -> Format:
     """The format of a new data folder; without a `place`, that of one host alone."""
     if place is None:
         return Format(cluster=entropy(16).hex())
-    return Format(cluster=place.cluster, mode=IN_CLUSTER, host=place.host)
+    return in_cluster(Format(cluster=place.cluster), place)
+
+
+def in_cluster(found: Format, place: Place) -> Format:
+    """The format of the same data as those of a host of a cluster."""
+    return replace(found, mode=IN_CLUSTER, host=place.host, secret_id=place.cluster)
 
 
 def require_place(found: Format, place: Place | None, *, where: str) -> None:
@@ -76,12 +85,12 @@ def require_place(found: Format, place: Place | None, *, where: str) -> None:
         raise FormatError(
             f"{where} is the folder of one host alone, and cluster.hosts is set: the engine would "
             "erase it",
-            "keep it with 'trunkline backup' (and put it back with 'trunkline restore', for one "
-            "host alone), and choose a new folder with --data",
+            "keep it with 'trunkline backup', and make a cluster of it with 'trunkline restore' and "
+            "the --config of each of its hosts; or choose a new folder with --data",
         )
-    if found.cluster != place.cluster:
+    if found.secret_id != place.cluster:
         raise FormatError(
-            f"{where} belongs to the cluster {found.cluster[:8]}, and cluster.token_file is that of "
+            f"{where} belongs to the cluster {found.secret_id[:8]}, and cluster.token_file is that of "
             f"{place.cluster[:8]}",
             "put the token file of its own cluster in place, or choose another folder with --data",
         )
@@ -151,6 +160,7 @@ def parse(text: bytes, *, where: str) -> Format:
         format=number,
         mode=document["mode"],
         host=str(document.get("host", "")),
+        secret_id=str(document.get("secret_id", "")),
         created_by=str(document.get("created_by", "")),
     )
 

@@ -4,6 +4,7 @@ format.json        what wrote the folder; the last thing made at birth
 lock               held by the process that works here, and by its children
 credentials.json   account, token and first number
 log/               the engine's store
+grow/              at the birth of a cluster from one host's backup: its log, set aside
 replica/           the read copy, and its snapshots
 cluster.json       instead of the above, where several hosts have their folders below this one
 cluster-token      the secret of those hosts
@@ -118,6 +119,11 @@ class Layout:
     def cluster_token(self) -> Path:
         """The secret of those hosts."""
         return self.data / "cluster-token"
+
+    @property
+    def grow(self) -> Path:
+        """There while the log of one host alone is still to become that of its cluster."""
+        return self.data / "grow"
 
     def passing_names(self) -> frozenset[str]:
         """Entries that carry nothing over from one run to the next."""

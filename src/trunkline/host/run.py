@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -130,6 +131,8 @@ class _Process:
         """The exit code; one that was stopped while it waited for other hosts did as it was told."""
         self._listen_to_signals()
         listener = listen.api_listener(self._settings.host.http, self._settings.http_fd)
+        http = listen.address_of(listener)  # with the port that the system chose for 0
+        self._settings = replace(self._settings, host=replace(self._settings.host, http=http))
         if cluster is not None and cluster.hosts % 2 == 0:
             log.warning("cluster.even", hosts=cluster.hosts, as_safe_as=cluster.hosts - 1)
         try:

@@ -12,7 +12,8 @@ import pytest
 
 from trunkline.host import archive, backup
 from trunkline.host.backup import Total
-from trunkline.host.data_folder import open_folder
+from trunkline.host.cluster_secret import ClusterSecret
+from trunkline.host.data_folder import Seat, open_folder
 from trunkline.host.layout import Layout
 from trunkline.host.refusal import ArchiveError, DataFolderError, FolderInUseError, HostError
 from trunkline.kernel import FakeClock
@@ -209,3 +210,26 @@ def test_a_backup_of_a_newer_format_is_refused(archived: Path, tmp_path: Path) -
 def test_a_backup_that_is_not_there_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="No such file"):
         backup.restore(tmp_path / "absent", tmp_path / "new", total=Total())
+
+
+def test_a_backup_of_one_host_becomes_the_folder_of_a_host_of_a_cluster(
+    data: Path, archived: Path, tmp_path: Path
+) -> None:
+    secret = ClusterSecret(b"s" * 32)
+    for name in ("a", "b"):
+        seat = Seat(secret, name)
+        backup.restore(
+            archived, tmp_path / name, total=Total(), place=seat.place, brings_log=name == "a"
+        )
+
+    alone = open_folder(data, entropy=os.urandom)
+    first, second = (
+        open_folder(tmp_path / name, entropy=os.urandom, seat=Seat(secret, name)) for name in "ab"
+    )
+
+    assert first.credentials == second.credentials == alone.credentials
+    assert first.format.cluster == second.format.cluster == alone.format.cluster
+    assert (first.layout.grow / "log" / "streams" / "1.blk").stat().st_size == BIG
+    assert list(second.layout.grow.iterdir()) == []
+    assert not first.layout.log.exists()
+    assert not second.layout.log.exists(), "the engine of a cluster would erase it"

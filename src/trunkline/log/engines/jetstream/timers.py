@@ -80,7 +80,7 @@ async def ensure_timers(keeper: StreamKeeper, *, replicas: int, is_born: bool) -
                 and await keeper.is_surely_missing(stream_name(shard), _name(shard))
             ):
                 raise ShardMissing(f"{_name(shard)} is missing from the log, with its timers")
-            config = _stream_config(shard, replicas)
+            config = stream_config(shard, replicas)
             stands = await keeper.make(stream_name(shard), config, _name(shard))
         api.raise_for(stands.error, f"cannot ask about {_name(shard)}")
         if stands.config is not None:
@@ -214,7 +214,7 @@ class DueConsumer(JetStreamConsumer):
         return delivery
 
 
-def _stream_config(shard: int, replicas: int) -> bytes:
+def stream_config(shard: int, replicas: int) -> bytes:
     return msgspec.json.encode(
         {
             "name": stream_name(shard),
