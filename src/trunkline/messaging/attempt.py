@@ -7,7 +7,7 @@ ended. A worker that comes back from the dead finds there what to do, and what n
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
 import structlog
 
@@ -57,6 +57,10 @@ AMBIGUOUS_HAND_OVER: Final = 30008
 """Twilio's codes for what a message ends with here."""
 
 
+LooksAgain: TypeAlias = Callable[[Work, float], None]
+"""Have a message looked at again after so many seconds, as if it had been delivered here."""
+
+
 class Attempts:
     """One process's attempts. `is_lease_lost` is set when it may not make any more."""
 
@@ -72,8 +76,12 @@ class Attempts:
         counters: Counters,
         author: Author,
         crash_here: CrashHere = never_crash,
+        look_again: LooksAgain = lambda _, __: None,
     ) -> None:
+        """`look_again` is told of each message with which this process may have gone further than it
+        is sure of: nobody else goes on with it while this process lives."""
         self.is_lease_lost = False
+        self._look_again = look_again
         self._chains = chains
         self._carrier = carrier
         self._on_ambiguous = on_ambiguous
@@ -191,7 +199,7 @@ class Attempts:
                 # one next in this process knows that nothing was sent under the nonce.
                 log.warning("dispatch.stalled", sid=work.event.sid, reason=reason)
                 self._remember_unsent(nonce)
-                await work.delivery.nak(RETRY_LATER_S)
+                await self._put_back(work)
                 return None
             case other:
                 assert_never(other)
@@ -251,8 +259,17 @@ class Attempts:
             mark = await self._mark_ambiguous(work, claim.attempt, claim.sequence, reason)
             if mark is not None:
                 return await self._after_ambiguous(work, mark, claim.attempt, is_held=self._holds)
-        await work.delivery.nak(RETRY_LATER_S)
+        if claim.lease == self._leases.own:
+            await self._put_back(work)
+        else:
+            await work.delivery.nak(RETRY_LATER_S)
         return None
+
+    async def _put_back(self, work: Work) -> None:
+        """It comes again, here or elsewhere; and as it is for this process to find out how far it
+        has gone, here in any case."""
+        self._look_again(work, RETRY_LATER_S)
+        await work.delivery.nak(RETRY_LATER_S)
 
     async def _after_ambiguous(
         self, work: Work, sequence: int, attempt: int, *, is_held: bool
@@ -354,13 +371,15 @@ class Attempts:
         """The attempt surely did not leave: write that down, and try again later."""
         self._counters.returned.inc()
         returned = Returned(attempt=turn.attempt, reason=reason, is_resend=turn.is_resend)
-        await self._advance(work, Type.RETURN, returned, behind=turn.behind)
+        answer = await self._advance(work, Type.RETURN, returned, behind=turn.behind)
+        if isinstance(answer, Stalled):
+            self._look_again(work, RETRY_LATER_S)
         await work.delivery.nak(growing_s(retry_after_s or RETRY_LATER_S, turn.attempt))
 
     async def _unknown(self, work: Work, turn: Turn, reason: str) -> None:
         mark = await self._mark_ambiguous(work, turn.attempt, turn.behind, reason)
         if mark is None:
-            await work.delivery.nak(RETRY_LATER_S)
+            await self._put_back(work)
         elif self._on_ambiguous is OnAmbiguous.RESEND and turn.attempt < RESENT_MAX:
             await work.delivery.nak(growing_s(RETRY_LATER_S, turn.attempt) - RETRY_LATER_S)
         else:
@@ -408,6 +427,7 @@ class Attempts:
                 await work.delivery.nak(RETRY_LATER_S)
             case Stalled(reason=reason):
                 log.warning("dispatch.stalled", sid=work.event.sid, reason=reason)
+                self._look_again(work, RETRY_LATER_S)
             case other:
                 assert_never(other)
 

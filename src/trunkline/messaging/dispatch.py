@@ -32,6 +32,7 @@ from trunkline.messaging.lease import Leases
 from trunkline.messaging.parcel import Parcel
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.schedule import HoldsBack, hold_nothing_back
+from trunkline.messaging.second_look import SecondLooks
 from trunkline.messaging.window import Window
 from trunkline.messaging.work import Counters, OnAmbiguous, Work
 
@@ -100,7 +101,9 @@ class Dispatcher:
             counters=counters,
             author=author,
             crash_here=crash_here,
+            look_again=self._want_second_look,
         )
+        self._second_looks = SecondLooks(self._send, lambda: self._is_ending, author.clock)
         self._draining = False
 
     async def run(self) -> None:
@@ -109,6 +112,7 @@ class Dispatcher:
         async with asyncio.TaskGroup() as supports:
             writing = supports.create_task(self._chains.run())
             async with asyncio.TaskGroup() as tasks:
+                self._second_looks.tasks = tasks
                 for shard in range(self._log.shards):
                     tasks.create_task(self._serve(shard, tasks, consumers))
             writing.cancel()
@@ -124,6 +128,9 @@ class Dispatcher:
     @property
     def _is_ending(self) -> bool:
         return self._draining or self._attempts.is_lease_lost
+
+    def _want_second_look(self, work: Work, after_s: float) -> None:
+        self._second_looks.want(work, after_s)
 
     async def _serve(self, shard: int, tasks: asyncio.TaskGroup, consumers: list[Consumer]) -> None:
         filters = [created_filter(shard, Kind.MESSAGE)]

@@ -31,9 +31,10 @@ from trunkline.log.append import Appended, ShardHealth, append
 from trunkline.log.author import Author
 from trunkline.log.engines.memory import MemoryLog
 from trunkline.log.event import decode_all
-from trunkline.log.interface import PublishAnswer
+from trunkline.log.interface import PublishAnswer, ReadAnswer, Unknown, Unreadable
 from trunkline.log.ledgers import Ledgers
 from trunkline.log.shards import SHARDS, order
+from trunkline.messaging.attempt import CLAIM_MAX_S
 from trunkline.messaging.carrier import Outcome, Submission
 from trunkline.messaging.dispatch import Dispatcher
 from trunkline.messaging.record import EventRecorder
@@ -45,12 +46,13 @@ WITHIN_S = 0.5
 
 
 class HostsLog:
-    """The log as one host has it; its answers may come late."""
+    """The log as one host has it; its answers may come late, or be lost."""
 
     def __init__(self, log: MemoryLog, clock: VirtualClock) -> None:
         self._log = log
         self._clock = clock
         self.answers_late_s = 0.0
+        self.is_silent = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
@@ -62,7 +64,14 @@ class HostsLog:
             shard, subject, payload, expected=expected, timeout_s=timeout_s
         )
         await self._clock.sleep(self.answers_late_s)
-        return answer
+        return Unknown("no answer") if self.is_silent else answer
+
+    async def read_next(
+        self, shard: int, subjects: str, *, after: int, timeout_s: float
+    ) -> ReadAnswer:
+        if self.is_silent:
+            return Unreadable("no answer")
+        return await self._log.read_next(shard, subjects, after=after, timeout_s=timeout_s)
 
 
 class TimedCarrier(ScriptedCarrier):
@@ -269,6 +278,29 @@ def test_what_a_killed_host_had_in_hand_comes_to_the_next_without_the_engines_pa
             Type.CLAIM,
             Type.AMBIGUOUS,
         ]
+
+    play(test)
+
+
+def test_what_a_host_is_not_sure_of_it_finds_out_itself_where_its_shard_has_gone_to_another(
+    play: Callable[..., None],
+) -> None:
+    async def test(world: World) -> None:
+        unsure = world.hosts["c"]
+        unsure.log.is_silent = True
+        name = await world.put(world.shards_of("c")[0])
+        await asyncio.sleep(CLAIM_MAX_S / 2)
+        assert await world.records(name) == [Type.ORIGINAL, Type.CLAIM]
+
+        unsure.members.set_draining()  # from now on it is delivered to another
+        await asyncio.sleep(CLAIM_MAX_S)
+        assert world.shards_of("c") == []
+        unsure.log.is_silent = False
+        await asyncio.sleep(3.0)
+
+        assert unsure.sent == [name]
+        assert world.sent() == [name]
+        assert await world.records(name) == [Type.ORIGINAL, Type.CLAIM, Type.OUTCOME]
 
     play(test)
 
