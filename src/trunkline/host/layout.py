@@ -61,6 +61,12 @@ class Layout:
         return self.log / "born"
 
     @property
+    def floors(self) -> Path:
+        """What this host noted of how far the log's consumers are. It stands and falls with the log:
+        who puts back an older one puts back its notes."""
+        return self.log / "floors.json"
+
+    @property
     def replica(self) -> Path:
         return self.data / "replica" / "replica.db"
 
