@@ -37,11 +37,9 @@ def test_what_was_noted_is_read_again_and_a_later_note_takes_its_place(tmp_path:
         b"[]",
         b'{"format":1}',
         b'{"format":2,"notes":[]}',
-        b'{"format":1,"notes":[{"key":{"stream":"EV_3","service":"dispatch"},"floor":7,"at":"x"}]}',
-        b'{"format":1,"notes":[{"key":{"stream":"EV_3","service":"dispatch","filters":[]},'
-        b'"floor":"7","at":"x"}]}',
-        b'{"format":1,"notes":[{"key":{"stream":"EV_3","service":"dispatch","filters":[]},'
-        b'"floor":0,"at":""}]}',
+        b'{"format":1,"notes":[{"key":{"stream":"","service":""},"floor":7,"at":"x"}]}',
+        b'{"format":1,"notes":[{"key":{"stream":"","service":"","filters":[]},"floor":"7","at":"x"}]}',
+        b'{"format":1,"notes":[{"key":{"stream":"","service":"","filters":[]},"floor":0,"at":""}]}',
     ],
 )
 def test_a_file_that_says_nothing_sensible_is_no_note(tmp_path: Path, content: bytes) -> None:
