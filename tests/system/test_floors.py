@@ -27,7 +27,7 @@ FLOOR = 8
 COMES_S = 25.0
 
 SPOILT: Final[Mapping[str, Callable[[Note], Note | None]]] = {
-    "forgotten": lambda note: None,
+    "forgotten": lambda _: None,
     "of-another-log": lambda note: replace(note, at="2026-01-02T03:04:05.678901234Z"),
     "ahead-of-the-log": lambda note: replace(note, floor=1000),
     "of-another-message": lambda note: replace(note, floor=FLOOR + 1),
