@@ -49,12 +49,13 @@ WRITE_FAILED: Final = "critical write error"
 class Door:
     """How another process of this host reaches the engine; a secret, kept in a file of mode 0600.
     `urls` are those of every engine of the cluster, this host's own first; `tls` are the files for
-    a connection to them, or empty."""
+    a connection to them, or empty; `floors` is the file for how far consumers are."""
 
     urls: tuple[str, ...]
     token: str
     bytes_max: int
     store: str
+    floors: str
     replicas: int = 1
     tls: tuple[str, ...] = ()
 
@@ -72,21 +73,24 @@ class Door:
             str(found["token"]),
             int(found["bytes_max"]),
             str(found["store"]),
+            str(found["floors"]),
             int(found["replicas"]),
             tuple(map(str, found["tls"])),
         )
 
     @classmethod
-    def to(cls, child: EngineChild, cluster: EngineCluster | None, store: Path) -> "Door":
+    def to(cls, child: EngineChild, cluster: EngineCluster | None, layout: Layout) -> "Door":
         """To the engine `child`, and to its peers in the cluster."""
+        store, floors = str(layout.log), str(layout.floors)
         if cluster is None:
-            return cls((child.url,), child.token, child.store_bytes, str(store))
+            return cls((child.url,), child.token, child.store_bytes, store, floors)
         files = cluster.tls
         return cls(
             (child.url, *(f"nats://{member.log}" for member in cluster.peers)),
             child.token,
             child.store_bytes,
-            str(store),
+            store,
+            floors,
             REPLICAS,
             () if files is None else (str(files.cert), str(files.key), str(files.ca)),
         )
@@ -136,7 +140,7 @@ async def open_engine(
             await child.ready.wait()
             if waiting is not None:
                 await waiting.until_led(child.tls)
-            door = Door.to(child, cluster, layout.log)
+            door = Door.to(child, cluster, layout)
             door.leave(layout)
 
             async def before() -> None:
@@ -208,6 +212,7 @@ async def open_door(
         is_born=is_born,
         has_room=lambda: storage.free_bytes(store) >= DISK_RESERVE_BYTES,
         tls=door.tls_context(),
+        floors=Path(door.floors),
     ) as engine:
         yield engine
 

@@ -5,6 +5,7 @@ lock               held by the process that works here, and by its children
 credentials.json   account, token and first number
 log/               the engine's store
 grow/              at the birth of a cluster from one host's backup: its log, set aside
+log/               the engine's store, and how far its consumers were
 replica/           the read copy, and its snapshots
 cluster.json       instead of the above, where several hosts have their folders below this one
 cluster-token      the secret of those hosts
@@ -60,6 +61,12 @@ class Layout:
     def log_birth(self) -> Path:
         """There once the engine has made every shard: from then on, a missing one is a loss."""
         return self.log / "born"
+
+    @property
+    def floors(self) -> Path:
+        """What this host noted of how far the log's consumers are. It stands and falls with the log:
+        who puts back an older one puts back its notes."""
+        return self.log / "floors.json"
 
     @property
     def replica(self) -> Path:

@@ -24,6 +24,7 @@ from trunkline.host.layout import FolderLock, Layout
 from trunkline.host.listen import Address
 from trunkline.host.refusal import ConfigError, FormatError
 from trunkline.host.roster import HOSTS_LEAST, HOSTS_MAX, Member
+from trunkline.host.setting_kinds import SERVICES
 
 HAS_LOOPBACK_NETWORK: Final = sys.platform == "linux"
 """There every address of 127.0.0.0/8 is this machine; elsewhere only 127.0.0.1 is."""
@@ -97,6 +98,8 @@ def open_hosts(
             name=member.name,
             data=home.data / member.name,
             http=place(settings.host.http, index),
+            # Side by side they keep its cores busy as they are.
+            processes=settings.host.processes or (SERVICES,),
         )
         monitor = settings.log.monitor_http
         log = dataclasses.replace(

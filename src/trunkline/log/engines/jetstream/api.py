@@ -37,6 +37,8 @@ FULL: Final = "maximum bytes exceeded"
 NO_MESSAGE: Final = 10037
 STREAM_NOT_FOUND: Final = 10059
 STREAM_NAME_TAKEN: Final = 10058
+CONSUMER_REFUSED: Final = 10012
+"""Among other things: a consumer of that name stands, and what cannot be changed is different."""
 NO_LEADER: Final = 10008
 """The servers have no leader among them just now."""
 
@@ -108,18 +110,19 @@ class StreamAnswer(msgspec.Struct, frozen=True):
         return _seconds(self.ts) if self.ts else None
 
 
+class SequencePair(msgspec.Struct, frozen=True):
+    stream_seq: int = 0
+
+
 class ConsumerAnswer(msgspec.Struct, frozen=True):
     name: str = ""
+    ack_floor: SequencePair | None = None
     cluster: Cluster | None = None
     error: ApiError | None = None
 
 
 class ConsumerConfig(msgspec.Struct, frozen=True):
     durable_name: str = ""
-
-
-class SequencePair(msgspec.Struct, frozen=True):
-    stream_seq: int = 0
 
 
 class ConsumerState(msgspec.Struct, frozen=True):
@@ -183,7 +186,12 @@ def encode(config: StreamConfig) -> bytes:
 
 
 def durable_config(
-    shard: int, service: str, filters: list[str], *, stream: str | None = None
+    shard: int,
+    service: str,
+    filters: list[str],
+    *,
+    stream: str | None = None,
+    is_in_memory: bool = False,
 ) -> bytes:
     return msgspec.json.encode(
         {
@@ -198,6 +206,7 @@ def durable_config(
                 "max_ack_pending": ACK_PENDING_MAX,
                 "max_waiting": WAITING_MAX,
                 "filter_subjects": filters,
+                "mem_storage": is_in_memory,
                 "replay_policy": "instant",
             },
         }

@@ -15,6 +15,7 @@ from trunkline.kernel import Clock, Deadline
 from trunkline.log.engines.jetstream import api
 from trunkline.log.engines.jetstream.connection import Connection
 from trunkline.log.engines.jetstream.elections import Elections
+from trunkline.log.engines.jetstream.floors import FloorKeeper, Key
 from trunkline.log.engines.jetstream.pull import Place, Puller
 from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Unanswered
 from trunkline.log.interface import LogUnavailable, Stored
@@ -75,9 +76,13 @@ class JetStreamDelivery:
 
 
 class JetStreamConsumer:
-    """A durable consumer's handle in this process."""
+    """A durable consumer's handle in this process.
 
-    def __init__(
+    One that `is_in_memory` costs its servers no flushes, and forgets where it was when all of them
+    have stopped; `floors` knows it then.
+    """
+
+    def __init__(  # noqa: PLR0913 - what the log knows, and hands to each of its consumers
         self,
         requests: Requests,
         elections: Elections,
@@ -87,6 +92,8 @@ class JetStreamConsumer:
         clock: Clock,
         *,
         stream: str | None = None,
+        is_in_memory: bool = False,
+        floors: FloorKeeper | None = None,
     ) -> None:
         self.requests = requests
         self.shard = shard
@@ -96,6 +103,9 @@ class JetStreamConsumer:
         self._filters = list(filters)
         self._clock = clock
         self._stream = stream or api.stream_name(shard)
+        self._is_in_memory = is_in_memory
+        self._floors = floors
+        self.key = Key(self._stream, service, tuple(filters))
         self._puller = Puller(
             requests,
             elections,
@@ -159,10 +169,26 @@ class JetStreamConsumer:
         return delivery
 
     async def _create(self) -> Place:
+        try:
+            place = await self._create_in(is_in_memory=self._is_in_memory)
+        except ConsumerRefused:
+            # One of an earlier version stands, and where it is kept cannot be changed.
+            place = await self._create_in(is_in_memory=not self._is_in_memory)
+        if self._floors is not None:
+            await self._floors.catch_up(self.key)
+        return place
+
+    async def _create_in(self, *, is_in_memory: bool) -> Place:
         return await create_consumer(
             self.requests,
             f"$JS.API.CONSUMER.DURABLE.CREATE.{self._stream}.{self._service}",
-            api.durable_config(self.shard, self._service, self._filters, stream=self._stream),
+            api.durable_config(
+                self.shard,
+                self._service,
+                self._filters,
+                stream=self._stream,
+                is_in_memory=is_in_memory,
+            ),
             timeout_s=ADMIN_TIMEOUT_S,
         )
 
@@ -351,16 +377,22 @@ class NoAnswer(LogUnavailable):
     """A consumer was asked for, and nothing came; or the word that nobody can say at the moment."""
 
 
+class ConsumerRefused(LogUnavailable):
+    """It cannot be made as asked for, or what stands cannot be changed to it."""
+
+
 async def create_consumer(
     requests: Requests, subject: str, config: bytes, *, timeout_s: float
 ) -> Place:
-    """Raises `LogUnavailable`, and `NoAnswer` if that is why."""
+    """Raises `LogUnavailable`, and `NoAnswer` or `ConsumerRefused` if that is why."""
     reply = await requests.ask(subject, config, timeout_s=timeout_s)
     if isinstance(reply, NotReceived | Unanswered):
         raise NoAnswer(f"cannot make a consumer: {reply.reason}")
     answer = msgspec.json.decode(reply, type=api.ConsumerAnswer)
     if answer.error is not None and answer.error.err_code == api.NO_LEADER:
         raise NoAnswer(f"cannot make a consumer: {answer.error.description}")
+    if answer.error is not None and answer.error.err_code == api.CONSUMER_REFUSED:
+        raise ConsumerRefused(f"cannot make a consumer: {answer.error.description}")
     api.raise_for(answer.error, "cannot make a consumer")
     return Place(answer.name, "" if answer.cluster is None else answer.cluster.leader)
 

@@ -5,6 +5,7 @@ import contextlib
 import random
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -23,6 +24,7 @@ from trunkline.log.engines.jetstream.consume import (
 )
 from trunkline.log.engines.jetstream.elections import Elections
 from trunkline.log.engines.jetstream.ensure import StreamKeeper, ensure_shard
+from trunkline.log.engines.jetstream.floors import FLOORS_EVERY_S, FloorKeeper
 from trunkline.log.engines.jetstream.pace import TryTimes
 from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Routes
 from trunkline.log.engines.jetstream.timers import JetStreamTimers, ensure_timers
@@ -66,13 +68,15 @@ async def open_jetstream(  # noqa: PLR0913 - what a host is told, and a test nee
     is_born: bool = False,
     has_room: Callable[[], bool] = lambda: True,
     tls: ssl.SSLContext | None = None,
+    floors: Path | None = None,
 ) -> AsyncIterator["JetStreamLog"]:
     """The log on the servers at `urls`, the own one first. Raises `LogUnavailable` if none of them
     is there, or if they do not agree on leaders in half a minute.
 
     Its streams are made when missing; but of a log that `is_born`, a missing stream is a loss, and
     is refused. `has_room` says whether the disk has room for new resources. `tls` is what is spoken
-    to servers, and whom it trusts.
+    to servers, and whom it trusts. With `replicas`, consumers are kept in the servers' memory, and
+    the file `floors` says where they go on when all servers have stopped.
     """
     patience = ALONE if len(urls) == 1 else ONE_OF_SEVERAL
     connections = [Connection(url, token, clock=clock, patience=patience, tls=tls) for url in urls]
@@ -96,10 +100,15 @@ async def open_jetstream(  # noqa: PLR0913 - what a host is told, and a test nee
                     bounds=bounds,
                     has_room=has_room,
                     sender=rng.randbytes(SENDER_BYTES),
+                    floors=None
+                    if floors is None or replicas == 1
+                    else FloorKeeper(requests, floors),
                 )
                 under_way.append(tasks.create_task(engine.keep_in_hand()))
                 under_way.append(tasks.create_task(engine.watch_room()))
+                under_way.append(tasks.create_task(engine.watch_floors()))
                 yield engine
+                await engine.note_floors_at_last()
             finally:
                 for task in under_way:
                     task.cancel()
@@ -151,7 +160,9 @@ class JetStreamLog:
         bounds: Sequence[int],
         has_room: Callable[[], bool],
         sender: bytes,
+        floors: FloorKeeper | None = None,
     ) -> None:
+        self._floors = floors
         self._is_alone = is_alone
         self._bounds = bounds
         self._has_room = has_room
@@ -163,7 +174,9 @@ class JetStreamLog:
         self._elections = Elections(requests)
         self._try_times = TryTimes(SHARDS)
         self.bus = JetStreamBus(requests, sender)
-        self.timers = JetStreamTimers(requests, self._elections, clock, has_room=has_room)
+        self.timers = JetStreamTimers(
+            requests, self._elections, clock, has_room=has_room, is_alone=is_alone
+        )
 
     @property
     def shards(self) -> int:
@@ -231,7 +244,14 @@ class JetStreamLog:
 
     async def consumer(self, shard: int, service: str, filters: Sequence[str]) -> JetStreamConsumer:
         consumer = JetStreamConsumer(
-            self._requests, self._elections, shard, service, filters, self._clock
+            self._requests,
+            self._elections,
+            shard,
+            service,
+            filters,
+            self._clock,
+            is_in_memory=not self._is_alone,
+            floors=self._floors,
         )
         await consumer.start()
         self._consumers.append(consumer)
@@ -272,6 +292,22 @@ class JetStreamLog:
             for consumer in self._consumers:
                 consumer.keep_in_hand()
             self.timers.keep_in_hand()
+
+    async def watch_floors(self) -> None:
+        """Until cancelled: note how far the consumers are, and help those that have forgotten it."""
+        while self._floors is not None:
+            await self._clock.sleep(FLOORS_EVERY_S)
+            await self.note_floors()
+
+    async def note_floors(self) -> bool:
+        """Whether there are notes, and all consumers in use here told how far they are."""
+        keys = [each.key for each in self._consumers if not each.is_closed]
+        return self._floors is not None and await self._floors.look(keys)
+
+    async def note_floors_at_last(self) -> None:
+        """Before the connections are closed."""
+        if self._floors is not None and self.is_connected:
+            await self._floors.look_at_last()
 
     async def watch_room(self) -> None:
         """Until cancelled: see how full each shard is, the disk below them, and what their clocks

@@ -97,7 +97,9 @@ class JetStreamTimers:
         clock: Clock,
         *,
         has_room: Callable[[], bool],
+        is_alone: bool = True,
     ) -> None:
+        self._is_alone = is_alone
         self._requests = requests
         self._elections = elections
         self._clock = clock
@@ -141,7 +143,14 @@ class JetStreamTimers:
         return state if isinstance(state, Unreadable) else state.messages
 
     async def due(self, shard: int, service: str) -> "DueConsumer":
-        consumer = DueConsumer(self._requests, self._elections, shard, service, self._clock)
+        consumer = DueConsumer(
+            self._requests,
+            self._elections,
+            shard,
+            service,
+            self._clock,
+            is_in_memory=not self._is_alone,
+        )
         await consumer.start()
         self._consumers.append(consumer)
         return consumer
@@ -186,14 +195,29 @@ class DueDelivery(JetStreamDelivery):
 
 
 class DueConsumer(JetStreamConsumer):
-    """A durable consumer's handle on what is due in one shard."""
+    """A durable consumer's handle on what is due in one shard. What was acknowledged is gone from
+    the shard, so a consumer that begins again needs no floor."""
 
     def __init__(
-        self, requests: Requests, elections: Elections, shard: int, service: str, clock: Clock
+        self,
+        requests: Requests,
+        elections: Elections,
+        shard: int,
+        service: str,
+        clock: Clock,
+        *,
+        is_in_memory: bool,
     ) -> None:
         filters = [due_subject(shard, ">")]
         super().__init__(
-            requests, elections, shard, service, filters, clock, stream=stream_name(shard)
+            requests,
+            elections,
+            shard,
+            service,
+            filters,
+            clock,
+            stream=stream_name(shard),
+            is_in_memory=is_in_memory,
         )
 
     async def remove(self, sequence: int) -> bool:
