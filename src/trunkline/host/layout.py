@@ -3,9 +3,8 @@
 format.json        what wrote the folder; the last thing made at birth
 lock               held by the process that works here, and by its children
 credentials.json   account, token and first number
-log/               the engine's store
-grow/              at the birth of a cluster from one host's backup: its log, set aside
 log/               the engine's store, and how far its consumers were
+grow/              at the birth of a cluster from one host's backup: its log, set aside
 replica/           the read copy, and its snapshots
 cluster.json       instead of the above, where several hosts have their folders below this one
 cluster-token      the secret of those hosts
