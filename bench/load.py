@@ -8,10 +8,10 @@ message, and each answer is read to its end.
 import asyncio
 import base64
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 ANSWER_MAX_S: Final = 30.0
@@ -236,3 +236,48 @@ class Load:
                 f"{before}{key}\r\n{recipient}{number % 10_000:04d}{text}{number:08d}"
                 f"{self._callback}"
             ).encode("ascii")
+
+
+class Loads:
+    """The same over several hosts, each with an equal share; `facts` are those of the ready file."""
+
+    def __init__(self, facts: dict[str, Any], *, keyed: float = 0.0) -> None:
+        self._loads = [
+            Load({**facts, "base_url": host["base_url"]}, keyed=keyed) for host in facts["hosts"]
+        ]
+
+    async def closed_loop(self, *, connections: int, seconds: float, run: str) -> Sample:
+        share = connections // len(self._loads)
+        return await _together(
+            each.closed_loop(connections=share, seconds=seconds, run=f"{run}{number}")
+            for number, each in enumerate(self._loads)
+        )
+
+    async def fixed_rate(
+        self, *, rate: float, seconds: float, connections: int, run: str
+    ) -> Sample:
+        hosts = len(self._loads)
+        return await _together(
+            each.fixed_rate(
+                rate=rate / hosts,
+                seconds=seconds,
+                connections=connections // hosts,
+                run=f"{run}{number}",
+            )
+            for number, each in enumerate(self._loads)
+        )
+
+
+async def _together(runs: Iterable[Coroutine[Any, Any, Sample]]) -> Sample:
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(run) for run in runs]
+    samples = [each.result() for each in running]
+    refused: Counter[int] = Counter()
+    for sample in samples:
+        refused.update(sample.refused)
+    return Sample(
+        [latency for sample in samples for latency in sample.latencies_s],
+        dict(refused),
+        min(sample.started_at for sample in samples),
+        max(sample.ended_at for sample in samples),
+    )

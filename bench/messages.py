@@ -1,4 +1,4 @@
-"""`make bench`: one host, flushed, with load and simulated carrier on the same machine.
+"""`make bench`: hosts, flushed, with load and simulated carrier on the same machine.
 
 Two phases on one run, behind a warm-up at the first one's rate. At a fixed rate: what a create costs
 its caller. At saturation: how many are accepted a second, and how many a second reach a handset while
@@ -26,7 +26,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from bench.load import Load, Sample
+from bench.load import Loads, Sample
 from bench.processes import Cost, cost_of_self, memory_bytes, tree
 
 READY_MAX_S: Final = 30.0
@@ -62,6 +62,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=64, help="connections at saturation")
     parser.add_argument("--window", type=int, default=200, help="the carrier link's window")
     parser.add_argument("--config", type=Path, help="a configuration file for the host")
+    parser.add_argument(
+        "--hosts", type=int, default=1, help="hosts, each with its share of the load"
+    )
     return parser.parse_args()
 
 
@@ -74,7 +77,7 @@ def up(
     ready = folder / "ready.json"
     command = [
         sys.executable, "-m", "trunkline", "up", "--data", str(folder / "data"),
-        "--http", "127.0.0.1:0", "--ready-file", str(ready),
+        "--http", "127.0.0.1:0", "--ready-file", str(ready), "--hosts", str(arguments.hosts),
     ]  # fmt: skip
     if arguments.config:
         command += ["--config", str(arguments.config)]
@@ -119,7 +122,7 @@ class _Bench:
 
     def __init__(self, facts: dict[str, Any], *, keyed: float) -> None:
         self.facts = facts
-        self.load = Load(facts, keyed=keyed)
+        self.load = Loads(facts, keyed=keyed)
         self._accepted = 0
 
     async def phase(self, load: Awaitable[Sample]) -> Phase:
@@ -233,7 +236,7 @@ def _result(fixed: Phase, full: Phase, lags: list[float]) -> dict[str, Any]:
 
 
 def _show(result: dict[str, Any]) -> None:
-    table = Table("what", "figure", title="one host, flushed; load and carrier on the same machine")
+    table = Table("what", "figure", title="flushed; load and carrier on the same machine")
     for name, value in result.items():
         table.add_row(name.replace("_", " "), json.dumps(value).strip("{}").replace('"', ""))
     Console().print(table)

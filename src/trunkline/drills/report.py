@@ -79,6 +79,7 @@ def _figures(result: Result) -> str:
         f"accepted {result.accepted}, lost {result.lost}, doubled {result.doubled}, ambiguous "
         f"{result.ambiguous}, never learned {result.unknown}; accept gap "
         f"{_figure(result.accept_gap_ms)} ms, slowest accept {_figure(result.slowest_accept_ms)} ms, "
+        f"of which {_figure(result.slowest_try_ms)} ms at most at the host that took it, "
         f"recovered in {_figure(result.recovered_s)} s, {_figure(result.attempts_per_request)} tries "
         f"a request; took {result.duration_s:g} s"
     )

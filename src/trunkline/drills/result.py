@@ -1,7 +1,7 @@
 """What a drill comes to: one object that is printed as JSON, and shown to people as a table."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -15,7 +15,7 @@ from trunkline.drills.checker import (
     accept_moments,
     check,
 )
-from trunkline.drills.observer.records import History, Outcome
+from trunkline.drills.observer.records import Create, History, Outcome
 from trunkline.drills.stage import Mark, Options
 
 SLOW_S = 1.0
@@ -55,6 +55,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Creates of which the client never learned whether they were accepted."""
     accept_gap_ms: float | None = None
     slowest_accept_ms: float | None = None
+    slowest_try_ms: float | None = None
     recovered_s: float | None = None
     attempts_per_request: float | None = None
     duration_s: float = 0.0
@@ -119,7 +120,8 @@ def judge(
         ambiguous=len(facts.ambiguous),
         unknown=len(_never_learned(history)),
         accept_gap_ms=None if gap_s == float("inf") else round(gap_s * 1000.0, 1),
-        slowest_accept_ms=_slowest_ms(history),
+        slowest_accept_ms=_slowest_ms(history, lambda each: each.due),
+        slowest_try_ms=_slowest_ms(history, lambda each: each.at),
         recovered_s=_recovered_s(history, marks),
         attempts_per_request=round(len(history.creates) / len(asked), 3) if asked else None,
         duration_s=round(duration_s, 1),
@@ -133,8 +135,10 @@ def _never_learned(history: History) -> set[str]:
     return {each.text for each in history.creates if each.outcome is Outcome.UNKNOWN} - told
 
 
-def _slowest_ms(history: History) -> float | None:
-    taken = [each.until - each.due for each in history.creates if each.outcome is Outcome.ACCEPTED]
+def _slowest_ms(history: History, since: Callable[[Create], float]) -> float | None:
+    taken = [
+        each.until - since(each) for each in history.creates if each.outcome is Outcome.ACCEPTED
+    ]
     return round(max(taken) * 1000.0, 1) if taken else None
 
 
