@@ -17,6 +17,12 @@ from trunkline.log.interface import Stored
 from trunkline.log.limits import WORK_MAX_S
 from trunkline.messaging.work import Work
 
+LOOKS_AT_ONCE_MAX: Final = 2
+"""Of one shard: while it does not answer, each look holds a place of the window for a second."""
+
+AGAIN_MAX_S: Final = 30.0
+"""Between two looks at the same message, which are ever further apart."""
+
 log: Final = structlog.get_logger(__name__)
 
 
@@ -31,26 +37,37 @@ class SecondLooks:
         self._look = look
         self._is_ending = is_ending
         self._clock = clock
-        self._waiting: set[str] = set()
+        self._wanted: dict[str, bool] = {}
+        """By SID, for as long as somebody looks: whether it is to be looked at once more."""
+        self._free: dict[int, asyncio.Semaphore] = {}
 
     def want(self, work: Work, after_s: float) -> None:
         """Have it looked at after `after_s`; once, however often it is asked for."""
-        if self.tasks is not None and work.event.sid not in self._waiting:
-            self._waiting.add(work.event.sid)
-            self.tasks.create_task(self._wait_and_look(work, after_s))
+        sid = work.event.sid
+        if sid in self._wanted:
+            self._wanted[sid] = True
+        elif self.tasks is not None:
+            self._wanted[sid] = True
+            self.tasks.create_task(self._look_until_sure(work, after_s))
 
-    async def _wait_and_look(self, work: Work, after_s: float) -> None:
-        await self._clock.sleep(after_s)
-        self._waiting.discard(work.event.sid)
-        if self._is_ending():
-            return  # its lease ends too, and others mark what it had claimed
-        deadline = Deadline.after(WORK_MAX_S, self._clock)
-        answered = _Answered(work.delivery.stored)
+    async def _look_until_sure(self, work: Work, after_s: float) -> None:
+        sid, stored = work.event.sid, work.delivery.stored
+        free = self._free.setdefault(stored.shard, asyncio.Semaphore(LOOKS_AT_ONCE_MAX))
         try:
-            await self._look(replace(work, delivery=answered, deadline=deadline))
+            while self._wanted[sid]:
+                await self._clock.sleep(after_s)
+                after_s = min(AGAIN_MAX_S, after_s * 2.0)
+                async with free:
+                    if self._is_ending():
+                        return  # its lease ends too, and others mark what it had claimed
+                    self._wanted[sid] = False
+                    deadline = Deadline.after(WORK_MAX_S, self._clock)
+                    await self._look(replace(work, delivery=_Answered(stored), deadline=deadline))
         except Exception:
             # One message that breaks us must not stop the others; the engine delivers it again.
-            log.exception("dispatch.failed", subject=work.delivery.stored.subject)
+            log.exception("dispatch.failed", subject=stored.subject)
+        finally:
+            del self._wanted[sid]
 
 
 class _Answered:

@@ -1,6 +1,7 @@
 """A link's window: how many messages may be between their claim and its outcome at once."""
 
 import asyncio
+import contextlib
 from collections import deque
 
 
@@ -35,11 +36,15 @@ class Window:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._waiting.remove(turn)
+                with contextlib.suppress(ValueError):  # it was passed over already
+                    self._waiting.remove(turn)
             else:
                 self._wake()  # the place it was woken for is for the next one
             raise
 
     def _wake(self) -> None:
-        if self._free and self._waiting:
-            self._waiting.popleft().set_result(None)
+        while self._free and self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
