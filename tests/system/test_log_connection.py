@@ -160,7 +160,7 @@ def tls_server(folder: Path, certificate: Path, key: Path) -> Iterator[tuple[Add
     conf = folder / "nats.conf"
     conf.write_text(
         f'listen: "{address}"\nauthorization {{ token: "{token}" }}\n'
-        f'tls {{ cert_file: "{certificate}", key_file: "{key}" }}\n'
+        f'tls {{ cert_file: "{certificate}", key_file: "{key}", handshake_first: true }}\n'
         f'jetstream {{ store_dir: "{folder}", sync_interval: always }}\n'
     )
     program = Path(sysconfig.get_path("scripts")) / "nats-server"
