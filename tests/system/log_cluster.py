@@ -119,6 +119,15 @@ def cluster(folder: Path) -> Iterator[Cluster]:
         started.end()
 
 
+def wait_for_listener(port: int) -> None:
+    """Of a server that says nothing before the other side has. Bounded by the number of tries."""
+    for _ in range(1000):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        subprocess.run(["sleep", "0.01"], check=True)
+    raise AssertionError(f"no log server listens on port {port}")
+
+
 def wait_for_greeting(port: int) -> None:
     """Bounded by the number of tries."""
     for _ in range(1000):

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.system.log_cluster import wait_for_greeting
+from tests.system.log_cluster import wait_for_listener
 
 from trunkline.host.engine_child import answers
 from trunkline.host.listen import Address, free_address
@@ -166,7 +166,7 @@ def tls_server(folder: Path, certificate: Path, key: Path) -> Iterator[tuple[Add
     program = Path(sysconfig.get_path("scripts")) / "nats-server"
     process = subprocess.Popen([program, "-c", conf], stderr=subprocess.DEVNULL)
     try:
-        wait_for_greeting(address.port)
+        wait_for_listener(address.port)
         yield address, token
     finally:
         process.terminate()
