@@ -265,8 +265,14 @@ class _Builder:
 
     def _acceptor(self) -> Acceptor:
         context = self._context
+        part = self._part
         return self._parts.acceptor(
-            context.log, self._replica, self._health, context.author, self._crash_here
+            context.log,
+            self._replica,
+            self._health,
+            context.author,
+            self._crash_here,
+            is_near=(lambda _: True) if part is None else part.shards.is_own,
         )
 
     def _share(self) -> Share:

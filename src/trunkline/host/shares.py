@@ -45,6 +45,10 @@ class HostShares:
         """The host of each shard, as of the last change."""
         return self._owners
 
+    def is_own(self, shard: int) -> bool:
+        """Whether the shard is this host's, which may be draining."""
+        return self._owners[shard] == self._members.own
+
     def has(self, shard: int) -> bool:
         """Whether the shard is this host's, and this host may act."""
         return self._owners[shard] == self._members.own and self._members.view().is_working

@@ -25,15 +25,24 @@ KEPT_MAX: Final = 64
 
 
 class Names:
-    """Draws names. `is_passable` says of a shard whether new resources may go there now."""
+    """Draws names. `is_passable` says of a shard whether new resources may go there now, and
+    `is_near` whether this host would rather have them there: where its own engine leads, nothing
+    crosses the network twice, and what follows is this host's own work."""
 
     def __init__(
-        self, shards: int, *, entropy: Entropy, clock: Clock, is_passable: Callable[[int], bool]
+        self,
+        shards: int,
+        *,
+        entropy: Entropy,
+        clock: Clock,
+        is_passable: Callable[[int], bool],
+        is_near: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self._shards = shards
         self._entropy = entropy
         self._clock = clock
         self._is_passable = is_passable
+        self._is_near = is_near
         self._kept: list[deque[str]] = [deque() for _ in range(shards)]
         # So that hosts that started together are not always at the same shard.
         self._offset = int.from_bytes(entropy(8), "big") % shards
@@ -52,10 +61,14 @@ class Names:
         return kept.popleft()
 
     def _shard(self) -> int:
-        """The one whose turn it is, or the next one that can be written to."""
+        """The one whose turn it is, or the next one that can be written to; a near one before all."""
         turn = int(self._clock.monotonic() / STAY_S) + self._offset
+        far: int | None = None
         for step in range(self._shards):
             shard = (turn + step) % self._shards
-            if self._is_passable(shard):
+            if not self._is_passable(shard):
+                continue
+            if self._is_near(shard):
                 return shard
-        return turn % self._shards
+            far = shard if far is None else far
+        return turn % self._shards if far is None else far

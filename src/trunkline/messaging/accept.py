@@ -1,6 +1,7 @@
 """Accepting a message: from here on it is ours. Nothing is answered before it is flushed."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
@@ -96,6 +97,8 @@ class Acceptor:
     crash_here: CrashHere = never_crash
     walks_max: int = WALKS_MAX
     walk_every_s: float = WALK_EVERY_S
+    is_near: Callable[[int], bool] = lambda _: True
+    """Which shards keyless creates had better go to."""
     _gatherer: Gatherer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,6 +107,7 @@ class Acceptor:
             entropy=self.author.entropy,
             clock=self.author.clock,
             is_passable=self._is_passable,
+            is_near=self.is_near,
         )
         gatherer = Gatherer(
             self._append,

@@ -250,6 +250,32 @@ async def test_a_shard_that_new_resources_pass_over_is_not_preferred(clock: Fake
     assert {order(names.next())[0] for _ in range(50)} == {5}
 
 
+async def test_near_shards_take_turns_and_far_ones_are_for_when_there_is_none(
+    clock: FakeClock,
+) -> None:
+    passable, near = set(range(12)), {2, 7}
+    names = Names(
+        12,
+        entropy=pen("one", clock).entropy,
+        clock=clock,
+        is_passable=passable.__contains__,
+        is_near=near.__contains__,
+    )
+
+    async def seen() -> set[int]:
+        shards = set()
+        for _ in range(24):
+            shards.add(order(names.next())[0])
+            await clock.advance(STAY_S + 0.001)
+        return shards
+
+    assert await seen() == near
+    passable.remove(2)
+    assert await seen() == {7}
+    passable.remove(7)
+    assert await seen() == passable
+
+
 async def test_no_name_is_drawn_twice_and_few_are_kept(clock: FakeClock) -> None:
     names = Names(12, entropy=pen("one", clock).entropy, clock=clock, is_passable=bool)
     drawn = []
