@@ -20,6 +20,7 @@ from trunkline.domain.events import (
     Kind,
     MessageCreated,
     MessageReceived,
+    Receipt,
     Refused,
     Type,
 )
@@ -238,6 +239,21 @@ async def test_a_fetched_message_shows_what_became_of_it(world: World) -> None:
     message = (await world.get(path_of(name))).json
 
     assert message["status"] == "sent"
+    assert message["date_sent"] == "Tue, 14 Nov 2023 22:13:22 +0000"
+
+
+async def test_what_has_arrived_was_sent_also_before_the_carriers_answer_is_written_down(
+    world: World,
+) -> None:
+    name = (await world.send()).json["sid"]
+    await world.clock.advance(2.0)
+    receipt = Receipt(status="delivered", carrier="c", carrier_message_id="9")
+    world.copy.put(Kind.MESSAGE, Type.RECEIPT, ACCOUNT, name, receipt)
+    world.copy.catch_up()
+
+    message = (await world.get(path_of(name))).json
+
+    assert message["status"] == "delivered"
     assert message["date_sent"] == "Tue, 14 Nov 2023 22:13:22 +0000"
 
 

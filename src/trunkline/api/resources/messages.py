@@ -22,6 +22,7 @@ from trunkline.api.services import ApiServices
 from trunkline.domain import sid
 from trunkline.domain.errors import Code, explain_delivery
 from trunkline.domain.message import Message
+from trunkline.domain.status import Status
 from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import (
     AcceptAnswer,
@@ -273,6 +274,9 @@ def message_json(message: Message, account: str) -> MessageJson:
 def _date_sent(message: Message) -> str | None:
     if message.sent_at is not None:
         return rfc_2822(message.sent_at)
+    if message.ending is not None and message.open_status is Status.SENT:
+        # Its receipt came before the carrier's answer was written down, milliseconds apart.
+        return rfc_2822(message.ending.at)
     # An inbound message was sent before it came; the moment it came is the closest we know.
     return rfc_2822(message.created_at) if message.received is not None else None
 
