@@ -34,8 +34,8 @@ from bench.retention import TOKEN, engine, load
 from bench.seed import name_of, seed
 from trunkline.domain.ports import Entropy
 from trunkline.host import config, logs
-from trunkline.host.assemble import Context
 from trunkline.host.birth import give_birth
+from trunkline.host.context import Context
 from trunkline.host.credentials import Credentials, born
 from trunkline.host.entropy import BufferedEntropy
 from trunkline.host.layout import Layout

@@ -33,8 +33,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bench.load import Load
 from trunkline.domain.events import Kind, MessageCreated
 from trunkline.host import config, logs
-from trunkline.host.assemble import Context, assemble
+from trunkline.host.assemble import assemble
 from trunkline.host.birth import give_birth
+from trunkline.host.context import Context
 from trunkline.host.credentials import Credentials, born
 from trunkline.host.entropy import BufferedEntropy
 from trunkline.host.layout import Layout

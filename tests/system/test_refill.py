@@ -17,8 +17,9 @@ from structlog.testing import capture_logs
 
 from trunkline.domain.events import Kind, MessageCreated, Type
 from trunkline.host import config, credentials
-from trunkline.host.assemble import Assembly, Context, assemble
+from trunkline.host.assemble import Assembly, assemble
 from trunkline.host.birth import give_birth
+from trunkline.host.context import Context
 from trunkline.host.layout import Layout
 from trunkline.host.peers import HttpPeers
 from trunkline.host.serve_http import HttpServer

@@ -7,32 +7,24 @@ services share a process is a setting; nothing here knows or cares how many proc
 import contextlib
 import functools
 import os
-import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-import prometheus_client
 from starlette.types import ASGIApp
 
 from trunkline.api.services import ApiServices
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
-from trunkline.domain.ports import Entropy
 from trunkline.host import ablations, cluster, gauges, metrics, status
 from trunkline.host.cluster import ClusterPart
-from trunkline.host.config import Settings
-from trunkline.host.copies import Copies, PeerUrls, no_peers
-from trunkline.host.layout import Layout
+from trunkline.host.context import Context
+from trunkline.host.copies import Copies
 from trunkline.host.leased_dispatch import LeasedDispatch
 from trunkline.host.leases import FileLeases
 from trunkline.host.retain import retention_of
-from trunkline.kernel import Clock
 from trunkline.kernel.crash import CrashHere, arm
 from trunkline.log.append import ShardHealth
-from trunkline.log.author import Author
-from trunkline.log.interface import RetainedLog
 from trunkline.log.share import WHOLE, Share
 from trunkline.messaging import receipts, schedule, work
 from trunkline.messaging.accept import Acceptor
@@ -73,32 +65,6 @@ class Support(Protocol):
     """Something that runs until it is cancelled."""
 
     async def run(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What every service of a process is built from. In a cluster, `peer_token` is what
-    its hosts know each other by, and `peer_urls` says where the others are."""
-
-    settings: Settings
-    layout: Layout
-    cluster: str
-    log: RetainedLog
-    clock: Clock
-    entropy: Entropy
-    rng: random.Random
-    registry: prometheus_client.CollectorRegistry
-    peer_token: str | None = None
-    peer_urls: PeerUrls = no_peers
-
-    @property
-    def own_metrics(self) -> Path:
-        """Where this process leaves its metrics for the host's others."""
-        return self.layout.metrics_of(os.getpid())
-
-    @property
-    def author(self) -> Author:
-        return Author(self.settings.host.name, self.clock, self.entropy)
 
 
 @dataclass(frozen=True, slots=True)

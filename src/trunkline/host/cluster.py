@@ -6,23 +6,21 @@ part below goes without: its lease is a file, its share is everything.
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
-from trunkline.domain.ports import Entropy
 from trunkline.host.balance import Balancer
 from trunkline.host.cluster_leases import ClusterLeases
 from trunkline.host.config import Settings
-from trunkline.host.layout import Layout
+from trunkline.host.context import Context
 from trunkline.host.leased_dispatch import LeasedDispatch
 from trunkline.host.leases import FileLeases
 from trunkline.host.members import Members
 from trunkline.host.membership import Membership
 from trunkline.host.shares import HostShares, wanted_leaders
 from trunkline.kernel import Clock
-from trunkline.log.interface import Bus, ClusteredLog, RetainedLog
+from trunkline.log.interface import Bus, ClusteredLog
 from trunkline.log.shards import SHARDS
 from trunkline.log.timers import TIMER_SHARDS
 from trunkline.messaging.dispatch import Dispatcher
@@ -37,23 +35,6 @@ FIRST_HEARD_S: Final = 0.3
 LEAVE_S: Final = 0.3
 """How long a host that stops is still there after it has said so: its clients see that it is not
 ready, and the others take its shares and leaders, before it stops anything."""
-
-
-class _Context(Protocol):
-    """What it needs of a process's context."""
-
-    @property
-    def settings(self) -> Settings: ...
-    @property
-    def layout(self) -> Layout: ...
-    @property
-    def log(self) -> RetainedLog: ...
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def entropy(self) -> Entropy: ...
-    @property
-    def rng(self) -> random.Random: ...
 
 
 def cluster_hosts(settings: Settings) -> tuple[str, ...]:
@@ -107,7 +88,7 @@ class ClusterPart:
             tasks.create_task(clock.sleep(LEAVE_S))
 
 
-def join(context: _Context, names: Sequence[str]) -> ClusterPart | None:
+def join(context: Context, names: Sequence[str]) -> ClusterPart | None:
     """The part of a process with the services `names`; `None` where there is no cluster."""
     settings, clock = context.settings, context.clock
     hosts = cluster_hosts(settings)
@@ -128,7 +109,7 @@ def join(context: _Context, names: Sequence[str]) -> ClusterPart | None:
 
 
 def leased_dispatch(
-    part: ClusterPart, context: _Context, new_dispatcher: Callable[[Leases], Dispatcher]
+    part: ClusterPart, context: Context, new_dispatcher: Callable[[Leases], Dispatcher]
 ) -> LeasedDispatch:
     """Dispatch as a host of a cluster does it."""
 

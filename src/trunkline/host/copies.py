@@ -4,19 +4,14 @@ A host alone has none of it: no token, no peers, and no paths under `/internal/`
 """
 
 import contextlib
-import random
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import prometheus_client
 from starlette.types import ASGIApp
 
-from trunkline.host.config import Settings
-from trunkline.host.layout import Layout
+from trunkline.host.context import Context
 from trunkline.host.retain import MONTH_S
-from trunkline.kernel import Clock
-from trunkline.log.interface import RetainedLog
 from trunkline.replica.compare import Comparison, Counters
 from trunkline.replica.offers import OFFER_PAUSE_S, Offers
 from trunkline.replica.progress import Progress
@@ -27,43 +22,12 @@ from trunkline.replica.snapshot import Snapshots
 if TYPE_CHECKING:
     from trunkline.host.peers import HttpPeers
 
-PeerUrls = Callable[[], Sequence[str]]
-"""The base URLs of the other hosts' APIs that are there now; never this host's own."""
-
-
-def no_peers() -> Sequence[str]:
-    """Of a host alone."""
-    return ()
-
-
-class _Context(Protocol):
-    """What it needs of a process's context."""
-
-    @property
-    def settings(self) -> Settings: ...
-    @property
-    def layout(self) -> Layout: ...
-    @property
-    def cluster(self) -> str: ...
-    @property
-    def log(self) -> RetainedLog: ...
-    @property
-    def clock(self) -> Clock: ...
-    @property
-    def rng(self) -> random.Random: ...
-    @property
-    def registry(self) -> prometheus_client.CollectorRegistry: ...
-    @property
-    def peer_token(self) -> str | None: ...
-    @property
-    def peer_urls(self) -> PeerUrls: ...
-
 
 class Copies:
     """The parts of one process, each made when it is asked for. What was opened is closed with
     `stack`."""
 
-    def __init__(self, context: _Context, stack: contextlib.AsyncExitStack) -> None:
+    def __init__(self, context: Context, stack: contextlib.AsyncExitStack) -> None:
         self._context: Final = context
         self._stack: Final = stack
         self.peers: HttpPeers | None = None
@@ -129,7 +93,7 @@ class Copies:
         return internal, (offers,)
 
 
-def _peers(context: _Context, token: str) -> "HttpPeers":
+def _peers(context: Context, token: str) -> "HttpPeers":
     from trunkline.host.peers import HttpPeers  # noqa: PLC0415 - a host alone does not pay for it
 
     return HttpPeers(

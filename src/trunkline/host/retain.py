@@ -2,17 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import msgspec
 
 from trunkline.host.cluster import ClusterPart
 from trunkline.host.config import Settings
+from trunkline.host.context import Context
 from trunkline.host.cursors import CursorExchange
-from trunkline.host.layout import Layout
-from trunkline.kernel import Clock
 from trunkline.kernel.crash import CrashHere, CrashPoint, read_crash_at
-from trunkline.log.interface import RetainedLog
 from trunkline.log.trim import TrimLimits
 from trunkline.replica.progress import Progress
 from trunkline.replica.retention import Pace, Report, Retention
@@ -63,23 +61,8 @@ class Found(msgspec.Struct, frozen=True):
     waiting_sequence: int
 
 
-class _Context(Protocol):
-    """What it needs of a process's context."""
-
-    @property
-    def settings(self) -> Settings: ...
-    @property
-    def layout(self) -> Layout: ...
-    @property
-    def cluster(self) -> str: ...
-    @property
-    def log(self) -> RetainedLog: ...
-    @property
-    def clock(self) -> Clock: ...
-
-
 def retention_of(
-    context: _Context, progress: Progress, *, crash_here: CrashHere, part: ClusterPart | None = None
+    context: Context, progress: Progress, *, crash_here: CrashHere, part: ClusterPart | None = None
 ) -> tuple[Retention, *tuple[CursorExchange, ...]]:
     """The service, for the process that has the projector; and in a cluster what tells the hosts how
     far each other's copies are. Each shard is trimmed by the host whose share it is."""

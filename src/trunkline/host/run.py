@@ -25,10 +25,10 @@ import uvloop
 
 from trunkline.host import data_folder, durable, listen, logs
 from trunkline.host import format as data_format
-from trunkline.host.assemble import Context
 from trunkline.host.birth import BIRTH_DEADLINE_S, CLUSTER_BIRTH_DEADLINE_S, give_birth
 from trunkline.host.cluster_secret import Purpose
 from trunkline.host.config import Settings
+from trunkline.host.context import Context
 from trunkline.host.copies import Copies
 from trunkline.host.data_folder import DataFolder, seat_of
 from trunkline.host.engine import Door, open_door, open_engine

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from trunkline.host import collector
-from trunkline.host.assemble import Assembly, Context, Service, assemble
+from trunkline.host.assemble import Assembly, Service, assemble
+from trunkline.host.context import Context
 from trunkline.host.not_ready import saying_so
 from trunkline.host.refusal import DataFolderError
 from trunkline.log.clock_check import can_be_trusted
