@@ -28,23 +28,39 @@ SETTLED_S: Final = 30.0
 BACK_S: Final = 40.0
 """A host that comes back waits for elections of 4-9 s before all its services run."""
 ENDED_S: Final = 20.0
+ANSWERED_S: Final = 15.0
 
 
-def request(facts: Facts, base_url: str, path: str, form: dict[str, str] | None = None) -> Facts:
+def request(
+    facts: Facts,
+    base_url: str,
+    path: str,
+    form: dict[str, str] | None = None,
+    *,
+    key: str | None = None,
+) -> Facts:
+    """What the API answers. Raises `HTTPError` for a refusal."""
     account = facts["account_sid"]
     url = f"{base_url}/2010-04-01/Accounts/{account}/{path}"
     passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
     passwords.add_password(None, url, account, facts["auth_token"], is_authenticated=True)
     opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
     body = None if form is None else urllib.parse.urlencode(form).encode()
-    with opener.open(urllib.request.Request(url, body), timeout=10.0) as answer:  # noqa: S310 - our own server
+    headers = {} if key is None else {"Idempotency-Key": key}
+    asked = urllib.request.Request(url, body, headers)  # noqa: S310 - our own server
+    with opener.open(asked, timeout=ANSWERED_S) as answer:
         found: Facts = json.load(answer)
     return found
 
 
-def create(facts: Facts, base_url: str, body: str) -> str:
+def create(
+    facts: Facts, base_url: str, body: str, *, key: str | None = None, told_at: str = ""
+) -> str:
+    """Its SID. `told_at` is where its statuses are told."""
     form = {"To": RECIPIENT, "From": facts["phone_number"], "Body": body}
-    return str(request(facts, base_url, "Messages.json", form)["sid"])
+    if told_at:
+        form["StatusCallback"] = told_at
+    return str(request(facts, base_url, "Messages.json", form, key=key)["sid"])
 
 
 def status(facts: Facts, base_url: str, sid: str) -> str:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from trunkline.cli.main import application
 from trunkline.host import status
+from trunkline.host.reasons import reasons
 from trunkline.host.status import STALE_S, StatusFile
 from trunkline.kernel import Deadline, Pool, PoolLimits, SystemClock
 from trunkline.kernel.virtual import VirtualClock, run_in_virtual_time
@@ -75,6 +76,35 @@ def test_a_host_says_each_second_how_it_is_and_nothing_once_it_is_gone(
         assert status.read(tmp_path, wall=clock.wall()) == []
 
     run_in_virtual_time(main())
+
+
+def a_host(name: str, state: str) -> status.HostLine:
+    return status.HostLine(
+        host=name,
+        state=state,
+        may_act=True,
+        incarnation="1",
+        base_url="",
+        zone="",
+        heard_for_s=0.0,
+        unheard_s=9.0,
+    )
+
+
+def test_a_host_without_a_majority_names_those_it_does_not_hear() -> None:
+    hosts = (a_host("a", "ready"), a_host("b", "gone"), a_host("c", "unknown"))
+    found = [
+        status.ProcessStatus(
+            at=0.0, host="a", services=(), not_ready=words, copy_lag_ms=0.0, hosts=hosts
+        )
+        for words in (("majority", "room"), ("majority",))
+    ]
+
+    majority, room = reasons(found)
+
+    assert majority.startswith("majority: this host hears 1 of 3 hosts, itself included, and 2 are")
+    assert "Not heard: b, c." in majority
+    assert room.startswith("room: the disk is nearly full")
 
 
 def test_the_command_shows_it_and_its_exit_code_says_whether_all_is_well(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import typer
 
 from trunkline.host import config, status
 from trunkline.host.layout import Layout
+from trunkline.host.reasons import is_missing, reasons
 from trunkline.host.refusal import HostError
-from trunkline.host.status import ProcessStatus
+from trunkline.host.status import HostLine, ProcessStatus
 from trunkline.kernel import SystemClock
 
 
@@ -35,11 +36,19 @@ def command(
             "start it with 'trunkline up', or name its folder with --data",
         )
     if as_json:
-        print(json.dumps({"processes": msgspec.to_builtins(found)}, indent=1))
+        said = {"processes": msgspec.to_builtins(found), "reasons": reasons(found)}
+        print(json.dumps(said, indent=1))
     else:
         _print(found)
     if any(each.not_ready for each in found):
         raise typer.Exit(1)
+
+
+def _may_act(line: HostLine) -> str:
+    """What a member said last is not so any more where it is not heard."""
+    if is_missing(line):
+        return "unknown"
+    return "yes" if line.may_act else "no"
 
 
 def _print(found: Sequence[ProcessStatus]) -> None:
@@ -69,13 +78,15 @@ def _print(found: Sequence[ProcessStatus]) -> None:
             for each in found
         ],
     )
+    for reason in reasons(found):
+        console.print(f"Not ready, {reason}.", soft_wrap=True, highlight=False, markup=False)
     fullest = max(found, key=lambda each: sum(bool(line.leader) for line in each.shards))
     show(
         "Cluster",
         ("host", "state", "may act", "zone", "heard for", "API", "incarnation"),
         [
             (
-                line.host, line.state, "yes" if line.may_act else "no", line.zone,
+                line.host, line.state, _may_act(line), line.zone,
                 f"{line.heard_for_s:.0f} s", line.base_url, line.incarnation,
             )
             for line in fullest.hosts
