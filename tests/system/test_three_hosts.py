@@ -85,6 +85,35 @@ def test_three_hosts_share_one_log_and_go_on_without_any_one_of_them(tmp_path: P
     assert [pid for pid in pids if is_running(pid)] == []
 
 
+def remove(folder: Path) -> None:
+    """All of it at once, though a host is writing in it."""
+    gone = folder.rename(folder.with_name(f"{folder.name}.gone"))
+    shutil.rmtree(gone)
+
+
+def test_a_host_whose_whole_folder_is_removed_while_it_runs_comes_back_and_is_filled(
+    tmp_path: Path,
+) -> None:
+    with running.up(tmp_path / "data", "--hosts", "3") as up:
+        facts, hosts = up.facts, up.facts["hosts"]
+        urls = [host["base_url"] for host in hosts]
+        bodies = [f"before {turn}" for turn in range(10)]
+        sids = [create(facts, urls[turn % 3], body) for turn, body in enumerate(bodies)]
+        for sid in sids:
+            expect_told(facts, urls[2], sid)
+
+        remove(Path(hosts[2]["data"]))
+        wait_until(lambda: not is_running(hosts[2]["pid"]), "host-c to end", within_s=ENDED_S)
+        wait_until(lambda: is_ready(urls[2]), "host-c to serve again", within_s=BACK_S)
+
+        for sid in sids:
+            expect_told(facts, urls[2], sid)
+        bodies.append("through host-c again")
+        sids.append(create(facts, urls[2], bodies[-1]))
+        expect_delivered_once(facts, bodies)
+        assert up.stop() == 0
+
+
 def test_two_hosts_on_this_machine_are_refused_with_the_reason(tmp_path: Path) -> None:
     refused = trunkline("up", "--hosts", "2", "--data", str(tmp_path / "data"))
 
