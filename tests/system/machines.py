@@ -9,7 +9,7 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,15 +134,19 @@ class Host:
 
 
 class Machines:
-    """The hosts of one cluster, each with a file of settings; ended at the end."""
+    """The hosts of one cluster, each with a file of settings; ended at the end. With `zones`, a zone
+    for each of the letters, the copies of each shard are kept in different ones."""
 
-    def __init__(self, folder: Path, carrier: str, stack: ExitStack) -> None:
+    def __init__(
+        self, folder: Path, carrier: str, stack: ExitStack, zones: Mapping[str, str] | None
+    ) -> None:
         self._folder, self.carrier, self._stack = folder, carrier, stack
+        self.zones = zones or {}
         self.token = self.token_file("token")
         with ExitStack() as chosen:
             self.hosts = [
                 f"host-{name}@127.0.0.{last}:{free_port(last, chosen)}:{free_port(last, chosen)}"
-                for last, name in enumerate("abc", start=2)
+                for last, name in enumerate(self.zones or "abc", start=2)
             ]
 
     def token_file(self, name: str) -> Path:
@@ -154,12 +158,13 @@ class Machines:
     def settings_file(
         self, letter: str, *, token: Path | None = None, data: str = "", tls: str = ""
     ) -> Path:
-        name, last = f"host-{letter}", 2 + "abc".index(letter)
+        name, last = f"host-{letter}", 2 + "abcde".index(letter)
+        zone = self.zones.get(letter, "")
         file = self._folder / f"{name}.toml"
         file.write_text(
-            f'[host]\nname = "{name}"\ndata = "{self._folder / (data or name)}"\n'
+            f'[host]\nname = "{name}"\nzone = "{zone}"\ndata = "{self._folder / (data or name)}"\n'
             f'http = "127.0.0.{last}:0"\n'
-            f"[cluster]\nhosts = {json.dumps(self.hosts)}\n"
+            f"[cluster]\nhosts = {json.dumps(self.hosts)}\nspread = {json.dumps(bool(zone))}\n"
             f'token_file = "{token or self.token}"\n{tls}'
             f'[carrier]\nurl = "{self.carrier}"\n'
         )
@@ -198,7 +203,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def machines(folder: Path) -> Iterator[Machines]:
+def machines(folder: Path, zones: Mapping[str, str] | None = None) -> Iterator[Machines]:
     with ExitStack() as stack:
         carrier = stack.enter_context(running.simulator(folder / "simulator"))
-        yield Machines(folder, carrier, stack)
+        yield Machines(folder, carrier, stack, zones)

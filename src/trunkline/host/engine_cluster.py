@@ -22,6 +22,9 @@ ROUTE_WRITE_DEADLINE_S: Final = 2
 ROUTE_AUTH_TIMEOUT_S: Final = 2
 ROUTE_USER: Final = "trunkline"
 
+ZONE_TAG: Final = "zone:"
+"""Begins the engine's word for where it stands."""
+
 _NAME_DIGITS: Final = 16
 
 
@@ -44,7 +47,8 @@ class TlsFiles:
 @dataclass(frozen=True, slots=True)
 class EngineCluster:
     """What an engine must know to be one of several. `name` is that of the engines' cluster; it
-    follows from the secret, so an engine of another cluster is refused by name as well."""
+    follows from the secret, so an engine of another cluster is refused by name as well. `zone` is
+    where this host stands; with `is_spread`, no two copies of a shard are put into one zone."""
 
     name: str
     own: Member
@@ -52,6 +56,8 @@ class EngineCluster:
     client_token: str
     route_password: str
     tls: TlsFiles | None = None
+    zone: str = ""
+    is_spread: bool = False
 
     @property
     def hosts(self) -> int:
@@ -73,6 +79,8 @@ def cluster_of(settings: Settings, secret: ClusterSecret) -> EngineCluster:
         client_token=secret.derive(Purpose.ENGINE_CLIENT),
         route_password=secret.derive(Purpose.ENGINE_ROUTE),
         tls=tls,
+        zone=settings.host.zone,
+        is_spread=cluster.spread,
     )
 
 
@@ -86,6 +94,8 @@ def render(cluster: EngineCluster) -> list[str]:
         f'ping_interval: "{ENGINE_PING_S}s"',
         f"ping_max: {ENGINE_PINGS_MAX}",
     ]
+    if cluster.zone:
+        lines.append(f"server_tags: [{json.dumps(ZONE_TAG + cluster.zone)}]")
     if cluster.tls is not None:
         # The client speaks TLS from its first byte, so nothing is ever said in the clear.
         lines += ["tls {", *_tls_lines(cluster.tls), "  handshake_first: true", "}"]

@@ -64,6 +64,20 @@ def test_with_certificates_nothing_between_engines_is_said_in_the_clear(tmp_path
     assert "  handshake_first: true" in lines
 
 
+@pytest.mark.parametrize("is_spread", [False, True])
+def test_an_engine_is_told_its_zone_and_spreads_copies_when_asked_to(
+    tmp_path: Path, *, is_spread: bool
+) -> None:
+    own = Member.parse("a@10.0.0.1")
+    cluster = EngineCluster("c1", own, (), "t", "p", zone="rack-1", is_spread=is_spread)
+    asked = dataclasses.replace(plan(tmp_path), name="a", cluster=cluster)
+
+    conf = engine_conf.render(asked, own.log, "t")
+
+    assert 'server_tags: ["zone:rack-1"]' in conf
+    assert ('unique_tag: "zone:"' in conf) is is_spread
+
+
 def test_a_host_alone_is_told_of_no_cluster(tmp_path: Path) -> None:
     assert "cluster" not in engine_conf.render(plan(tmp_path), Address("127.0.0.1", 4), "t")
 
