@@ -190,7 +190,7 @@ async def _open_at_last(
                     raise
                 reason = str(_first(failures))
             if engine is None and waiting is not None:
-                await waiting.for_log(reason, door.tls_context())
+                await waiting.for_log(reason, door.tls_context(), is_born=is_born)
         if waiting is not None:
             waiting.done()
         yield engine
