@@ -49,7 +49,8 @@ WRITE_FAILED: Final = "critical write error"
 class Door:
     """How another process of this host reaches the engine; a secret, kept in a file of mode 0600.
     `urls` are those of every engine of the cluster, this host's own first; `tls` are the files for
-    a connection to them, or empty; `floors` is the file for how far consumers are."""
+    a connection to them, or empty; `floors` is the file for how far consumers are; `former` are shown to
+    an engine that refuses the token."""
 
     urls: tuple[str, ...]
     token: str
@@ -58,6 +59,7 @@ class Door:
     floors: str
     replicas: int = 1
     tls: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
 
     def leave(self, layout: Layout) -> None:
         durable.write_file(layout.engine_door, json.dumps(asdict(self)).encode())
@@ -76,6 +78,7 @@ class Door:
             str(found["floors"]),
             int(found["replicas"]),
             tuple(map(str, found["tls"])),
+            tuple(map(str, found["former"])),
         )
 
     @classmethod
@@ -93,6 +96,7 @@ class Door:
             floors,
             REPLICAS,
             () if files is None else (str(files.cert), str(files.key), str(files.ca)),
+            cluster.former_tokens,
         )
 
 
@@ -205,6 +209,7 @@ async def open_door(
     async with open_jetstream(
         door.urls,
         door.token,
+        former=door.former,
         clock=clock,
         rng=rng,
         replicas=door.replicas,

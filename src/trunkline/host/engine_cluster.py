@@ -58,6 +58,9 @@ class EngineCluster:
     tls: TlsFiles | None = None
     zone: str = ""
     is_spread: bool = False
+    former_tokens: tuple[str, ...] = ()
+    former_passwords: tuple[str, ...] = ()
+    """Shown to hosts that do not accept the first, while the secret is being changed."""
 
     @property
     def hosts(self) -> int:
@@ -81,6 +84,8 @@ def cluster_of(settings: Settings, secret: ClusterSecret) -> EngineCluster:
         tls=tls,
         zone=settings.host.zone,
         is_spread=cluster.spread,
+        former_tokens=secret.former(Purpose.ENGINE_CLIENT),
+        former_passwords=secret.former(Purpose.ENGINE_ROUTE),
     )
 
 
@@ -109,7 +114,11 @@ def render(cluster: EngineCluster) -> list[str]:
         f"    timeout: {ROUTE_AUTH_TIMEOUT_S}",
         "  }",
         "  routes: [",
-        *(f"    {json.dumps(_route_url(cluster, member))}" for member in cluster.peers),
+        *(
+            f"    {json.dumps(_route_url(password, member))}"
+            for member in cluster.peers
+            for password in (cluster.route_password, *cluster.former_passwords)
+        ),
         "  ]",
         "  no_advertise: true",
         f'  ping_interval: "{ENGINE_PING_S}s"',
@@ -121,9 +130,9 @@ def render(cluster: EngineCluster) -> list[str]:
     return [*lines, "}"]
 
 
-def _route_url(cluster: EngineCluster, member: Member) -> str:
+def _route_url(password: str, member: Member) -> str:
     # The password is hexadecimal, so nothing in it needs quoting in a URL.
-    return f"nats://{ROUTE_USER}:{cluster.route_password}@{member.route}"
+    return f"nats://{ROUTE_USER}:{password}@{member.route}"
 
 
 def _tls_lines(tls: TlsFiles) -> list[str]:

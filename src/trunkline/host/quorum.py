@@ -82,14 +82,20 @@ class Waiting:
         cluster = self._cluster
         async with asyncio.TaskGroup() as tasks:
             asked = {
-                member: tasks.create_task(
-                    probe(
-                        member.log, cluster.client_token, tls=tls, ask_leader=member == cluster.own
-                    )
-                )
+                member: tasks.create_task(self._probe(member, tls))
                 for member in (cluster.own, *cluster.peers)
             }
         return {member: task.result() for member, task in asked.items()}
+
+    async def _probe(self, member: Member, tls: ssl.SSLContext | None) -> Probed:
+        """With each token that this host has: while the secret is changed, others accept another."""
+        cluster = self._cluster
+        found: Probed = Refuses()
+        for token in (cluster.client_token, *cluster.former_tokens):
+            found = await probe(member.log, token, tls=tls, ask_leader=member == cluster.own)
+            if not isinstance(found, Refuses):
+                break
+        return found
 
     def _require_no_other_cluster(self, found: Mapping[Member, Probed]) -> None:
         cluster = self._cluster

@@ -53,6 +53,16 @@ def test_an_engine_of_a_cluster_is_told_of_its_peers_and_not_of_itself(tmp_path:
     assert "tls" not in conf
 
 
+def test_while_the_secret_is_changed_one_is_accepted_and_both_are_shown() -> None:
+    own, peer = Member.parse("a@10.0.0.1"), Member.parse("b@10.0.0.2")
+    cluster = EngineCluster("c1", own, (peer,), "t", "new", former_passwords=("old",))
+
+    conf = "\n".join(engine_cluster.render(cluster))
+
+    assert re.findall(r'password: "(.*)"', conf) == ["new"]
+    assert re.findall(r"trunkline:(\w+)@10.0.0.2:6222", conf) == ["new", "old"]
+
+
 def test_with_certificates_nothing_between_engines_is_said_in_the_clear(tmp_path: Path) -> None:
     own = Member.parse("a@10.0.0.1")
     tls = TlsFiles(Path("/cert"), Path("/key"), Path("/ca"))
