@@ -123,6 +123,7 @@ async def open_engine(
         run=layout.run,
         log_bytes_max=settings.log.bytes_max,
         monitor_http=settings.log.monitor_http,
+        cores=settings.log.cores,
         cluster=cluster,
         is_flushed=parts_of(settings.host.break_protection, settings.host.data).is_flushed,
     )
