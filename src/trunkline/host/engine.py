@@ -49,13 +49,13 @@ WRITE_FAILED: Final = "critical write error"
 class Door:
     """How another process of this host reaches the engine; a secret, kept in a file of mode 0600.
     `urls` are those of every engine of the cluster, this host's own first; `tls` are the files for
-    a connection to them, or empty; `floors` is the file for how far consumers are."""
+    a connection to them, or empty; `positions` is the file for how far services are."""
 
     urls: tuple[str, ...]
     token: str
     bytes_max: int
     store: str
-    floors: str
+    positions: str
     replicas: int = 1
     tls: tuple[str, ...] = ()
 
@@ -73,7 +73,7 @@ class Door:
             str(found["token"]),
             int(found["bytes_max"]),
             str(found["store"]),
-            str(found["floors"]),
+            str(found["positions"]),
             int(found["replicas"]),
             tuple(map(str, found["tls"])),
         )
@@ -81,16 +81,16 @@ class Door:
     @classmethod
     def to(cls, child: EngineChild, cluster: EngineCluster | None, layout: Layout) -> "Door":
         """To the engine `child`, and to its peers in the cluster."""
-        store, floors = str(layout.log), str(layout.floors)
+        store, positions = str(layout.log), str(layout.positions)
         if cluster is None:
-            return cls((child.url,), child.token, child.store_bytes, store, floors)
+            return cls((child.url,), child.token, child.store_bytes, store, positions)
         files = cluster.tls
         return cls(
             (child.url, *(f"nats://{member.log}" for member in cluster.peers)),
             child.token,
             child.store_bytes,
             store,
-            floors,
+            positions,
             REPLICAS,
             () if files is None else (str(files.cert), str(files.key), str(files.ca)),
         )
@@ -213,7 +213,7 @@ async def open_door(
         is_born=is_born,
         has_room=lambda: storage.free_bytes(store) >= DISK_RESERVE_BYTES,
         tls=door.tls_context(),
-        floors=Path(door.floors),
+        positions=Path(door.positions),
     ) as engine:
         yield engine
 
