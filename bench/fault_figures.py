@@ -81,6 +81,17 @@ class Unrest:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """Between two looks the hosts that lead a shard and its consumers became others; none are named
+    where one of them was not known. `after_s` is from the fault's beginning to the second look."""
+
+    after_s: float
+    shard: int
+    was: tuple[str, ...]
+    now: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Gap:
     """From one accepted create to the next."""
 
@@ -198,6 +209,16 @@ def unrest(looks: Sequence[Look]) -> list[Unrest]:
             if not was or was != now:
                 found.append(Unrest(shard, earlier.at - SEEN_LATE_S, later.at))
     return found
+
+
+def changes(looks: Sequence[Look], fault_at: float) -> list[Change]:
+    """Each that was seen, in order."""
+    return [
+        Change(later.at - fault_at, shard, tuple(sorted(was)), tuple(sorted(now)))
+        for earlier, later in pairwise(looks)
+        for shard, now in later.leaders.items()
+        if (was := earlier.leaders.get(shard, frozenset())) != now
+    ]
 
 
 @dataclass(frozen=True, slots=True)

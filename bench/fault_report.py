@@ -10,6 +10,7 @@ from rich.table import Table
 from bench.fault_figures import (
     LAST_GOAL_S,
     ON_TIME_S,
+    Change,
     Deliveries,
     HandOvers,
     Window,
@@ -40,6 +41,7 @@ class Run:
     led_by_victim: HandOvers
     leader_changed: HandOvers
     steady: HandOvers
+    changes: Sequence[Change]
     cpu_before_us: Mapping[str, float]
     cpu_since_us: Mapping[str, float]
 
@@ -56,13 +58,7 @@ class Run:
             **{
                 f"{whose}: messages": str(seen.messages) for whose, seen in self._by_class().items()
             },
-            **{
-                f"{whose}: late, by second since the fault": " ".join(
-                    f"{second}:{count}" for second, count in seen.late_by_second.items()
-                )
-                or "-"
-                for whose, seen in self._by_class().items()
-            },
+            "leader changes seen": str(len(self.changes)),
         }
 
     def figures(self) -> dict[str, float | None]:
@@ -88,6 +84,15 @@ class Run:
                 for name, figure in costs.items()
             },
         }
+
+    def late_by_second(self) -> list[str]:
+        """A line for each class that has late ones."""
+        return [
+            f"run {self.number}, {whose}: "
+            + ", ".join(f"{second} s {count}" for second, count in seen.late_by_second.items())
+            for whose, seen in self._by_class().items()
+            if seen.late
+        ]
 
     def _by_class(self) -> dict[str, HandOvers]:
         return {
@@ -163,6 +168,10 @@ def show(
         console.width = PAPER_COLUMNS
     if runs:
         console.print(_table(runs, f"{fault}, {rate:g} creates a second"))
+    if any(run.late_by_second() for run in runs):
+        console.print("\nlate ones, by the second since the fault in which they were accepted")
+    for words in (words for run in runs for words in run.late_by_second()):
+        console.print(words, markup=False, highlight=False)
     for failure in failures:
         console.print(f"failed: {failure}", markup=False)
 

@@ -32,6 +32,7 @@ from bench.fault_figures import (
     Deliveries,
     Look,
     Stall,
+    changes,
     classes,
     deliveries,
     first_arrivals,
@@ -80,6 +81,20 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     runs: list[Run] = []
     failures: list[str] = []
+    try:
+        _all(arguments, runs, failures)
+    except KeyboardInterrupt:
+        failures.append("ended by a signal before its last run")
+    fault_report.show(runs, failures, fault=arguments.fault, rate=arguments.rate)
+    if arguments.json is not None:
+        content = fault_report.as_content(runs, failures, _chosen(arguments))
+        arguments.json.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    is_kept = all(not run.deliveries.lost and not run.deliveries.doubled_unmarked for run in runs)
+    return 0 if is_kept and not failures else 1
+
+
+def _all(arguments: argparse.Namespace, runs: list[Run], failures: list[str]) -> None:
+    """Add each run to one of the two, so that they are there when it is ended in the middle."""
     for number in range(1, arguments.runs + 1):
         try:
             run = _one(arguments, number)
@@ -89,12 +104,6 @@ def main() -> int:
         else:
             runs.append(run)
             _tell(f"run {number}: {fault_report.in_a_line(run)}")
-    fault_report.show(runs, failures, fault=arguments.fault, rate=arguments.rate)
-    if arguments.json is not None:
-        content = fault_report.as_content(runs, failures, _chosen(arguments))
-        arguments.json.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    is_kept = all(not run.deliveries.lost and not run.deliveries.doubled_unmarked for run in runs)
-    return 0 if is_kept and not failures else 1
 
 
 def _arguments() -> argparse.Namespace:
@@ -300,6 +309,7 @@ class _Bench:
             led_by_victim=hand_overs(of_messages.led_by_victim, first, seen.fault_at),
             leader_changed=hand_overs(of_messages.leader_changed, first, seen.fault_at),
             steady=hand_overs(of_messages.steady, first, seen.fault_at),
+            changes=changes(self._looks, seen.fault_at),
             cpu_before_us=_per_message(
                 fault_hosts.spent_s(seen.costs_at_first, seen.costs_at_fault), accepted_before
             ),

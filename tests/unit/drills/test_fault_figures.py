@@ -7,9 +7,11 @@ from dataclasses import replace
 from bench.fault_figures import (
     Answer,
     Arrival,
+    Change,
     Look,
     Stall,
     Unrest,
+    changes,
     classes,
     deliveries,
     first_arrivals,
@@ -151,6 +153,7 @@ def test_a_leader_that_changed_or_was_not_seen_is_unrest_from_before_the_look() 
     found = unrest(looks)
 
     assert found == [Unrest(7, -2.5, 1.0), Unrest(7, -0.5, 3.0)]
+    assert changes(looks, 1.0) == [Change(0.0, 7, ("a",), ("b",)), Change(2.0, 7, ("b",), ())]
 
 
 def test_what_never_arrived_is_lost_unless_a_host_says_that_nobody_knows() -> None:
@@ -243,6 +246,7 @@ def a_run(number: int) -> Run:
         led_by_victim=since,
         leader_changed=hand_overs([], {}, FAULT_AT),
         steady=hand_overs([], {}, FAULT_AT),
+        changes=(),
         cpu_before_us={"hosts": 1.0, "engines": 2.0},
         cpu_since_us={"hosts": 1.0, "engines": 2.0},
     )
@@ -258,6 +262,7 @@ def test_people_see_each_run_and_the_worst_of_them_and_what_failed() -> None:
     lines = {row.rpartition("  ")[0].partition("  ")[0]: row.split() for row in text.splitlines()}
     assert lines["ambiguous"] == ["ambiguous", "0", "2", "1", "2"]
     assert "host-a (leaders unbalanced)" in text
+    assert "run 1, led by the victim: 1 s 1" in text
     assert "failed: run 3: no start" in text
     assert "lost 1" in in_a_line(worse)
 
