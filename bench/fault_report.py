@@ -31,6 +31,8 @@ class Run:
     victim: str
     shards_led: int
     is_balanced: bool
+    troubles: Sequence[str]
+    """Why the load ended before its time; none where it did not."""
     load_average: float
     """Of the last minute, the hosts' and the load's own part included: above the number of cores,
     everything waits for everything."""
@@ -44,6 +46,12 @@ class Run:
     changes: Sequence[Change]
     cpu_before_us: Mapping[str, float]
     cpu_since_us: Mapping[str, float]
+
+    @property
+    def is_kept(self) -> bool:
+        """Nothing was lost or doubled unmarked, and nothing left without an answer."""
+        found = self.deliveries
+        return not found.lost and not found.doubled_unmarked and not self.troubles
 
     def facts(self) -> dict[str, str]:
         """What the run was, for people."""
@@ -135,7 +143,7 @@ def in_a_line(run: Run) -> str:
         f"{len(run.deliveries.lost)}, doubled {len(run.deliveries.doubled)}, ambiguous "
         f"{len(run.ambiguous)}, late {victims.late} of {victims.messages} led by it, "
         f"{changed.late} of {changed.messages} whose leader changed, {steady.late} of "
-        f"{steady.messages} others"
+        f"{steady.messages} others{''.join(f'; {each}' for each in run.troubles)}"
     )
 
 
@@ -172,6 +180,8 @@ def show(
         console.print("\nlate ones, by the second since the fault in which they were accepted")
     for words in (words for run in runs for words in run.late_by_second()):
         console.print(words, markup=False, highlight=False)
+    for words in [f"run {run.number}: {each}" for run in runs for each in run.troubles]:
+        console.print(words, markup=False)
     for failure in failures:
         console.print(f"failed: {failure}", markup=False)
 

@@ -238,6 +238,7 @@ def a_run(number: int) -> Run:
         victim="host-a",
         shards_led=4,
         is_balanced=False,
+        troubles=(),
         load_average=2.5,
         before=window(answers, [], 0.0, FAULT_AT),
         since=window(answers, [], FAULT_AT, 14.0),
@@ -265,6 +266,16 @@ def test_people_see_each_run_and_the_worst_of_them_and_what_failed() -> None:
     assert "run 1, led by the victim: 1 s 1" in text
     assert "failed: run 3: no start" in text
     assert "lost 1" in in_a_line(worse)
+
+
+def test_a_run_is_kept_if_nothing_was_lost_doubled_or_left_without_an_answer() -> None:
+    whole = replace(a_run(1), deliveries=deliveries([], [], ()))
+
+    assert whole.is_kept
+    assert not a_run(1).is_kept
+    assert not replace(whole, troubles=("a request was not answered",)).is_kept
+    doubled = deliveries([], [Arrival("a", 1.0), Arrival("a", 2.0)], ())
+    assert not replace(whole, deliveries=doubled).is_kept
 
 
 def test_the_json_has_each_run_whole_and_the_figures_over_all() -> None:
