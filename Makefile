@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UNIT := tests/unit tests/contract tests/test_architecture.py tests/test_tidy.py tests/test_docs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup setup-run check format lint types imports unit test drills drills-full bench bench-carrier bench-queue bench-kernel bench-refill bench-retention bench-serve catalogue wheel peers clean
+.PHONY: help up setup setup-run check format lint types imports unit test drills drills-full bench bench-carrier bench-faults bench-queue bench-kernel bench-refill bench-retention bench-serve catalogue wheel peers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,9 @@ bench: $(VENV)/dev.stamp  ## measure one host, flushed, load and carrier include
 
 bench-carrier: $(VENV)/dev.stamp  ## measure what a message costs the simulated carrier and the link to it
 	@$(BIN)/python -m bench.carrier $(ARGS)
+
+bench-faults: $(VENV)/dev.stamp  ## kill, freeze or cut off one of three hosts, and measure what the API and the messages notice
+	@$(BIN)/python -m bench.faults $(ARGS)
 
 bench-queue: $(VENV)/dev.stamp  ## queue a million messages behind a closed carrier, then drain them
 	@$(BIN)/python -m bench.queue $(ARGS)

@@ -18,6 +18,10 @@ ANSWER_MAX_S: Final = 30.0
 WATCH_EVERY_S: Final = 1.0
 """How often it is looked whether a request waits for too long."""
 
+Witness = Callable[[int, float, float, bytes], None]
+"""Is told of each answer: its status, when its request was due and when it came (seconds of
+`time.perf_counter`), and all its bytes."""
+
 _LENGTH: Final = b"content-length: "
 
 
@@ -48,7 +52,7 @@ class Sample:
 class _Connection(asyncio.Protocol):
     """One keep-alive connection with one request under way at a time."""
 
-    __slots__ = ("_on_answer", "_on_lost", "_received", "_since", "_transport", "_write")
+    __slots__ = ("_on_answer", "_on_lost", "_received", "_since", "_transport", "_write", "answer")
 
     def __init__(
         self,
@@ -59,6 +63,8 @@ class _Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._received = b""
         self._since = float("inf")
+        self.answer = b""
+        """The last one, whole."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A transport of uvloop is one by its methods only, so it cannot be asked what it is.
@@ -83,6 +89,7 @@ class _Connection(asyncio.Protocol):
             self._received = data
             return
         self._received = b""
+        self.answer = data
         since, self._since = self._since, float("inf")
         self._on_answer(self, int(data[9:12]), since)
 
@@ -100,9 +107,10 @@ class _Connection(asyncio.Protocol):
 class _Run:
     """One phase: connections that are idle, requests that are due, and how it ended."""
 
-    def __init__(self, requests: Iterator[bytes]) -> None:
+    def __init__(self, requests: Iterator[bytes], witness: Witness | None) -> None:
         self.sample = Sample(started_at=time.perf_counter())
         self._requests = requests
+        self._witness = witness
         self._connections: list[_Connection] = []
         self._idle: deque[_Connection] = deque()
         self._due: deque[float] = deque()
@@ -153,6 +161,8 @@ class _Run:
             self.sample.latencies_s.append(now - since)
         else:
             self.sample.refused[status] = self.sample.refused.get(status, 0) + 1
+        if self._witness is not None:
+            self._witness(status, since, now, connection.answer)
         if self._is_closed_loop and now < self._until:
             connection.send(next(self._requests), since=now)
         elif self._due:
@@ -184,9 +194,17 @@ class _Run:
 
 
 class Load:
-    """Creates messages through one host's API; a share of them, `keyed`, with a key of its own."""
+    """Creates messages through one host's API; a share of them, `keyed`, with a key of its own. The
+    text of each is the name of its run, a dash and its number."""
 
-    def __init__(self, facts: dict[str, str], *, callback: str = "", keyed: float = 0.0) -> None:
+    def __init__(
+        self,
+        facts: dict[str, str],
+        *,
+        callback: str = "",
+        keyed: float = 0.0,
+        witness: Witness | None = None,
+    ) -> None:
         self._address = urlsplit(facts["base_url"])
         self._account = facts["account_sid"]
         self._sender = quote(facts["phone_number"])
@@ -194,6 +212,7 @@ class Load:
         self._authorization = base64.b64encode(secret).decode()
         self._callback = f"&StatusCallback={quote(callback, safe='')}" if callback else ""
         self._keyed = keyed
+        self._witness = witness
 
     async def closed_loop(self, *, connections: int, seconds: float, run: str) -> Sample:
         """As fast as it goes, each connection sending its next request upon the last answer."""
@@ -210,7 +229,7 @@ class Load:
         return running.sample
 
     async def _connected(self, connections: int, run: str) -> _Run:
-        running = _Run(self._requests(run))
+        running = _Run(self._requests(run), self._witness)
         await running.connect(self._address.hostname or "", self._address.port or 80, connections)
         return running
 

@@ -45,7 +45,7 @@ class Cluster:
         is_born: bool = False,
         replicas: int = REPLICAS,
         bytes_max: int = BYTES_MAX,
-        floors: Path | None = None,
+        positions: Path | None = None,
     ) -> AbstractAsyncContextManager[JetStreamLog]:
         """The log as the host of the server `own` has it."""
         return open_jetstream(
@@ -57,7 +57,7 @@ class Cluster:
             replicas=replicas,
             bytes_max=bytes_max,
             is_born=is_born,
-            floors=floors,
+            positions=positions,
         )
 
     def start(self, *names: str) -> None:

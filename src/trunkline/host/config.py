@@ -28,6 +28,7 @@ CONFIG_VARIABLE: Final = "TRUNKLINE_CONFIG"
 RETAIN_H_MIN: Final = int(RETAIN_MIN_S / 3600)
 RETAIN_H_MAX: Final = 24 * 366
 KEEP_MONTHS_MAX: Final = 1_200
+CORES_MAX: Final = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,11 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "where the log engine serves its own monitoring pages; empty: nowhere",
     ),
     Setting(
+        "log.cores", kinds.whole(0, CORES_MAX), 0,
+        "how many cores the log engine may keep busy; 0: all. Hosts that `up --hosts` runs side by "
+        "side share them out",
+    ),
+    Setting(
         "records.keep_months", kinds.whole(0, KEEP_MONTHS_MAX), 13,
         "how long finished records can be read; 0: for ever", "months",
     ),
@@ -192,6 +198,7 @@ class LogSettings:
     bytes_max: int
     retain_h: int
     monitor_http: Address | None
+    cores: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ SAID_EVERY_S: Final = 5.0
 
 class Cursors(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`floors` has for each shard the sequence up to which the host's copy, and each snapshot that it
-    keeps, holds everything."""
+    keeps, holds everything, and up to which it knows the services to be through."""
 
     v: int = 1
     host: str

@@ -49,14 +49,14 @@ WRITE_FAILED: Final = "critical write error"
 class Door:
     """How another process of this host reaches the engine; a secret, kept in a file of mode 0600.
     `urls` are those of every engine of the cluster, this host's own first; `tls` are the files for
-    a connection to them, or empty; `floors` is the file for how far consumers are; `former` are shown to
-    an engine that refuses the token."""
+    a connection to them, or empty; `positions` is the file for how far services are; `former` are shown
+    to an engine that refuses the token."""
 
     urls: tuple[str, ...]
     token: str
     bytes_max: int
     store: str
-    floors: str
+    positions: str
     replicas: int = 1
     tls: tuple[str, ...] = ()
     former: tuple[str, ...] = ()
@@ -75,7 +75,7 @@ class Door:
             str(found["token"]),
             int(found["bytes_max"]),
             str(found["store"]),
-            str(found["floors"]),
+            str(found["positions"]),
             int(found["replicas"]),
             tuple(map(str, found["tls"])),
             tuple(map(str, found["former"])),
@@ -84,16 +84,16 @@ class Door:
     @classmethod
     def to(cls, child: EngineChild, cluster: EngineCluster | None, layout: Layout) -> "Door":
         """To the engine `child`, and to its peers in the cluster."""
-        store, floors = str(layout.log), str(layout.floors)
+        store, positions = str(layout.log), str(layout.positions)
         if cluster is None:
-            return cls((child.url,), child.token, child.store_bytes, store, floors)
+            return cls((child.url,), child.token, child.store_bytes, store, positions)
         files = cluster.tls
         return cls(
             (child.url, *(f"nats://{member.log}" for member in cluster.peers)),
             child.token,
             child.store_bytes,
             store,
-            floors,
+            positions,
             REPLICAS,
             () if files is None else (str(files.cert), str(files.key), str(files.ca)),
             cluster.former_tokens,
@@ -127,6 +127,7 @@ async def open_engine(
         run=layout.run,
         log_bytes_max=settings.log.bytes_max,
         monitor_http=settings.log.monitor_http,
+        cores=settings.log.cores,
         cluster=cluster,
         is_flushed=parts_of(settings.host.break_protection, settings.host.data).is_flushed,
     )
@@ -217,7 +218,7 @@ async def open_door(
         is_born=is_born,
         has_room=lambda: storage.free_bytes(store) >= DISK_RESERVE_BYTES,
         tls=door.tls_context(),
-        floors=Path(door.floors),
+        positions=Path(door.positions),
     ) as engine:
         yield engine
 

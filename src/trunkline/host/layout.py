@@ -62,10 +62,10 @@ class Layout:
         return self.log / "born"
 
     @property
-    def floors(self) -> Path:
-        """What this host noted of how far the log's consumers are. It stands and falls with the log:
-        who puts back an older one puts back its notes."""
-        return self.log / "floors.json"
+    def positions(self) -> Path:
+        """What this host noted of how far the services are through the log. It stands and falls with
+        the log: who puts back an older one puts back its notes."""
+        return self.log / "positions.json"
 
     @property
     def replica(self) -> Path:

@@ -8,6 +8,7 @@ loopback address of their own as well, so that they can be cut off from each oth
 import contextlib
 import dataclasses
 import json
+import os
 import secrets
 import socket
 import string
@@ -103,7 +104,9 @@ def open_hosts(
         )
         monitor = settings.log.monitor_http
         log = dataclasses.replace(
-            settings.log, monitor_http=None if monitor is None else place(monitor, index)
+            settings.log,
+            monitor_http=None if monitor is None else place(monitor, index),
+            cores=settings.log.cores or cores_for_each(count),
         )
         own = dataclasses.replace(settings, host=host, cluster=cluster, log=log)
         hosts.append(_open_host(own, "--http", stack))
@@ -147,6 +150,11 @@ def prepare(host: LocalHost) -> None:
 def _say(text: str) -> None:
     sys.stderr.write(f"trunkline: {text}\n")
     sys.stderr.flush()
+
+
+def cores_for_each(hosts: int) -> int:
+    """Of this machine, for each of so many hosts that run side by side."""
+    return max(1, (os.cpu_count() or 1) // hosts)
 
 
 def name_of(index: int) -> str:

@@ -90,9 +90,10 @@ class QueueAges:
             self._unknown.add(shard)
             return
         for service in self._services:
-            # One that never asked for anything yet has everything before it.
-            oldest = await self._oldest(shard, service, floors.get(service, 0))
-            if isinstance(oldest, Unreadable):
+            # Of one that is not known yet (it is just being opened) nothing can be said.
+            floor = floors.get(service)
+            oldest = None if floor is None else await self._oldest(shard, service, floor)
+            if floor is None or isinstance(oldest, Unreadable):
                 self._unknown.add(shard)
                 return
             if oldest is None:

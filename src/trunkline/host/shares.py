@@ -16,9 +16,8 @@ ASK_AGAIN_S: Final = 0.3
 """A host that froze had asked the engine for messages, and may have been given one more since the
 first time; by now its request has expired. Also how long after a failure it is tried again."""
 
-READERS: Final = ("dispatch", "webhooks", "inbound")
 TIMER_READERS: Final = ("schedule",)
-"""The durable consumers of each stream of events, and of each of timers."""
+"""The durable consumers of each stream of timers."""
 
 ASKED_MAX: Final = 2
 """How often the engine is asked for what a gone host has in hand."""
@@ -121,10 +120,9 @@ class HostShare:
 
 
 def wanted_leaders(shards: HostShares, timers: HostShares) -> Mapping[str, str | None]:
-    """Which host is to lead each stream of the log, and each consumer of it."""
-    wanted: dict[str, str | None] = {}
-    for shares, stream, services in ((shards, "EV", READERS), (timers, "TIMER", TIMER_READERS)):
-        for shard, owner in enumerate(shares.owners):
-            wanted[f"{stream}_{shard}"] = owner
-            wanted.update({f"{stream}_{shard}.{service}": owner for service in services})
+    """Which host is to lead each stream of the log, and each consumer of those of timers."""
+    wanted = {f"EV_{shard}": owner for shard, owner in enumerate(shards.owners)}
+    for shard, owner in enumerate(timers.owners):
+        wanted[f"TIMER_{shard}"] = owner
+        wanted.update({f"TIMER_{shard}.{service}": owner for service in TIMER_READERS})
     return wanted

@@ -229,6 +229,7 @@ async def a_floor_rises_with_what_is_acknowledged(log: RetainedLog) -> None:
 
     await one.ack()
     for _ in range(2_000):
+        assert await consumer.fetch(1, 0.01) == []
         if await _floor(log, service) >= other.sequence:
             break
     assert await _floor(log, service) == other.sequence, "an idle one is through with everything"

@@ -94,7 +94,8 @@ class Delivery(Protocol):
 
 
 class Consumer(Protocol):
-    """The deliveries of one shard to one service; several processes may share the service's name."""
+    """The deliveries of one shard to one service; several processes may share the service's name.
+    On one host they share what comes; on several, those that do not `rest` each get all of it."""
 
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[Delivery]:
         """Up to `items_max` deliveries, as soon as there is one; empty after `wait_s` without, or
@@ -102,11 +103,11 @@ class Consumer(Protocol):
 
     async def rest(self) -> None:
         """Until the next fetch, leave what there is to others: what has come and was not fetched is
-        given back. What is in hand stays there."""
+        given back. What is in hand may come to others, too."""
 
     async def redeliver(self) -> bool:
         """Have everything again that was delivered to anybody and is not acknowledged, because
-        somebody is gone. What others still have in hand comes too. Whether the engine has done so."""
+        somebody is gone. What others still have in hand comes too. Whether it will come."""
 
     async def close(self) -> None: ...
 
@@ -223,8 +224,9 @@ class RetainedLog(Log, Protocol):
         """From where to where the shard goes, and what it takes."""
 
     async def ack_floors(self, shard: int, *, timeout_s: float) -> Mapping[str, int] | Unreadable:
-        """For every durable consumer of the shard the sequence up to which it is through: each
-        message it asked for, up to there, was delivered and acknowledged."""
+        """For every durable consumer of the shard the sequence up to which it is through, as far as
+        is known here: each message that it wants, up to there, was delivered and acknowledged. It
+        rises while the consumer goes on fetching."""
 
     async def purge(self, shard: int, *, before: int, timeout_s: float) -> int | Unreadable:
         """Remove every message whose sequence is less than `before`; how many that were. A repeat

@@ -110,6 +110,8 @@ class Retention:
         self._tell = tell
         self._others = others
         self._may_trim = may_trim
+        self._services_at = dict.fromkeys(range(log.shards), 0)
+        """Up to where every service is through, as far as this host knows."""
         self._snapshots = Snapshots(copy, cluster, crash_here)
         self._records = OldRecords(copy, keep_s)
         self._good: list[Snapshot] | None = None
@@ -186,11 +188,12 @@ class Retention:
             if isinstance(extent, Unreadable) or isinstance(floors, Unreadable):
                 continue
             extents[shard] = extent
+            of_services = {**dict.fromkeys(self._services, 0), **floors}
+            self._services_at[shard] = min(of_services.values(), default=0)
             self._trimmer.observe(
                 shard,
                 {
-                    **dict.fromkeys(self._services, 0),
-                    **floors,
+                    **of_services,
                     COPY: self._progress.sequence(shard),
                     SNAPSHOT: self._snapshot_floor(shard),
                     **self._others(shard),
@@ -199,9 +202,15 @@ class Retention:
         return extents
 
     def floors(self) -> list[int]:
-        """For each shard, up to where the copy and every snapshot of it hold everything."""
+        """For each shard, up to where the copy and every snapshot of it hold everything, and all
+        services are known here to be through: who takes over a shard must not begin before what is
+        trimmed."""
         return [
-            min(self._progress.sequence(shard), self._snapshot_floor(shard))
+            min(
+                self._progress.sequence(shard),
+                self._snapshot_floor(shard),
+                self._services_at[shard],
+            )
             for shard in range(self._log.shards)
         ]
 

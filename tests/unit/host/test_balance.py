@@ -133,10 +133,10 @@ def test_nothing_is_moved_while_anything_elects() -> None:
 
 def test_what_never_gets_a_leader_does_not_stop_the_others() -> None:
     async def test(world: World) -> None:
-        world.led.silent.add("EV_3.inbound")
+        world.led.silent.add("TIMER_3.schedule")
         await asyncio.sleep(80.0)
 
-        assert world.amiss() == ["EV_3.inbound"]
+        assert world.amiss() == ["TIMER_3.schedule"]
 
     play(test)
 

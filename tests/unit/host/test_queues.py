@@ -35,6 +35,12 @@ def ages_of(
     return QueueAges(log, services, is_ours=is_ours, unkept_s=unkept_s, clock=clock)
 
 
+async def opened(log: MemoryLog, *services: str) -> None:
+    for service in services:
+        for shard in range(log.shards):
+            await log.consumer(shard, service, WANTED[service](shard))
+
+
 async def put(log: MemoryLog, shard: int, name: str) -> None:
     subject = created_subject(shard, Kind.MESSAGE, ACCOUNT, name)
     answer = await log.publish(shard, subject, b"{}", expected=0, timeout_s=1.0)
@@ -46,6 +52,7 @@ def test_the_oldest_of_all_shards_counts_until_its_service_is_through_with_it() 
         clock = VirtualClock()
         log = MemoryLog(clock=clock)
         ages = ages_of(log, clock, "api", "dispatch", "webhooks")
+        await opened(log, "dispatch", "webhooks")
         consumers = [await log.consumer(shard, "dispatch", by_dispatch(shard)) for shard in (0, 1)]
         await put(log, 1, "first")
         await clock.sleep(5.0)
@@ -76,6 +83,7 @@ def test_what_waits_grows_older_while_nobody_answers_and_that_is_told() -> None:
     async def main() -> None:
         clock = VirtualClock()
         log = SilentAtTimes(clock=clock)
+        await opened(log, "dispatch")
         ages = ages_of(log, clock, "dispatch")
         await put(log, 3, "waits")
         await ages.look()
@@ -98,6 +106,7 @@ def test_what_is_another_hosts_share_is_told_by_that_host_alone() -> None:
     async def main() -> None:
         clock = VirtualClock()
         log = MemoryLog(clock=clock)
+        await opened(log, "dispatch")
         ours = {3, 4}
         ages = ages_of(log, clock, "dispatch", is_ours=lambda shard: shard in ours)
         await put(log, 3, "goes-to-another-host")
@@ -116,6 +125,7 @@ def test_it_is_looked_every_few_seconds_and_receipts_tell_of_themselves() -> Non
     async def main() -> None:
         clock = VirtualClock()
         log = MemoryLog(clock=clock)
+        await opened(log, "dispatch")
         ages = ages_of(log, clock, "dispatch", "receipts", unkept_s=lambda: 4.5)
         await put(log, 0, "waits")
 
@@ -138,6 +148,7 @@ def test_webhooks_wait_for_whatever_happens_to_a_message() -> None:
     async def main() -> None:
         clock = VirtualClock()
         log = MemoryLog(clock=clock)
+        await opened(log, *WANTED)
         ages = ages_of(log, clock, *WANTED)
         subject = changed_filter(2, Kind.MESSAGE).removesuffix(">") + ACCOUNT
         answer = await log.publish(2, subject, b"{}", expected=None, timeout_s=1.0)
@@ -148,5 +159,21 @@ def test_webhooks_wait_for_whatever_happens_to_a_message() -> None:
 
         waits = {line.service: line.oldest_s for line in ages.lines()}
         assert waits == {"dispatch": 0.0, "webhooks": 1.0, "inbound": 0.0}
+
+    run_in_virtual_time(main())
+
+
+def test_of_a_service_that_the_log_does_not_know_yet_nothing_is_said() -> None:
+    async def main() -> None:
+        clock = VirtualClock()
+        log = MemoryLog(clock=clock)
+        ages = ages_of(log, clock, "dispatch")
+        await put(log, 3, "waits")
+        await clock.sleep(30.0)
+
+        await ages.look()
+
+        unknown = QueueLine(service="dispatch", oldest_s=0.0, unknown_shards=log.shards)
+        assert ages.lines() == [unknown]
 
     run_in_virtual_time(main())

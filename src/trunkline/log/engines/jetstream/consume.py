@@ -15,7 +15,6 @@ from trunkline.kernel import Clock, Deadline
 from trunkline.log.engines.jetstream import api
 from trunkline.log.engines.jetstream.connection import Connection
 from trunkline.log.engines.jetstream.elections import Elections
-from trunkline.log.engines.jetstream.floors import FloorKeeper, Key
 from trunkline.log.engines.jetstream.pull import Place, Puller
 from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Unanswered
 from trunkline.log.interface import LogUnavailable, Stored
@@ -79,10 +78,10 @@ class JetStreamConsumer:
     """A durable consumer's handle in this process.
 
     One that `is_in_memory` costs its servers no flushes, and forgets where it was when all of them
-    have stopped; `floors` knows it then.
+    have stopped.
     """
 
-    def __init__(  # noqa: PLR0913 - what the log knows, and hands to each of its consumers
+    def __init__(
         self,
         requests: Requests,
         elections: Elections,
@@ -93,7 +92,6 @@ class JetStreamConsumer:
         *,
         stream: str | None = None,
         is_in_memory: bool = False,
-        floors: FloorKeeper | None = None,
     ) -> None:
         self.requests = requests
         self.shard = shard
@@ -104,8 +102,6 @@ class JetStreamConsumer:
         self._clock = clock
         self._stream = stream or api.stream_name(shard)
         self._is_in_memory = is_in_memory
-        self._floors = floors
-        self.key = Key(self._stream, service, tuple(filters))
         self._puller = Puller(
             requests,
             elections,
@@ -170,13 +166,10 @@ class JetStreamConsumer:
 
     async def _create(self) -> Place:
         try:
-            place = await self._create_in(is_in_memory=self._is_in_memory)
+            return await self._create_in(is_in_memory=self._is_in_memory)
         except ConsumerRefused:
             # One of an earlier version stands, and where it is kept cannot be changed.
-            place = await self._create_in(is_in_memory=not self._is_in_memory)
-        if self._floors is not None:
-            await self._floors.catch_up(self.key)
-        return place
+            return await self._create_in(is_in_memory=not self._is_in_memory)
 
     async def _create_in(self, *, is_in_memory: bool) -> Place:
         return await create_consumer(

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import functools
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -24,12 +26,16 @@ from trunkline.log.engines.jetstream.consume import (
 )
 from trunkline.log.engines.jetstream.elections import Elections
 from trunkline.log.engines.jetstream.ensure import StreamKeeper, ensure_shard
-from trunkline.log.engines.jetstream.floors import FLOORS_EVERY_S, FloorKeeper
 from trunkline.log.engines.jetstream.pace import TryTimes
+from trunkline.log.engines.jetstream.positions import Key, Positions
 from trunkline.log.engines.jetstream.requests import NotReceived, Requests, Routes
+from trunkline.log.engines.jetstream.shared import SharedReader
+from trunkline.log.engines.jetstream.tail import Tail, TailFollower
 from trunkline.log.engines.jetstream.timers import JetStreamTimers, ensure_timers
 from trunkline.log.interface import (
+    Consumer,
     Extent,
+    Follower,
     LogUnavailable,
     PublishAnswer,
     ReadAnswer,
@@ -39,6 +45,7 @@ from trunkline.log.interface import (
 )
 from trunkline.log.limits import CREATES_SHARE, TRY_TIMEOUT_S
 from trunkline.log.shards import SHARDS
+from trunkline.log.trimmed import done_up_to
 from trunkline.protocols import nats
 
 log: Final = structlog.get_logger(__name__)
@@ -69,15 +76,16 @@ async def open_jetstream(  # noqa: PLR0913 - what a host is told, and a test nee
     is_born: bool = False,
     has_room: Callable[[], bool] = lambda: True,
     tls: ssl.SSLContext | None = None,
-    floors: Path | None = None,
+    positions: Path | None = None,
 ) -> AsyncIterator["JetStreamLog"]:
     """The log on the servers at `urls`, the own one first. Raises `LogUnavailable` if none of them
     is there, or if they do not agree on leaders in half a minute.
 
     Its streams are made when missing; but of a log that `is_born`, a missing stream is a loss, and
     is refused. `has_room` says whether the disk has room for new resources. `tls` is what is spoken
-    to servers, and whom it trusts; `former` are tokens for servers that refuse the first. With `replicas`, consumers are kept in the servers' memory, and
-    the file `floors` says where they go on when all servers have stopped.
+    to servers, and whom it trusts; `former` are tokens for servers that refuse the first. With
+    `replicas`, several hosts share what the services read, and the file `positions` says where to go
+    on when all of them have stopped.
     """
     patience = ALONE if len(urls) == 1 else ONE_OF_SEVERAL
     connections = [
@@ -104,15 +112,15 @@ async def open_jetstream(  # noqa: PLR0913 - what a host is told, and a test nee
                     bounds=bounds,
                     has_room=has_room,
                     sender=rng.randbytes(SENDER_BYTES),
-                    floors=None
-                    if floors is None or replicas == 1
-                    else FloorKeeper(requests, floors),
+                    positions=positions,
                 )
                 under_way.append(tasks.create_task(engine.keep_in_hand()))
                 under_way.append(tasks.create_task(engine.watch_room()))
-                under_way.append(tasks.create_task(engine.watch_floors()))
+                if engine.positions is not None:
+                    under_way.append(tasks.create_task(engine.positions.run()))
                 yield engine
-                await engine.note_floors_at_last()
+                if engine.positions is not None and engine.is_connected:
+                    await engine.positions.note_at_last()
             finally:
                 for task in under_way:
                     task.cancel()
@@ -164,9 +172,8 @@ class JetStreamLog:
         bounds: Sequence[int],
         has_room: Callable[[], bool],
         sender: bytes,
-        floors: FloorKeeper | None = None,
+        positions: Path | None = None,
     ) -> None:
-        self._floors = floors
         self._is_alone = is_alone
         self._bounds = bounds
         self._has_room = has_room
@@ -178,6 +185,9 @@ class JetStreamLog:
         self._elections = Elections(requests)
         self._try_times = TryTimes(SHARDS)
         self.bus = JetStreamBus(requests, sender)
+        self.positions = None if is_alone else Positions(requests, self.bus, positions, clock)
+        """How far the services of all hosts are, where several hosts share them."""
+        self._tails = [Tail(self._opener(shard), clock) for shard in range(SHARDS)]
         self.timers = JetStreamTimers(
             requests, self._elections, clock, has_room=has_room, is_alone=is_alone
         )
@@ -246,30 +256,42 @@ class JetStreamLog:
             return Unreadable("no state" if answer.error is None else answer.error.description)
         return answer.state.last_seq
 
-    async def consumer(self, shard: int, service: str, filters: Sequence[str]) -> JetStreamConsumer:
+    async def consumer(self, shard: int, service: str, filters: Sequence[str]) -> Consumer:
+        if self.positions is not None:
+            key = Key(api.stream_name(shard), service, tuple(filters))
+            self.positions.expect(key)
+            look = _ShardLook(self, shard)
+            return SharedReader(key, self._tails[shard], self.positions, look, self._clock)
         consumer = JetStreamConsumer(
-            self._requests,
-            self._elections,
-            shard,
-            service,
-            filters,
-            self._clock,
-            is_in_memory=not self._is_alone,
-            floors=self._floors,
+            self._requests, self._elections, shard, service, filters, self._clock
         )
         await consumer.start()
         self._consumers.append(consumer)
         return consumer
 
-    async def follower(self, shard: int, *, after: int) -> JetStreamFollower:
+    async def follower(self, shard: int, *, after: int) -> Follower:
+        if self._is_alone:
+            return await self._open_follower(shard, after)
+        return TailFollower(self._tails[shard], after)
+
+    def _opener(self, shard: int) -> Callable[[int], Awaitable[Follower]]:
+        return functools.partial(self._open_follower, shard)
+
+    async def _open_follower(self, shard: int, after: int) -> Follower:
         follower = JetStreamFollower(self._requests, self._elections, shard, after, self._clock)
         await follower.start()
         return follower
+
+    async def read_at(self, shard: int, sequence: int, *, timeout_s: float) -> ReadAnswer:
+        """What stands at a sequence, from the shard's leader."""
+        return await self._read(shard, msgspec.json.encode({"seq": sequence}), timeout_s)
 
     async def extent(self, shard: int, *, timeout_s: float) -> Extent | Unreadable:
         return await retain.extent(self._requests, shard, timeout_s)
 
     async def ack_floors(self, shard: int, *, timeout_s: float) -> Mapping[str, int] | Unreadable:
+        if self.positions is not None:
+            return self.positions.floors(api.stream_name(shard))
         return await retain.ack_floors(self._requests, shard, timeout_s)
 
     async def purge(self, shard: int, *, before: int, timeout_s: float) -> int | Unreadable:
@@ -296,22 +318,6 @@ class JetStreamLog:
             for consumer in self._consumers:
                 consumer.keep_in_hand()
             self.timers.keep_in_hand()
-
-    async def watch_floors(self) -> None:
-        """Until cancelled: note how far the consumers are, and help those that have forgotten it."""
-        while self._floors is not None:
-            await self._clock.sleep(FLOORS_EVERY_S)
-            await self.note_floors()
-
-    async def note_floors(self) -> bool:
-        """Whether there are notes, and all consumers in use here told how far they are."""
-        keys = [each.key for each in self._consumers if not each.is_closed]
-        return self._floors is not None and await self._floors.look(keys)
-
-    async def note_floors_at_last(self) -> None:
-        """Before the connections are closed."""
-        if self._floors is not None and self.is_connected:
-            await self._floors.look_at_last()
 
     async def watch_room(self) -> None:
         """Until cancelled: see how full each shard is, the disk below them, and what their clocks
@@ -374,3 +380,17 @@ class JetStreamLog:
         if isinstance(reply, bytes):
             return api.read_answer(shard, reply)
         return Unreadable(reply.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _ShardLook:
+    """Implements `ShardLook`."""
+
+    log: JetStreamLog
+    shard: int
+
+    async def read_at(self, sequence: int) -> ReadAnswer:
+        return await self.log.read_at(self.shard, sequence, timeout_s=LOOK_TIMEOUT_S)
+
+    async def done_up_to(self) -> int | Unreadable:
+        return await done_up_to(self.log, self.shard, timeout_s=LOOK_TIMEOUT_S)

@@ -30,8 +30,11 @@ SHARED_PULL_EXPIRES_S: Final = 0.5
 each request that it has open, and nobody else has that one before the request is over."""
 
 PACE_S: Final = 0.02
+PACE_OF_SEVERAL_S: Final = 0.05
 """Between two requests while there is something to take: a burst costs the engine and this process
-one turn instead of one for each message. It is paid only by what comes right behind something."""
+one turn instead of one for each message. It is paid only by what comes right behind something. Where
+there are several servers, each burst costs every one of them, and what follows it a round of theirs.
+"""
 
 LOST_AFTER_S: Final = 1.0
 """A request for what is there is answered at once; after so long it is taken for lost."""
@@ -92,6 +95,7 @@ class Puller(Generic[Item]):
         self._wrap = wrap
         self._is_lasting = is_lasting
         self._expires_s = PULL_EXPIRES_S
+        self._pace_s = PACE_OF_SEVERAL_S if requests.has_others else PACE_S
         if requests.has_others:
             self._expires_s = SHARED_PULL_EXPIRES_S if turn_away else PULL_EXPIRES_OF_SEVERAL_S
         self._turn_away = turn_away
@@ -142,7 +146,7 @@ class Puller(Generic[Item]):
         """
         if self._wanted <= 0 or self._clock.monotonic() >= self._open_until:
             if self._is_busy:
-                await self._clock.sleep(self._asked_at + PACE_S - self._clock.monotonic())
+                await self._clock.sleep(self._asked_at + self._pace_s - self._clock.monotonic())
             if self._refusals:
                 await self._pause()
             if self._arrived or self._is_gone:

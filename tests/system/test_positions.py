@@ -1,6 +1,5 @@
 """Three log servers that all stop: a service goes on behind what its host noted, or begins again."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -10,8 +9,8 @@ from msgspec.structs import replace
 from tests.system.log_cluster import NAMES, Cluster, cluster
 
 from trunkline.kernel import Deadline, SystemClock
-from trunkline.log.engines.jetstream import JetStreamLog, floors
-from trunkline.log.engines.jetstream.floors import Key, Note
+from trunkline.log.engines.jetstream import JetStreamLog, positions
+from trunkline.log.engines.jetstream.positions import Key, Note, Position, Positions
 from trunkline.log.interface import Accepted, Consumer
 from trunkline.log.reading import open_consumer
 
@@ -29,8 +28,8 @@ COMES_S = 25.0
 SPOILT: Final[Mapping[str, Callable[[Note], Note | None]]] = {
     "forgotten": lambda _: None,
     "of-another-log": lambda note: replace(note, at="2026-01-02T03:04:05.678901234Z"),
-    "ahead-of-the-log": lambda note: replace(note, floor=1000),
-    "of-another-message": lambda note: replace(note, floor=FLOOR + 1),
+    "ahead-of-the-log": lambda note: replace(note, position=Position(1000)),
+    "of-another-message": lambda note: replace(note, position=Position(FLOOR + 1)),
     "of-other-events": lambda note: replace(
         note, key=replace(note.key, filters=(FILTER, f"ev.{SHARD}.call.>"))
     ),
@@ -46,93 +45,86 @@ def servers(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "floors.json"
+    return tmp_path / "positions.json"
 
 
 async def test_after_a_stop_of_all_servers_a_consumer_goes_on_behind_its_floor(
     servers: Cluster, path: Path
 ) -> None:
-    async with servers.open(floors=path) as log:
+    async with servers.open(positions=path) as log:
         await fill(log)
         await work(log)
         await until_noted(log, path, FLOOR)
 
     stop_all(servers)
 
-    async with servers.open(is_born=True, floors=path) as log:
+    async with servers.open(is_born=True, positions=path) as log:
         consumer = await open_consumer(log, SHARD, SERVICE, [FILTER], clock=CLOCK)
-        came = await all_of(consumer)
-        assert came == list(range(FLOOR + 1, MESSAGES + 1))
+        assert await all_of(consumer) == [FLOOR + 1, *range(FLOOR + 3, MESSAGES + 1)]
         await until_noted(log, path, MESSAGES)
 
 
 async def test_without_a_note_of_this_log_and_service_a_consumer_begins_again(
     servers: Cluster, path: Path
 ) -> None:
-    async with servers.open(floors=path) as log:
+    async with servers.open(positions=path) as log:
         await fill(log)
         for service in SPOILT:
             await work(log, service)
             await until_noted(log, path, FLOOR, service)
-    notes = floors.read(path)
+    notes = positions.read(path)
     spoilt = [spoil(notes[key_of(service)]) for service, spoil in SPOILT.items()]
-    floors.write(path, {note.key: note for note in spoilt if note is not None})
+    positions.write(path, {note.key: note for note in spoilt if note is not None})
 
     stop_all(servers)
 
-    async with servers.open(is_born=True, floors=path) as log:
+    async with servers.open(is_born=True, positions=path) as log:
         for service in SPOILT:
             consumer = await open_consumer(log, SHARD, service, [FILTER], clock=CLOCK)
             assert (service, await all_of(consumer)) == (service, list(range(1, MESSAGES + 1)))
 
 
-async def test_a_host_that_outlived_all_servers_helps_its_consumers_as_well(
-    servers: Cluster, path: Path
-) -> None:
-    async with servers.open(floors=path) as log:
+async def test_a_host_that_outlived_all_servers_goes_on_where_it_was(servers: Cluster) -> None:
+    async with servers.open() as log:
         await fill(log)
-        await work(log)
-        await until_noted(log, path, FLOOR)
+        consumer = await work(log)
 
         stop_all(servers)
 
-        deadline = Deadline.after(COMES_S, CLOCK)
-        while await floor_of(log) != FLOOR:
-            assert not deadline.has_passed()
-            await log.wait_until_connected(COMES_S)
-            await log.note_floors()
+        await log.wait_until_connected(COMES_S)
+        assert await all_of(consumer) == list(range(FLOOR + 3, MESSAGES + 1))
 
 
-async def test_a_consumer_of_a_time_when_they_were_kept_on_disk_stays_as_it_is(
-    servers: Cluster, path: Path
-) -> None:
-    async with servers.open():
-        pass
-    async with servers.open(replicas=1) as log:
+async def test_another_host_goes_on_where_the_last_one_said_it_was(servers: Cluster) -> None:
+    async with servers.open() as log, servers.open("b") as other:
         await fill(log)
-        await work(log)
-        assert not await is_in_memory(log)
+        consumer = await work(log)
+        told = positions_of(log)
+        told.say()
+        deadline = Deadline.after(COMES_S, CLOCK)
+        while positions_of(other).known(key_of(SERVICE)) != told.known(key_of(SERVICE)):
+            assert not deadline.has_passed()
+            await CLOCK.sleep(0.01)
+        await consumer.rest()
 
-    async with servers.open(is_born=True, floors=path) as log:
-        consumer = await open_consumer(log, SHARD, SERVICE, [FILTER], clock=CLOCK)
-        assert not await is_in_memory(log)
-        came = await all_of(consumer)
-        assert {FLOOR + 1, *came} == {FLOOR + 1, *range(FLOOR + 3, MESSAGES + 1)}
+        taken_over = await open_consumer(other, SHARD, SERVICE, [FILTER], clock=CLOCK)
+
+        assert await all_of(taken_over) == [FLOOR + 1, *range(FLOOR + 3, MESSAGES + 1)]
 
 
 async def test_two_processes_of_a_host_keep_one_anothers_notes(
     servers: Cluster, path: Path
 ) -> None:
-    async with servers.open(floors=path) as log, servers.open(floors=path) as other:
+    async with servers.open(positions=path) as log, servers.open(positions=path) as other:
         await fill(log)
         await work(log)
         await other.consumer(SHARD, "other", [FILTER])
         other_key = key_of("other")
-        floors.write(path, {other_key: Note(other_key, 3, "2026-01-02T03:04:05Z")})
+        positions.write(path, {other_key: Note(other_key, Position(3), "2026-01-02T03:04:05Z")})
 
         await until_noted(log, path, FLOOR)
 
-        assert set(floors.read(path)) == {key_of(SERVICE), other_key}
+        assert set(positions.read(path)) == {key_of(SERVICE), other_key}
 
 
 def key_of(service: str) -> Key:
@@ -146,7 +138,7 @@ async def fill(log: JetStreamLog) -> None:
         assert answer == Accepted(number)
 
 
-async def work(log: JetStreamLog, service: str = SERVICE) -> None:
+async def work(log: JetStreamLog, service: str = SERVICE) -> Consumer:
     """Take some of what there is, and acknowledge it but for one."""
     consumer = await log.consumer(SHARD, service, [FILTER])
     count = 0
@@ -157,8 +149,8 @@ async def work(log: JetStreamLog, service: str = SERVICE) -> None:
             count += 1
             if delivery.stored.sequence != FLOOR + 1:
                 await delivery.ack()
-    while await floor_of(log, service) != FLOOR:
-        assert not deadline.has_passed()
+    assert positions_of(log).known(key_of(service)) == Position(FLOOR + 2, (FLOOR + 1,))
+    return consumer
 
 
 async def all_of(consumer: Consumer) -> list[int]:
@@ -175,27 +167,14 @@ async def all_of(consumer: Consumer) -> list[int]:
 
 async def until_noted(log: JetStreamLog, path: Path, floor: int, service: str = SERVICE) -> None:
     deadline, key = Deadline.after(COMES_S, CLOCK), key_of(service)
-    while key not in (noted := floors.read(path)) or noted[key].floor != floor:
+    while key not in (noted := positions.read(path)) or noted[key].position.floor != floor:
         assert not deadline.has_passed(), f"noted is {noted}"
-        await log.note_floors()
+        await positions_of(log).note()
 
 
-async def floor_of(log: JetStreamLog, service: str = SERVICE) -> int | None:
-    info = await info_of(log, service)
-    found = info.get("ack_floor")
-    return found["stream_seq"] if isinstance(found, dict) else None
-
-
-async def is_in_memory(log: JetStreamLog) -> bool:
-    config = (await info_of(log))["config"]
-    assert isinstance(config, dict)
-    return bool(config.get("mem_storage"))
-
-
-async def info_of(log: JetStreamLog, service: str = SERVICE) -> dict[str, object]:
-    reply = await log._requests.ask(f"$JS.API.CONSUMER.INFO.EV_{SHARD}.{service}", timeout_s=2.0)
-    found: dict[str, object] = json.loads(reply) if isinstance(reply, bytes) else {}
-    return found
+def positions_of(log: JetStreamLog) -> Positions:
+    assert log.positions is not None
+    return log.positions
 
 
 def stop_all(servers: Cluster) -> None:
