@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from trunkline.drills.backlog import Backlog, BacklogFigures, figures
 from trunkline.drills.checker import (
     Facts,
     Finding,
@@ -61,6 +62,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float = 0.0
     timeline: tuple[Moment, ...] = ()
     accepts_each_s: tuple[int, ...] = ()
+    backlog: BacklogFigures | None = None
+    """What became of the messages that waited, in the drill that is about them."""
     kept: str = ""
     """Where the witnesses' files are, if they were kept."""
 
@@ -97,6 +100,7 @@ def judge(
     *,
     marks: Sequence[Mark],
     duration_s: float,
+    backlog: Backlog | None = None,
 ) -> Result:
     """The checker's findings and the figures, of one drill that ran to its end."""
     findings = check(history, terms)
@@ -127,7 +131,13 @@ def judge(
         duration_s=round(duration_s, 1),
         timeline=tuple(Moment(round(each.at - began, 2), each.what) for each in marks),
         accepts_each_s=_each_second(moments, began),
+        backlog=None if backlog is None else _figures_of(backlog, facts),
     )
+
+
+def _figures_of(backlog: Backlog, facts: Facts) -> BacklogFigures:
+    lost = frozenset(facts.text_of[sid] for sid in facts.lost())
+    return figures(backlog, facts.history, lost=lost, doubled=frozenset(facts.doubled()))
 
 
 def _never_learned(history: History) -> set[str]:
