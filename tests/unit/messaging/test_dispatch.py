@@ -207,6 +207,23 @@ async def test_a_message_that_surely_did_not_leave_is_tried_again_without_a_flag
     assert (message.status, message.ambiguous) == (Status.SENT, frozenset())
 
 
+@pytest.mark.parametrize(("is_unsent", "waits_s"), [(True, (0.5, 0.5)), (False, (0.5, 1.0))])
+async def test_a_message_that_found_the_link_down_does_not_wait_ever_longer(
+    bench: Bench, *, is_unsent: bool, waits_s: tuple[float, float]
+) -> None:
+    created = await bench.put(NAME)
+    down = carrier.Refused(
+        30001, "not reached", is_returned=True, retry_after_s=0.5, is_unsent=is_unsent
+    )
+    bench.carrier.answers.extend([down, down])
+
+    async with bench.running(bench.dispatcher("one")):
+        await bench.pass_time(5.0)
+
+    assert bench.carrier.attempts == [(1, False), (2, False), (3, False)]
+    assert bench.put_back == [(created.event.id, wait_s) for wait_s in waits_s]
+
+
 async def test_a_returned_resend_keeps_its_flag(bench: Bench) -> None:
     await bench.put(NAME)
     bench.carrier.answers.append(carrier.Unknown("the link was lost"))
