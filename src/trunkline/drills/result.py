@@ -47,6 +47,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     is_possible: bool = True
     """False where this machine, or this number of hosts, cannot run it."""
     broken: str = ""
+    rate_per_s: float | None = None
+    seconds: float | None = None
+    """How long the fault was told to last; None where it was left to the drill."""
+    is_keyed: bool = True
+    is_timing_judged: bool = False
     invariants: tuple[Finding, ...] = ()
     accepted: int = 0
     lost: int = 0
@@ -89,6 +94,10 @@ def not_run(drill: str, options: Options, reason: str, *, is_possible: bool = Fa
         reason=reason,
         is_possible=is_possible,
         broken=options.broken,
+        rate_per_s=options.rate_per_s,
+        seconds=options.seconds,
+        is_keyed=options.is_keyed,
+        is_timing_judged=options.is_timing_judged,
     )
 
 
@@ -117,6 +126,10 @@ def judge(
         verdict=Overall.FAIL if is_broken else Overall.PASS,
         reason=", ".join(each.invariant for each in findings if each.verdict is Verdict.FAIL),
         broken=options.broken,
+        rate_per_s=options.rate_per_s,
+        seconds=options.seconds,
+        is_keyed=options.is_keyed,
+        is_timing_judged=options.is_timing_judged,
         invariants=findings,
         accepted=len(facts.text_of),
         lost=len(facts.lost()),
