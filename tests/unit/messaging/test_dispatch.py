@@ -138,6 +138,28 @@ async def test_a_host_leaves_its_own_claim_alone_while_its_task_works(bench: Ben
     assert await types(bench) == [Type.ORIGINAL, Type.CLAIM, Type.OUTCOME]
 
 
+async def test_a_process_that_is_drained_first_finds_out_what_became_of_its_claims(
+    bench: Bench,
+) -> None:
+    # The claim stands, and nobody but this process knows that nothing was sent under it.
+    await bench.put(NAME)
+    bench.log.will(HOME, Fate.ANSWER_LOST)
+    bench.log.always(Fate.LOST, HOME)
+    dispatcher = bench.dispatcher("one")
+
+    async with bench.running(dispatcher) as running:
+        await bench.pass_time(12.0)
+        dispatcher.drain()
+        await bench.pass_time(3.0)
+        assert not running[0].done()
+        bench.log.always(Fate.WELL, HOME)
+        await bench.pass_time(5.0)
+        assert running[0].done()
+
+    assert await types(bench) == [Type.ORIGINAL, Type.CLAIM, Type.OUTCOME]
+    assert bench.carrier.attempts == [(1, False)]
+
+
 async def test_a_claim_under_its_own_name_that_no_task_knows_is_not_taken_for_its_own(
     bench: Bench,
 ) -> None:
