@@ -131,7 +131,7 @@ async def test_a_post_turned_away_whole_is_returned(status: str) -> None:
         outcome = await _submit_once(link(url))
 
     assert isinstance(outcome, Refused)
-    assert outcome.is_returned
+    assert (outcome.is_returned, outcome.is_unsent) == (True, False)
 
 
 @pytest.mark.anyio
@@ -159,7 +159,7 @@ async def test_a_link_that_is_not_running_hands_nothing_over() -> None:
     outcome = await carrier.submit(_submission("MS0:1"), key="MS0:1", deadline=_soon())
 
     assert isinstance(outcome, Refused)
-    assert outcome.is_returned
+    assert (outcome.is_returned, outcome.is_unsent) == (True, True)
 
 
 @pytest.mark.anyio

@@ -12,6 +12,7 @@ from typing import Final
 
 import aiohttp
 
+from trunkline.drills.backlog import Backlog
 from trunkline.drills.checker import FINAL
 from trunkline.drills.cluster import Cluster, UpCluster
 from trunkline.drills.faults.network import Network
@@ -73,6 +74,7 @@ async def conduct(scenario: Scenario, options: Options, folder: Path, clock: Clo
         history_in(folder, hosts=seen.hosts),
         terms,
         marks=seen.marks,
+        backlog=seen.backlog,
         duration_s=clock.monotonic() - began,
     )
 
@@ -83,6 +85,7 @@ class _Seen:
 
     hosts: tuple[str, ...]
     marks: tuple[Mark, ...]
+    backlog: Backlog | None
 
 
 async def _seen(scenario: Scenario, options: Options, folder: Path, clock: Clock) -> _Seen:
@@ -102,7 +105,7 @@ async def _seen(scenario: Scenario, options: Options, folder: Path, clock: Clock
             ):
                 files.client.write(shown)
         extract(stage.phones.file, files.carrier, files.handsets)
-    return _Seen(tuple(each.name for each in hosts), tuple(stage.marks))
+    return _Seen(tuple(each.name for each in hosts), tuple(stage.marks), stage.backlog)
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ from typing import Final
 import aiohttp
 
 from trunkline.drills import processes
+from trunkline.drills.backlog import Backlog
 from trunkline.drills.checker import Terms
 from trunkline.drills.cluster import Cluster, Host
 from trunkline.drills.load import Load
@@ -64,6 +65,8 @@ class Stage:
     clock: Clock
     rng: random.Random
     marks: list[Mark] = field(default_factory=list)
+    backlog: Backlog | None = None
+    """What waited for the carrier, in the drill that is about it."""
 
     def mark(self, what: str) -> None:
         """The first mark is when the fault begins."""
@@ -108,12 +111,20 @@ class Stage:
 
     async def until_accepting(self) -> None:
         """Until a create is accepted that was answered from now on."""
-        count = len(self.load.tally.accepted_at)
-        took = await processes.until(
-            lambda: len(self.load.tally.accepted_at) > count, self.clock, within_s=BACK_MAX_S
-        )
-        if not took:
-            raise NotRecovered(f"nothing was accepted for {BACK_MAX_S:g} s", "see the hosts' words")
+        await self.until_accepted(len(self.load.tally.accepted) + 1)
+
+    async def until_accepted(self, count: int) -> None:
+        """Until so many creates were accepted since the drill began."""
+        accepted = self.load.tally.accepted
+        before, give_up_at = -1, 0.0
+        while len(accepted) < count:
+            if len(accepted) > before:
+                before, give_up_at = len(accepted), self.clock.monotonic() + BACK_MAX_S
+            if self.clock.monotonic() > give_up_at:
+                raise NotRecovered(
+                    f"nothing was accepted for {BACK_MAX_S:g} s", "see the hosts' words"
+                )
+            await asyncio.sleep(processes.LOOK_EVERY_S)
 
     def host(self, name: str) -> Host:
         return next(each for each in self.cluster.hosts() if each.name == name)

@@ -72,6 +72,10 @@ class Layout:
         return self.data / "replica" / "replica.db"
 
     @property
+    def snapshots(self) -> Path:
+        return self.replica.with_name("snapshots")
+
+    @property
     def progress(self) -> Path:
         """How far the read copy is, for every process of the host."""
         return self.replica.with_name("progress")

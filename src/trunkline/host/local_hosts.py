@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from trunkline.host import durable, listen
+from trunkline.host import durable, leftovers, listen
 from trunkline.host import format as data_format
 from trunkline.host.config import Settings
 from trunkline.host.data_folder import DataFolder, open_folder, seat_of
@@ -87,6 +87,7 @@ def open_hosts(
     home.make(is_host=False)
     lock = FolderLock.take(home)
     stack.callback(lock.release)
+    leftovers.clear_away(home)
     token_file = _secret_of(home, count)
     # No longer than for choosing them: each engine listens on its own.
     with contextlib.ExitStack() as chosen:

@@ -45,7 +45,9 @@ RECEIVE_MANY: Final = 16
 RECEIVE_GATHER_S: Final = 0.005
 """How long the next poll then waits for them, because each poll costs as much as ten receipts."""
 BACKOFF_BASE_S: Final = 0.05
-BACKOFF_CAP_S: Final = 2.0
+BACKOFF_CAP_S: Final = 0.5
+"""Between two tries at a link that is down, at most: a carrier that is there again is to have what
+waits for it within a second."""
 NOT_TAKEN_RETRY_S: Final = 1.0
 """After a post that the peer turned away whole."""
 NOT_SENT_ERROR_CODE: Final = 30_001
@@ -322,7 +324,8 @@ class SimulatedCarrier:
             case None:
                 return Unknown("the carrier gave no answer")
             case _TurnedAway():
-                return _not_sent(f"the carrier answered {answer.status}", NOT_TAKEN_RETRY_S)
+                reason = f"the carrier answered {answer.status}"
+                return _not_sent(reason, NOT_TAKEN_RETRY_S, is_unsent=False)
             case Failed():
                 if post.is_unsent or not answer.sent:
                     return _not_sent(answer.reason, self._link.down_for_s())
@@ -398,8 +401,14 @@ class _Link:
         self._down_until = float("-inf")
 
 
-def _not_sent(reason: str, retry_after_s: float) -> Refused:
-    return Refused(NOT_SENT_ERROR_CODE, reason, is_returned=True, retry_after_s=retry_after_s)
+def _not_sent(reason: str, retry_after_s: float, *, is_unsent: bool = True) -> Refused:
+    return Refused(
+        NOT_SENT_ERROR_CODE,
+        reason,
+        is_returned=True,
+        retry_after_s=retry_after_s,
+        is_unsent=is_unsent,
+    )
 
 
 def _turned_away(status: int) -> _TurnedAway:
