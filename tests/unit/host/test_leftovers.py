@@ -13,7 +13,7 @@ from trunkline.host.data_folder import open_folder
 from trunkline.host.layout import Layout
 from trunkline.host.metrics import MetricsFile
 from trunkline.kernel import FakeClock
-from trunkline.log.engines.jetstream import floors
+from trunkline.log.engines.jetstream import positions
 from trunkline.replica import schema
 
 FOUND = convert(
@@ -37,7 +37,7 @@ def leave_metrics(layout: Layout) -> None:
 WRITERS: dict[str, Callable[[Layout], None]] = {
     "settings": lambda layout: durable.write_file(layout.settings, b"{}"),
     "format": lambda layout: durable.write_file(layout.format, b"{}"),
-    "floors": lambda layout: floors.write(layout.floors, {}),
+    "positions": lambda layout: positions.write(layout.positions, {}),
     "retention": lambda layout: retain.write(layout.retention, FOUND),
     "metrics": leave_metrics,
     "copy": lambda layout: schema.make(layout.replica, cluster="c"),
@@ -97,7 +97,7 @@ def test_nothing_else_is_touched(layout: Layout) -> None:
         layout.log / "jetstream" / "1.new",
         layout.snapshots / "00000003.db",
         layout.replica.with_name("replica.db.set-aside"),
-        layout.floors,
+        layout.positions,
         layout.data / "new",
     ]
     for path in kept:
