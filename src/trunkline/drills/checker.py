@@ -1,10 +1,11 @@
-"""The judge: ten promises as set arithmetic over what the witnesses wrote down.
+"""The judge: eleven promises as set arithmetic over what the witnesses wrote down.
 
 It reads nothing else, knows no host and keeps no state, so a history made by hand judges the judge.
 Each invariant is one function from a history to what broke it; an empty answer is a pass.
 """
 
 import itertools
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from typing import Final
 from trunkline.drills.observer.records import Create, History, Outcome
 
 EXAMPLES_MAX: Final = 5
+BUDGET_SPAN_S: Final = 10.0
+"""A budget of retries is a share of what was asked in the last ten seconds; so long it may be spent
+from what was saved before the fault."""
 
 FAILED: Final = frozenset({"failed", "canceled", "undelivered"})
 FINAL: Final = FAILED | {"delivered"}
@@ -46,12 +50,17 @@ class Terms:
 
     `ambiguous_max`: the windows of all the links that were lost, None where a fault loses links all
     the time. `is_receipt_certain` is false where the carrier owes none: then `sent` is an end.
-    `gap_max_ms` is None where the accept gap is only to be reported.
+    `gap_max_ms` is None where the accept gap is only to be reported. `wait_max_ms` is the longest
+    that a create may wait, its repeats included, beyond what others of the same moment do, where the
+    fault leaves every host's API in reach.
+    `tries_max` is how many tries a question to a carrier that fails may cost on average.
     """
 
     ambiguous_max: int | None = 0
     is_receipt_certain: bool = True
     gap_max_ms: float | None = None
+    wait_max_ms: float | None = None
+    tries_max: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +174,7 @@ def check(history: History, terms: Terms) -> tuple[Finding, ...]:
         verdict = Verdict.FAIL if broken else Verdict.PASS
         examples = tuple(broken[:EXAMPLES_MAX])
         findings.append(Finding(name, promise, verdict, len(broken), examples))
-    findings.append(_accept_gap(facts))
-    return tuple(findings)
+    return (*findings, _accept_gap(facts), _storm(facts))
 
 
 def accept_moments(history: History) -> list[float]:
@@ -183,6 +191,15 @@ def accept_gap_s(history: History) -> float:
     moments = accept_moments(history)
     gaps = (after - before for before, after in itertools.pairwise(moments))
     return max(gaps, default=float("inf"))
+
+
+def tries_per_question(history: History) -> float | None:
+    """How often the carrier was asked for each question that it did not answer, once it had failed
+    for as long as a budget of retries looks back; None where it did not fail for so long."""
+    began = min((each.at for each in history.turned_away), default=0.0)
+    steady = [each for each in history.turned_away if each.at >= began + BUDGET_SPAN_S]
+    questions = sum(each.attempt == 1 for each in steady)
+    return len(steady) / questions if questions else None
 
 
 def _kept(facts: Facts) -> Iterable[str]:
@@ -329,11 +346,46 @@ def _accept_gap(facts: Facts) -> Finding:
     if given_up:
         examples = tuple(given_up[:EXAMPLES_MAX])
         return Finding(name, promise, Verdict.FAIL, len(given_up), examples, note)
-    most = facts.terms.gap_max_ms
-    if most is None:
-        return Finding(name, promise, Verdict.NOT_JUDGED, note=note)
-    if gap_ms > most:
-        return Finding(name, promise, Verdict.FAIL, 1, (f"{note}, and at most {most:.0f}",), note)
+    terms = facts.terms
+    pauses = [*_waited_too_long(facts)]
+    if terms.gap_max_ms is not None and gap_ms > terms.gap_max_ms:
+        pauses.insert(0, f"{note}, and at most {terms.gap_max_ms:.0f}")
+    if pauses:
+        examples = tuple(pauses[:EXAMPLES_MAX])
+        return Finding(name, promise, Verdict.FAIL, len(pauses), examples, note)
+    is_judged = terms.gap_max_ms is not None or terms.wait_max_ms is not None
+    return Finding(name, promise, Verdict.PASS if is_judged else Verdict.NOT_JUDGED, note=note)
+
+
+def _waited_too_long(facts: Facts) -> Iterable[str]:
+    """From when a create was due to its first 201, by so much longer than half of those that were due
+    in the same second: where all of them wait, as on a machine that stood still, the gap tells."""
+    most_ms = facts.terms.wait_max_ms
+    if most_ms is None:
+        return
+    waits_ms: dict[str, float] = {}
+    together: dict[int, list[float]] = defaultdict(list)
+    tries_of = _by_text(facts.history.creates)
+    for text, tries in tries_of.items():
+        answers = [each.until for each in tries if each.outcome is Outcome.ACCEPTED]
+        if answers:
+            waits_ms[text] = (min(answers) - tries[0].due) * 1000.0
+            together[int(tries[0].due)].append(waits_ms[text])
+    usual_ms = {second: statistics.median(waits) for second, waits in together.items()}
+    for text, wait_ms in waits_ms.items():
+        tries = tries_of[text]
+        if wait_ms - usual_ms[int(tries[0].due)] > most_ms:
+            yield f"{text} waited {wait_ms:.0f} ms in {len(tries)} tries, others not"
+
+
+def _storm(facts: Facts) -> Finding:
+    name, promise = "I11", "who fails is not stormed"
+    most, tries = facts.terms.tries_max, tries_per_question(facts.history)
+    if most is None or tries is None:
+        return Finding(name, promise, Verdict.NOT_JUDGED, note="no fault that lasts")
+    note = f"the carrier was asked {tries:.2f} times for each question that it did not answer"
+    if tries > most:
+        return Finding(name, promise, Verdict.FAIL, 1, (f"{note}, and at most {most:g}",), note)
     return Finding(name, promise, Verdict.PASS, note=note)
 
 

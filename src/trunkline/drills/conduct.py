@@ -24,11 +24,17 @@ from trunkline.drills.observer.witnesses import Witnesses, history_in, witnesses
 from trunkline.drills.phones import phones
 from trunkline.drills.refusal import DrillError, NotRecovered, NotRun
 from trunkline.drills.result import Result, judge, not_recovered, not_run
-from trunkline.drills.stage import LOOPBACK, PROMISED_GAP_MS, Mark, Options, Scenario, Stage
+from trunkline.drills.stage import (
+    HOSTS_PROMISED_MIN,
+    LOOPBACK,
+    PROMISED_GAP_MS,
+    Mark,
+    Options,
+    Scenario,
+    Stage,
+)
 from trunkline.kernel import Clock
 
-HOSTS_PROMISED_MIN: Final = 3
-"""One host alone pauses while it starts again; the accept gap is promised of a cluster."""
 BREAK_VARIABLE: Final = "TRUNKLINE_BREAK"
 DRILL_MARK: Final = "trunkline-drill"
 

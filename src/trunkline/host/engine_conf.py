@@ -47,6 +47,7 @@ class EnginePlan:
     monitor_http: Address | None = None
     cluster: EngineCluster | None = None
     is_flushed: bool = True
+    is_watched: bool = True
 
 
 def find_program(chosen: Path | None) -> Path:
@@ -97,7 +98,7 @@ def render(plan: EnginePlan, address: Address, token: str) -> str:
         "}",
     ]
     if plan.cluster is not None:
-        lines += engine_cluster.render(plan.cluster)
+        lines += engine_cluster.render(plan.cluster, is_watched=plan.is_watched)
     if plan.monitor_http is not None:
         lines.append(f"http: {json.dumps(str(plan.monitor_http))}")
     return "\n".join(lines) + "\n"
