@@ -51,8 +51,8 @@ class Terms:
     `ambiguous_max`: the windows of all the links that were lost, None where a fault loses links all
     the time. `is_receipt_certain` is false where the carrier owes none: then `sent` is an end.
     `gap_max_ms` is None where the accept gap is only to be reported. `wait_max_ms` is the longest
-    that a create may wait, its repeats included, beyond what others of the same moment do, where the
-    fault leaves every host's API in reach.
+    that a create may wait, its repeats included, beyond what half of the others take meanwhile, where
+    the fault leaves every host's API in reach.
     `tries_max` is how many tries a question to a carrier that fails may cost on average.
     """
 
@@ -358,24 +358,24 @@ def _accept_gap(facts: Facts) -> Finding:
 
 
 def _waited_too_long(facts: Facts) -> Iterable[str]:
-    """From when a create was due to its first 201, by so much longer than half of those that were due
-    in the same second: where all of them wait, as on a machine that stood still, the gap tells."""
-    most_ms = facts.terms.wait_max_ms
-    if most_ms is None:
-        return
-    waits_ms: dict[str, float] = {}
+    """From when a create was due to its first 201, by so much longer than others took meanwhile.
+    Where all of them wait, as on a machine that stands still, the gap tells."""
+    most_s = (facts.terms.wait_max_ms or float("inf")) / 1000.0
+    waits: list[tuple[Create, int, float]] = []
     together: dict[int, list[float]] = defaultdict(list)
-    tries_of = _by_text(facts.history.creates)
-    for text, tries in tries_of.items():
+    for tries in _by_text(facts.history.creates).values():
         answers = [each.until for each in tries if each.outcome is Outcome.ACCEPTED]
         if answers:
-            waits_ms[text] = (min(answers) - tries[0].due) * 1000.0
-            together[int(tries[0].due)].append(waits_ms[text])
-    usual_ms = {second: statistics.median(waits) for second, waits in together.items()}
-    for text, wait_ms in waits_ms.items():
-        tries = tries_of[text]
-        if wait_ms - usual_ms[int(tries[0].due)] > most_ms:
-            yield f"{text} waited {wait_ms:.0f} ms in {len(tries)} tries, others not"
+            wait_s = min(answers) - tries[0].due
+            waits.append((tries[0], len(tries), wait_s))
+            together[int(tries[0].due)].append(wait_s)
+    usual_s = {second: statistics.median(taken) for second, taken in together.items()}
+    for first, count, wait_s in waits:
+        if wait_s <= most_s:
+            continue
+        meanwhile = range(int(first.due), int(first.due + wait_s) + 1)
+        if wait_s - max(usual_s.get(second, 0.0) for second in meanwhile) > most_s:
+            yield f"{first.text} waited {wait_s:.3f} s in {count} tries, while others did not"
 
 
 def _storm(facts: Facts) -> Finding:
