@@ -5,7 +5,6 @@ Each invariant is one function from a history to what broke it; an empty answer 
 """
 
 import itertools
-import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Final
 from trunkline.drills.observer.records import Create, History, Outcome
 
 EXAMPLES_MAX: Final = 5
+FEW_SHARE: Final = 0.01
+"""So many of all creates may wait, as on a machine that is overrun some do; a shard is a twelfth."""
 BUDGET_SPAN_S: Final = 10.0
 """A budget of retries is a share of what was asked in the last ten seconds; so long it may be spent
 from what was saved before the fault."""
@@ -51,8 +52,8 @@ class Terms:
     `ambiguous_max`: the windows of all the links that were lost, None where a fault loses links all
     the time. `is_receipt_certain` is false where the carrier owes none: then `sent` is an end.
     `gap_max_ms` is None where the accept gap is only to be reported. `wait_max_ms` is the longest
-    that a create may wait, its repeats included, beyond what half of the others take meanwhile, where
-    the fault leaves every host's API in reach.
+    that a create may wait, its repeats included, beyond what others take meanwhile, where the fault
+    leaves every host's API in reach.
     `tries_max` is how many tries a question to a carrier that fails may cost on average.
     """
 
@@ -358,8 +359,8 @@ def _accept_gap(facts: Facts) -> Finding:
 
 
 def _waited_too_long(facts: Facts) -> Iterable[str]:
-    """From when a create was due to its first 201, by so much longer than others took meanwhile.
-    Where all of them wait, as on a machine that stands still, the gap tells."""
+    """From when a create was due to its first 201, by so much longer than the quickest tenth took
+    meanwhile. Where all of them wait, as on a machine that stands still, the gap tells."""
     most_s = (facts.terms.wait_max_ms or float("inf")) / 1000.0
     waits: list[tuple[Create, int, float]] = []
     together: dict[int, list[float]] = defaultdict(list)
@@ -369,13 +370,16 @@ def _waited_too_long(facts: Facts) -> Iterable[str]:
             wait_s = min(answers) - tries[0].due
             waits.append((tries[0], len(tries), wait_s))
             together[int(tries[0].due)].append(wait_s)
-    usual_s = {second: statistics.median(taken) for second, taken in together.items()}
+    usual_s = {second: sorted(taken)[len(taken) // 10] for second, taken in together.items()}
+    paused: list[str] = []
     for first, count, wait_s in waits:
         if wait_s <= most_s:
             continue
         meanwhile = range(int(first.due), int(first.due + wait_s) + 1)
         if wait_s - max(usual_s.get(second, 0.0) for second in meanwhile) > most_s:
-            yield f"{first.text} waited {wait_s:.3f} s in {count} tries, while others did not"
+            words = f"{first.text} waited {wait_s:.3f} s in {count} tries, while others did not"
+            paused.append(words)
+    return paused if len(paused) > FEW_SHARE * len(waits) else ()
 
 
 def _storm(facts: Facts) -> Finding:

@@ -296,6 +296,25 @@ def test_a_create_that_waits_while_the_machine_slows_down_for_all_is_no_pause() 
     assert finding(history, "I10", Terms(wait_max_ms=4_000)).verdict is Verdict.PASS
 
 
+def test_creates_that_wait_for_most_of_the_shards_are_found_by_those_that_do_not() -> None:
+    quick = [create(each, due=9.0, at=9.0, until=9.0) for each in (10, 11)]
+    stuck = [create(each, due=9.0, at=9.0, until=15.0) for each in range(20, 28)]
+    history = with_more(flawless(), creates=[*quick, *stuck])
+
+    assert finding(history, "I10", Terms(wait_max_ms=4_000)).broken == len(stuck)
+
+
+def test_one_create_in_a_hundred_may_wait() -> None:
+    quick = [create(each, due=9.0, at=9.0, until=9.0) for each in range(100, 300)]
+
+    def waiting(count: int) -> Verdict:
+        stuck = [create(each, due=9.0, at=9.0, until=15.0) for each in range(20, 20 + count)]
+        history = with_more(flawless(), creates=[*quick, *stuck])
+        return finding(history, "I10", Terms(wait_max_ms=4_000)).verdict
+
+    assert (waiting(2), waiting(3)) == (Verdict.PASS, Verdict.FAIL)
+
+
 def test_where_all_wait_it_is_the_gap_that_tells() -> None:
     """As on a machine that stood still."""
     slow = [create(each, due=9.0, at=9.0, until=15.0) for each in (9, 10, 11)]
