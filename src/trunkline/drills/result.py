@@ -15,6 +15,7 @@ from trunkline.drills.checker import (
     accept_gap_s,
     accept_moments,
     check,
+    tries_per_question,
 )
 from trunkline.drills.observer.records import Create, History, Outcome
 from trunkline.drills.stage import Mark, Options
@@ -64,6 +65,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     slowest_try_ms: float | None = None
     recovered_s: float | None = None
     attempts_per_request: float | None = None
+    carrier_tries: float | None = None
+    """Tries at each question that the carrier did not answer; see `checker.tries_per_question`."""
     duration_s: float = 0.0
     timeline: tuple[Moment, ...] = ()
     accepts_each_s: tuple[int, ...] = ()
@@ -119,6 +122,7 @@ def judge(
     began = min((each.due for each in history.creates), default=0.0)
     gap_s = accept_gap_s(history)
     asked = {each.text for each in history.creates}
+    carrier_tries = tries_per_question(history)
     return Result(
         drill=drill,
         seed=options.seed,
@@ -141,6 +145,7 @@ def judge(
         slowest_try_ms=_slowest_ms(history, lambda each: each.at),
         recovered_s=_recovered_s(history, marks),
         attempts_per_request=round(len(history.creates) / len(asked), 3) if asked else None,
+        carrier_tries=None if carrier_tries is None else round(carrier_tries, 2),
         duration_s=round(duration_s, 1),
         timeline=tuple(Moment(round(each.at - began, 2), each.what) for each in marks),
         accepts_each_s=_each_second(moments, began),

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,11 @@ WINDOW: Final = 10
 """`carrier.window`: what one lost link can leave ambiguous."""
 BACK_MAX_S: Final = 60.0
 PROMISED_GAP_MS: Final = 100.0
+HOSTS_PROMISED_MIN: Final = 3
+"""One host alone pauses while it starts again; of a cluster it is promised that it does not."""
+WAIT_MAX_MS: Final = 4_000.0
+"""A leader of the log takes longer than this to replace, and the way round it a quarter of a second:
+far enough from both for a machine that is slow."""
 PROBE_S: Final = 2.0
 
 
@@ -138,6 +143,16 @@ def no_terms(_: Options) -> Terms:
 def links_lost(links: int) -> Callable[[Options], Terms]:
     """So many links to the carrier may be lost with messages under way in their windows."""
     return lambda _: Terms(ambiguous_max=links * WINDOW)
+
+
+def never_waiting(terms: Callable[[Options], Terms]) -> Callable[[Options], Terms]:
+    """The same, of a fault that leaves every host's API in reach: in a cluster no create waits."""
+
+    def waited(options: Options) -> Terms:
+        most_ms = WAIT_MAX_MS if options.hosts >= HOSTS_PROMISED_MIN else None
+        return replace(terms(options), wait_max_ms=most_ms, gap_max_ms=most_ms)
+
+    return waited
 
 
 def nothing_needed(_: Options) -> str:

@@ -116,6 +116,7 @@ async def open_engine(
     if settings.host.ephemeral:
         yield MemoryLog(clock=clock)
         return
+    parts = parts_of(settings.host.break_protection, settings.host.data)
     plan = EnginePlan(
         name=settings.host.name,
         program=settings.host.nats_server,
@@ -125,7 +126,8 @@ async def open_engine(
         monitor_http=settings.log.monitor_http,
         cores=settings.log.cores,
         cluster=cluster,
-        is_flushed=parts_of(settings.host.break_protection, settings.host.data).is_flushed,
+        is_flushed=parts.is_flushed,
+        is_watched=parts.is_watched,
     )
     child = EngineChild(
         plan,

@@ -80,12 +80,13 @@ def engine_name(secret: ClusterSecret) -> str:
     return f"trunkline-{secret.cluster_id[:_NAME_DIGITS]}"
 
 
-def render(cluster: EngineCluster) -> list[str]:
-    """The lines of the engine's configuration that one host alone does not have."""
-    lines = [
-        f'ping_interval: "{ENGINE_PING_S}s"',
-        f"ping_max: {ENGINE_PINGS_MAX}",
-    ]
+def render(cluster: EngineCluster, *, is_watched: bool = True) -> list[str]:
+    """The lines of the engine's configuration that one host alone does not have. Unless it
+    `is_watched`, a silent engine is noticed after minutes."""
+    pings = [f'ping_interval: "{ENGINE_PING_S}s"', f"ping_max: {ENGINE_PINGS_MAX}"]
+    if not is_watched:
+        pings = []
+    lines = list(pings)
     if cluster.tls is not None:
         # The client speaks TLS from its first byte, so nothing is ever said in the clear.
         lines += ["tls {", *_tls_lines(cluster.tls), "  handshake_first: true", "}"]
@@ -102,8 +103,7 @@ def render(cluster: EngineCluster) -> list[str]:
         *(f"    {json.dumps(_route_url(cluster, member))}" for member in cluster.peers),
         "  ]",
         "  no_advertise: true",
-        f'  ping_interval: "{ENGINE_PING_S}s"',
-        f"  ping_max: {ENGINE_PINGS_MAX}",
+        *(f"  {line}" for line in pings),
         f'  write_deadline: "{ROUTE_WRITE_DEADLINE_S}s"',
     ]
     if cluster.tls is not None:

@@ -7,6 +7,7 @@ task for a post, one alarm for a batch, and neither for a message.
 """
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,16 @@ from urllib.parse import quote
 
 import structlog
 
-from trunkline.kernel import Backoff, Clock, Deadline, Failed, Pool, PoolLimits
+from trunkline.kernel import (
+    RETRY_BUDGET,
+    Backoff,
+    BudgetLimits,
+    Clock,
+    Deadline,
+    Failed,
+    Pool,
+    PoolLimits,
+)
 from trunkline.kernel.alarms import Alarm, Alarms
 from trunkline.messaging.carrier import (
     Accepted,
@@ -126,7 +136,15 @@ class SimulatedCarrier:
     """Implements `messaging.carrier.Carrier` over the wire of the simulator."""
 
     def __init__(
-        self, *, name: str, url: str, bind: str, window: int, clock: Clock, rng: random.Random
+        self,
+        *,
+        name: str,
+        url: str,
+        bind: str,
+        window: int,
+        clock: Clock,
+        rng: random.Random,
+        retry_budget: BudgetLimits = RETRY_BUDGET,
     ) -> None:
         self._name = name
         self._window = window
@@ -145,7 +163,7 @@ class SimulatedCarrier:
         self._under_way: set[str] = set()
 
         def pool(act: str, try_timeout_s: float) -> Pool[str]:
-            limits = PoolLimits(try_timeout_s=try_timeout_s)
+            limits = PoolLimits(try_timeout_s=try_timeout_s, retry_budget=retry_budget)
             return Pool(f"carrier:{name}:{act}", [url], limits=limits, clock=clock, rng=rng)
 
         self._submits = pool("submit", CARRIER_TRY_TIMEOUT_S)
@@ -226,8 +244,12 @@ class SimulatedCarrier:
         wait_s = min(wait_s, RECEIVE_WAIT_MAX_S)
         path = f"{self._deliveries_path}&max={items_max}&wait_ms={int(wait_s * 1000)}"
 
+        tries = itertools.count(1)
+
         async def act(_: str, bound_s: float) -> tuple[wire.Item, ...]:
-            return wire.decode_items(await self._call(path, b"", bound_s))
+            number = next(tries)
+            again = f"&try={number}" if number > 1 else ""
+            return wire.decode_items(await self._call(path + again, b"", bound_s))
 
         answer = await self._asked(self._receives, act, wait_s + RECEIVE_MARGIN_S)
         self._are_many_coming = answer is not None and RECEIVE_MANY <= len(answer) < items_max
