@@ -103,6 +103,11 @@ class Layout:
         return self.run / "engine.json"
 
     @property
+    def engine_pid(self) -> Path:
+        """The process of the engine that was started last."""
+        return self.run / "engine.pid"
+
+    @property
     def retention(self) -> Path:
         """What the last pass of the retention found, for doctor and metrics."""
         return self.run / "retention.json"
