@@ -6,7 +6,7 @@ import contextlib
 import random
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from trunkline.host.assemble import Assembly, assemble
 from trunkline.host.birth import give_birth
 from trunkline.host.context import Context
 from trunkline.host.layout import Layout
-from trunkline.host.peers import HttpPeers
+from trunkline.host.peers import CLUSTER_HEADER, HttpPeers
 from trunkline.host.serve_http import HttpServer
 from trunkline.host.serving import serve
 from trunkline.kernel import Deadline, SystemClock
@@ -97,8 +97,10 @@ class World:
             peer_urls=lambda: list(peers.values()),
         )
 
-    def peers(self, *urls: str, token: str = TOKEN, cluster: str = CLUSTER) -> HttpPeers:
-        return HttpPeers(lambda: urls, token, cluster, clock=CLOCK, rng=self.rng)
+    def peers(
+        self, *urls: str, token: str = TOKEN, cluster: str = CLUSTER, former: Sequence[str] = ()
+    ) -> HttpPeers:
+        return HttpPeers(lambda: urls, token, cluster, former=former, clock=CLOCK, rng=self.rng)
 
     def copy(self, name: str) -> Path:
         return Layout(self.folder / name).replica
@@ -291,6 +293,18 @@ async def test_nobody_else_is_told_anything(
         assert f"it answered {status}" in answer.reason
 
 
+async def test_a_host_that_has_the_next_secret_already_shows_the_former_one_as_well(
+    world: World,
+) -> None:
+    await world.write(10)
+    async with host(world.context("one")) as (url, _):
+        peers = world.peers(url, token="the next", former=[TOKEN])
+        answer = await peers.digest(url, Part("0", 0.0, 1.0), deadline=Deadline.after(5.0, CLOCK))
+        await peers.close()
+
+    assert not isinstance(answer, NotGiven)
+
+
 async def test_a_host_alone_has_no_such_paths(world: World) -> None:
     await world.write(10)
     async with host(world.context("one", token=None)) as (url, _), aiohttp.ClientSession() as http:
@@ -305,7 +319,7 @@ async def test_what_is_asked_wrongly_is_refused_by_name(world: World) -> None:
     async with host(world.context("one")) as (url, _):
         peers = world.peers(url)
         offer = await offered(peers, url)
-        headers = peers._headers
+        headers = {"Authorization": f"Bearer {TOKEN}", CLUSTER_HEADER: CLUSTER}
         async with aiohttp.ClientSession(headers=headers) as http:
             for method, path, sent, status in (
                 ("POST", "snapshot", {}, 405),

@@ -5,31 +5,33 @@ All are real: three hosts with their engines, and a simulated carrier outside of
 
 import asyncio
 import json
-import os
 import random
-import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from tests.system import running
-from tests.system.running import descendants, get_json, is_running, wait_until
+from tests.system.machines import (
+    BACK_S,
+    ENDED_S,
+    create,
+    end,
+    expect_delivered_once,
+    expect_told,
+    is_ready,
+    kill_host,
+    machines,
+    trunkline,
+)
+from tests.system.running import descendants, is_running, wait_until
 
 from trunkline.host.engine import Door, open_door
 from trunkline.host.layout import Layout
-from trunkline.host.listen import Address, address_of, bound
-from trunkline.host.supervise import PROGRAM
 from trunkline.kernel import SystemClock
 from trunkline.log.interface import Accepted
 
@@ -39,79 +41,11 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="each host has a loopback address"),
 ]
 
-Facts = dict[str, Any]
-
-RECIPIENT: Final = "+12025550123"
-SETTLED_S: Final = 30.0
-BACK_S: Final = 40.0
-"""A host that comes back waits for elections of 4-9 s before all its services run."""
-ENDED_S: Final = 20.0
 TIMER_WRITE_S: Final = 5.0
+FIRST_START: Final = "To make a log for the first time takes 3 hosts at once"
+SAID_S: Final = 60.0
+"""A leader of all is elected, and then it is tried for half a minute to make the log."""
 CLOCK: Final = SystemClock()
-
-
-def request(facts: Facts, base_url: str, path: str, form: dict[str, str] | None = None) -> Facts:
-    account = facts["account_sid"]
-    url = f"{base_url}/2010-04-01/Accounts/{account}/{path}"
-    passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
-    passwords.add_password(None, url, account, facts["auth_token"], is_authenticated=True)
-    opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
-    body = None if form is None else urllib.parse.urlencode(form).encode()
-    with opener.open(urllib.request.Request(url, body), timeout=10.0) as answer:  # noqa: S310 - our own server
-        found: Facts = json.load(answer)
-    return found
-
-
-def create(facts: Facts, base_url: str, body: str) -> str:
-    form = {"To": RECIPIENT, "From": facts["phone_number"], "Body": body}
-    return str(request(facts, base_url, "Messages.json", form)["sid"])
-
-
-def status(facts: Facts, base_url: str, sid: str) -> str:
-    """What this host says of the message; empty while it cannot say."""
-    try:
-        return str(request(facts, base_url, f"Messages/{sid}.json")["status"])
-    except (OSError, urllib.error.HTTPError):
-        return ""
-
-
-def is_ready(base_url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{base_url}/readyz", timeout=2.0) as answer:  # noqa: S310 - our own server
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def bodies_on_the_phone(facts: Facts) -> list[str]:
-    number = urllib.parse.quote(RECIPIENT)
-    url = f"{facts['simulator_url']}/v1/handsets/{number}/messages?limit=1000"
-    return sorted(message["body"] for message in get_json(url))
-
-
-def expect_delivered_once(facts: Facts, bodies: Sequence[str]) -> None:
-    wait_until(
-        lambda: set(bodies_on_the_phone(facts)) >= set(bodies),
-        "every message to be on the phone",
-        within_s=SETTLED_S,
-    )
-    assert bodies_on_the_phone(facts) == sorted(bodies)
-
-
-def expect_told(facts: Facts, base_url: str, sid: str) -> None:
-    wait_until(
-        lambda: status(facts, base_url, sid) == "delivered",
-        f"{base_url} to tell that {sid} was delivered",
-        within_s=SETTLED_S,
-    )
-
-
-def kill_host(pid: int) -> None:
-    """Everything of one host, at once, as when its power fails."""
-    below = descendants(pid)
-    assert "nats-server" in below.values()
-    for each in (pid, *below):
-        os.kill(each, signal.SIGKILL)
 
 
 def test_three_hosts_share_one_log_and_go_on_without_any_one_of_them(tmp_path: Path) -> None:
@@ -154,10 +88,33 @@ def test_three_hosts_share_one_log_and_go_on_without_any_one_of_them(tmp_path: P
     assert [pid for pid in pids if is_running(pid)] == []
 
 
-def trunkline(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        (*PROGRAM, *arguments), capture_output=True, text=True, timeout=ENDED_S, check=False
-    )
+def remove(folder: Path) -> None:
+    """All of it at once, though a host is writing in it."""
+    gone = folder.rename(folder.with_name(f"{folder.name}.gone"))
+    shutil.rmtree(gone)
+
+
+def test_a_host_whose_whole_folder_is_removed_while_it_runs_comes_back_and_is_filled(
+    tmp_path: Path,
+) -> None:
+    with running.up(tmp_path / "data", "--hosts", "3") as up:
+        facts, hosts = up.facts, up.facts["hosts"]
+        urls = [host["base_url"] for host in hosts]
+        bodies = [f"before {turn}" for turn in range(10)]
+        sids = [create(facts, urls[turn % 3], body) for turn, body in enumerate(bodies)]
+        for sid in sids:
+            expect_told(facts, urls[2], sid)
+
+        remove(Path(hosts[2]["data"]))
+        wait_until(lambda: not is_running(hosts[2]["pid"]), "host-c to end", within_s=ENDED_S)
+        wait_until(lambda: is_ready(urls[2]), "host-c to serve again", within_s=BACK_S)
+
+        for sid in sids:
+            expect_told(facts, urls[2], sid)
+        bodies.append("through host-c again")
+        sids.append(create(facts, urls[2], bodies[-1]))
+        expect_delivered_once(facts, bodies)
+        assert up.stop() == 0
 
 
 def test_two_hosts_on_this_machine_are_refused_with_the_reason(tmp_path: Path) -> None:
@@ -189,94 +146,6 @@ def test_the_folder_of_one_host_is_not_taken_for_three_nor_that_of_three_for_one
     assert {each.returncode for each in (to_three, to_one, to_five, host_alone)} == {1}
 
 
-@dataclass
-class Host:
-    """One `trunkline host` of its own, as a service manager starts it."""
-
-    process: subprocess.Popen[bytes]
-    ready: Path
-    said: Path
-
-    def is_ready(self) -> bool:
-        return self.ready.exists()
-
-    def events(self, name: str) -> list[Facts]:
-        lines = self.said.read_text("utf-8").splitlines()
-        found = [json.loads(line) for line in lines if line.startswith("{")]
-        return [event for event in found if event.get("event") == name]
-
-
-class Machines:
-    """The hosts of one cluster, each with a file of settings; ended at the end."""
-
-    def __init__(self, folder: Path, carrier: str, stack: ExitStack) -> None:
-        self._folder, self.carrier, self._stack = folder, carrier, stack
-        self.token = self.token_file("token")
-        with ExitStack() as chosen:
-            self.hosts = [
-                f"host-{name}@127.0.0.{last}:{free_port(last, chosen)}:{free_port(last, chosen)}"
-                for last, name in enumerate("abc", start=2)
-            ]
-
-    def token_file(self, name: str) -> Path:
-        path = self._folder / name
-        path.write_text(secrets.token_hex(32))
-        path.chmod(0o600)
-        return path
-
-    def settings_file(
-        self, letter: str, *, token: Path | None = None, data: str = "", tls: str = ""
-    ) -> Path:
-        name, last = f"host-{letter}", 2 + "abc".index(letter)
-        file = self._folder / f"{name}.toml"
-        file.write_text(
-            f'[host]\nname = "{name}"\ndata = "{self._folder / (data or name)}"\n'
-            f'http = "127.0.0.{last}:0"\n'
-            f"[cluster]\nhosts = {json.dumps(self.hosts)}\n"
-            f'token_file = "{token or self.token}"\n{tls}'
-            f'[carrier]\nurl = "{self.carrier}"\n'
-        )
-        return file
-
-    def start(
-        self, letter: str, *, token: Path | None = None, data: str = "", tls: str = ""
-    ) -> Host:
-        name, file = f"host-{letter}", self.settings_file(letter, token=token, data=data, tls=tls)
-        ready, said = self._folder / f"{name}.ready", self._folder / f"{name}.said"
-        ready.unlink(missing_ok=True)
-        with said.open("wb") as errors:
-            process = subprocess.Popen(
-                (*PROGRAM, "host", "--config", str(file), "--ready-file", str(ready)),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-            )
-        self._stack.callback(end, process)
-        return Host(process, ready, said)
-
-
-def free_port(last: int, chosen: ExitStack) -> int:
-    held = chosen.enter_context(bound(Address(f"127.0.0.{last}", 0), setting=""))
-    return address_of(held).port
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=ENDED_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(timeout=ENDED_S)
-
-
-@contextmanager
-def machines(folder: Path) -> Iterator[Machines]:
-    with ExitStack() as stack:
-        carrier = stack.enter_context(running.simulator(folder / "simulator"))
-        yield Machines(folder, carrier, stack)
-
-
 def test_a_host_waits_for_a_majority_and_one_with_another_secret_is_refused(
     tmp_path: Path,
 ) -> None:
@@ -290,8 +159,17 @@ def test_a_host_waits_for_a_majority_and_one_with_another_secret_is_refused(
         end(alone.process)
         assert alone.process.returncode == 0
 
-        # The first start is that of all three; later a majority is enough.
-        three = [cluster.start(letter) for letter in "abc"]
+        # Two are a majority, but the first start is that of all three, as is said; then it goes on.
+        three = [cluster.start(letter) for letter in "ab"]
+        wait_until(
+            lambda: any(
+                FIRST_START in said["reason"] for said in three[0].events("cluster.waiting")
+            ),
+            "host-a to say what the first start needs",
+            within_s=SAID_S,
+        )
+        assert not any(host.is_ready() for host in three)
+        three.append(cluster.start("c"))
         wait_until(lambda: all(host.is_ready() for host in three), "all to serve", within_s=BACK_S)
         for host in three:
             end(host.process)

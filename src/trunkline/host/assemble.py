@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from trunkline.api.services import ApiServices
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
-from trunkline.host import ablations, cluster, gauges, metrics, status
+from trunkline.host import ablations, cluster, gauges, metrics, queues, status
 from trunkline.host.cluster import ClusterPart
 from trunkline.host.context import Context
 from trunkline.host.copies import Copies
@@ -157,7 +157,17 @@ def _told_of_itself(
     readiness: Callable[[], list[str]],
 ) -> tuple[Support, ...]:
     """What the process leaves in the data folder for who asks about the host."""
+    taking = builder.receipts
+    ages = queues.QueueAges(
+        context.log,
+        names,
+        is_ours=lambda shard: part is None or not part.is_connected or part.shards.has(shard),
+        unkept_s=None if taking is None else lambda: taking.unkept_s,
+        clock=context.clock,
+    )
+    gauges.watch_queues(context.registry, ages.lines)
     return (
+        ages,
         metrics.MetricsFile(context.registry, context.own_metrics, clock=context.clock),
         status.StatusFile(
             status.path_of(context.layout.run, os.getpid()),
@@ -167,6 +177,7 @@ def _told_of_itself(
             progress=progress,
             part=part,
             owners=builder.pool_owners,
+            queues=ages.lines,
             clock=context.clock,
         ),
     )
@@ -196,6 +207,7 @@ class _Builder:
         self._carrier: SimulatedCarrier | None = None
         self.links: list[Support] = []
         self.companions: list[Service] = []
+        self.receipts: Receipts | None = None
         self._client: WebhookClient | None = None
 
     def api(self, readiness: Callable[[], list[str]]) -> ASGIApp:
@@ -325,7 +337,7 @@ class _Builder:
     def _receipts(self) -> Receipts:
         context = self._context
         counter = gauges.counters(context.registry)
-        return Receipts(
+        self.receipts = Receipts(
             log=context.log,
             carrier=self._link(),
             replica=self._replica,
@@ -339,6 +351,7 @@ class _Builder:
             author=context.author,
             crash_here=self._crash_here,
         )
+        return self.receipts
 
     def _webhooks(self) -> Service:
         from trunkline.host.backward_callbacks import BackwardCallbacks  # noqa: PLC0415 - as above

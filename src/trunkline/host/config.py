@@ -93,6 +93,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "the file with the secret that all hosts of the cluster share, of mode 0600",
     ),
     Setting(
+        "cluster.spread", kinds.CLAIM, False,
+        "keep the three copies of each shard in three zones; every host needs a host.zone",
+    ),
+    Setting(
         "cluster.tls_cert", kinds.OPTIONAL_PATH, "",
         "this host's certificate towards the others, in PEM; empty: the hosts talk in the clear",
     ),
@@ -175,6 +179,7 @@ class ClusterSettings:
 
     hosts: tuple[Member, ...]
     token_file: Path | None
+    spread: bool
     tls_cert: Path | None
     tls_key: Path | None
     tls_ca: Path | None
@@ -380,6 +385,12 @@ def _check_together(settings: Settings) -> None:
         raise ConfigError(
             "host.ephemeral keeps the log in one process's memory, but cluster.hosts shares it",
             "leave one of the two out",
+        )
+    if cluster.spread and not (cluster.hosts and host.zone):
+        raise ConfigError(
+            "cluster.spread keeps the copies of each shard in different zones, and "
+            + ("host.zone is not set" if cluster.hosts else "cluster.hosts names nobody"),
+            "set host.zone on every host of the cluster, or leave cluster.spread out",
         )
     roster.check(
         cluster.hosts,

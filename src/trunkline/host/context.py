@@ -38,6 +38,7 @@ class Context:
     rng: random.Random
     registry: prometheus_client.CollectorRegistry
     peer_token: str | None = None
+    former_peer_tokens: tuple[str, ...] = ()
     peer_urls: PeerUrls = no_peers
 
     @property

@@ -97,5 +97,10 @@ def _peers(context: Context, token: str) -> "HttpPeers":
     from trunkline.host.peers import HttpPeers  # noqa: PLC0415 - a host alone does not pay for it
 
     return HttpPeers(
-        context.peer_urls, token, context.cluster, clock=context.clock, rng=context.rng
+        context.peer_urls,
+        token,
+        context.cluster,
+        former=context.former_peer_tokens,
+        clock=context.clock,
+        rng=context.rng,
     )

@@ -49,7 +49,8 @@ WRITE_FAILED: Final = "critical write error"
 class Door:
     """How another process of this host reaches the engine; a secret, kept in a file of mode 0600.
     `urls` are those of every engine of the cluster, this host's own first; `tls` are the files for
-    a connection to them, or empty; `positions` is the file for how far services are."""
+    a connection to them, or empty; `positions` is the file for how far services are; `former` are
+    shown to an engine that refuses the token."""
 
     urls: tuple[str, ...]
     token: str
@@ -58,6 +59,7 @@ class Door:
     positions: str
     replicas: int = 1
     tls: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
 
     def leave(self, layout: Layout) -> None:
         durable.write_file(layout.engine_door, json.dumps(asdict(self)).encode())
@@ -76,6 +78,7 @@ class Door:
             str(found["positions"]),
             int(found["replicas"]),
             tuple(map(str, found["tls"])),
+            tuple(map(str, found["former"])),
         )
 
     @classmethod
@@ -93,6 +96,7 @@ class Door:
             positions,
             REPLICAS,
             () if files is None else (str(files.cert), str(files.key), str(files.ca)),
+            cluster.former_tokens,
         )
 
 
@@ -193,7 +197,7 @@ async def _open_at_last(
                     raise
                 reason = str(_first(failures))
             if engine is None and waiting is not None:
-                await waiting.for_log(reason, door.tls_context())
+                await waiting.for_log(reason, door.tls_context(), is_born=is_born)
         if waiting is not None:
             waiting.done()
         yield engine
@@ -208,6 +212,7 @@ async def open_door(
     async with open_jetstream(
         door.urls,
         door.token,
+        former=door.former,
         clock=clock,
         rng=rng,
         replicas=door.replicas,

@@ -22,6 +22,9 @@ ROUTE_WRITE_DEADLINE_S: Final = 2
 ROUTE_AUTH_TIMEOUT_S: Final = 2
 ROUTE_USER: Final = "trunkline"
 
+ZONE_TAG: Final = "zone:"
+"""Begins the engine's word for where it stands."""
+
 _NAME_DIGITS: Final = 16
 
 
@@ -44,7 +47,8 @@ class TlsFiles:
 @dataclass(frozen=True, slots=True)
 class EngineCluster:
     """What an engine must know to be one of several. `name` is that of the engines' cluster; it
-    follows from the secret, so an engine of another cluster is refused by name as well."""
+    follows from the secret, so an engine of another cluster is refused by name as well. `zone` is
+    where this host stands; with `is_spread`, no two copies of a shard are put into one zone."""
 
     name: str
     own: Member
@@ -52,6 +56,11 @@ class EngineCluster:
     client_token: str
     route_password: str
     tls: TlsFiles | None = None
+    zone: str = ""
+    is_spread: bool = False
+    former_tokens: tuple[str, ...] = ()
+    former_passwords: tuple[str, ...] = ()
+    """Shown to hosts that do not accept the first, while the secret is being changed."""
 
     @property
     def hosts(self) -> int:
@@ -73,6 +82,10 @@ def cluster_of(settings: Settings, secret: ClusterSecret) -> EngineCluster:
         client_token=secret.derive(Purpose.ENGINE_CLIENT),
         route_password=secret.derive(Purpose.ENGINE_ROUTE),
         tls=tls,
+        zone=settings.host.zone,
+        is_spread=cluster.spread,
+        former_tokens=secret.former(Purpose.ENGINE_CLIENT),
+        former_passwords=secret.former(Purpose.ENGINE_ROUTE),
     )
 
 
@@ -87,6 +100,8 @@ def render(cluster: EngineCluster, *, is_watched: bool = True) -> list[str]:
     if not is_watched:
         pings = []
     lines = list(pings)
+    if cluster.zone:
+        lines.append(f"server_tags: [{json.dumps(ZONE_TAG + cluster.zone)}]")
     if cluster.tls is not None:
         # The client speaks TLS from its first byte, so nothing is ever said in the clear.
         lines += ["tls {", *_tls_lines(cluster.tls), "  handshake_first: true", "}"]
@@ -100,7 +115,11 @@ def render(cluster: EngineCluster, *, is_watched: bool = True) -> list[str]:
         f"    timeout: {ROUTE_AUTH_TIMEOUT_S}",
         "  }",
         "  routes: [",
-        *(f"    {json.dumps(_route_url(cluster, member))}" for member in cluster.peers),
+        *(
+            f"    {json.dumps(_route_url(password, member))}"
+            for member in cluster.peers
+            for password in (cluster.route_password, *cluster.former_passwords)
+        ),
         "  ]",
         "  no_advertise: true",
         *(f"  {line}" for line in pings),
@@ -111,9 +130,9 @@ def render(cluster: EngineCluster, *, is_watched: bool = True) -> list[str]:
     return [*lines, "}"]
 
 
-def _route_url(cluster: EngineCluster, member: Member) -> str:
+def _route_url(password: str, member: Member) -> str:
     # The password is hexadecimal, so nothing in it needs quoting in a URL.
-    return f"nats://{ROUTE_USER}:{cluster.route_password}@{member.route}"
+    return f"nats://{ROUTE_USER}:{password}@{member.route}"
 
 
 def _tls_lines(tls: TlsFiles) -> list[str]:

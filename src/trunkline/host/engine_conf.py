@@ -104,6 +104,7 @@ def render(plan: EnginePlan, address: Address, token: str) -> str:
         *(["  sync_interval: always"] if plan.is_flushed else []),
         f"  max_file_store: {ENGINE_STORE_BYTES_MAX}",
         f"  max_memory_store: {ENGINE_MEMORY_BYTES_MAX}",
+        *_spread(plan.cluster),
         "}",
     ]
     if plan.cluster is not None:
@@ -111,6 +112,14 @@ def render(plan: EnginePlan, address: Address, token: str) -> str:
     if plan.monitor_http is not None:
         lines.append(f"http: {json.dumps(str(plan.monitor_http))}")
     return "\n".join(lines) + "\n"
+
+
+def _spread(cluster: EngineCluster | None) -> list[str]:
+    """No two copies of a stream go to engines with the same tag of this kind, and none to an engine
+    without one."""
+    if cluster is None or not cluster.is_spread:
+        return []
+    return [f"  unique_tag: {json.dumps(engine_cluster.ZONE_TAG)}"]
 
 
 def last_words(run: Path) -> str:

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from trunkline.host import retain
+from trunkline.host.queues import QueueLine
 from trunkline.kernel import Clock, Pool
 from trunkline.replica.queries import Replica
 
@@ -96,14 +97,40 @@ def watch_pools(
     registry.register(_PoolCounts(owners))
 
 
+def watch_queues(
+    registry: prometheus_client.CollectorRegistry, queues: Callable[[], Iterable[QueueLine]]
+) -> None:
+    """Show for each service how long the oldest thing has waited for it."""
+    registry.register(_Queues(queues))
+
+
+class _Queues(Collector):
+    def __init__(self, queues: Callable[[], Iterable[QueueLine]]) -> None:
+        self._queues: Final = queues
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "trunkline_queue_oldest_seconds",
+            "How long the oldest thing has waited that the service is not through with.",
+            labels=["service"],
+        )
+        for line in self._queues():
+            family.add_metric([line.service], line.oldest_s)
+        yield family
+
+
 class _PoolCounts(Collector):
     def __init__(self, owners: Callable[[], Iterable[object]]) -> None:
         self._owners: Final = owners
 
-    def collect(self) -> Iterable[CounterMetricFamily]:
+    def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
         families = _pool_families()
         counted: dict[str, dict[str, int]] = {}
+        ejected: dict[tuple[str, str], float] = {}
         for pool in self._pools():
+            for out in pool.out():
+                place = pool.name, str(out.replica)
+                ejected[place] = max(out.out_for_s, ejected.get(place, 0.0))
             counts = counted.setdefault(pool.name, dict.fromkeys(families, 0))
             for field in counts:
                 counts[field] += getattr(pool, field)
@@ -111,6 +138,14 @@ class _PoolCounts(Collector):
             for field, count in counts.items():
                 families[field].add_metric([name], count)
         yield from families.values()
+        out_for = GaugeMetricFamily(
+            "trunkline_pool_ejected_seconds",
+            "For how long a replica has been out of rotation.",
+            labels=["pool", "replica"],
+        )
+        for place, out_for_s in ejected.items():
+            out_for.add_metric(place, out_for_s)
+        yield out_for
 
     def _pools(self) -> Iterable[Pool[Any]]:
         for owner in self._owners():
@@ -142,5 +177,8 @@ def _pool_families() -> dict[str, CounterMetricFamily]:
         ),
         "unaffordable": CounterMetricFamily(
             "trunkline_pool_unaffordable", "Retries and hedges without a budget.", labels=by_pool
+        ),
+        "ejections": CounterMetricFamily(
+            "trunkline_pool_ejections", "Replicas put out of rotation, or kept out.", labels=by_pool
         ),
     }

@@ -203,6 +203,22 @@ class FolderLock:
             raise
         return cls(descriptor)
 
+    def is_of(self, layout: Layout) -> bool:
+        """Whether it is the lock that stands in the folder now, and not in one that was removed."""
+        try:
+            return os.path.samestat(os.fstat(self.descriptor), layout.lock.stat())
+        except FileNotFoundError:
+            return False
+
+    def take_again(self, layout: Layout) -> None:
+        """Hold the lock of the folder that stands there now, under the same descriptor. Raises as
+        `take`."""
+        new = FolderLock.take(layout)
+        try:
+            os.dup2(new.descriptor, self.descriptor, inheritable=False)
+        finally:
+            new.release()
+
     def release(self) -> None:
         """Close our share of it. A second call does nothing."""
         if self._is_held:

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from trunkline.host import durable, leftovers, listen
+from trunkline.host import config, durable, leftovers, listen
 from trunkline.host import format as data_format
 from trunkline.host.config import Settings
 from trunkline.host.data_folder import DataFolder, open_folder, seat_of
 from trunkline.host.layout import FolderLock, Layout
 from trunkline.host.listen import Address
-from trunkline.host.refusal import ConfigError, FormatError
+from trunkline.host.refusal import ConfigError, DataFolderError, FormatError
 from trunkline.host.roster import HOSTS_LEAST, HOSTS_MAX, Member
 from trunkline.host.setting_kinds import SERVICES
 
@@ -117,6 +117,45 @@ def open_hosts(
 def cores_for_each(hosts: int) -> int:
     """Of this machine, for each of so many hosts that run side by side."""
     return max(1, (os.cpu_count() or 1) // hosts)
+
+
+def write_settings(host: LocalHost) -> None:
+    """Where its processes find them."""
+    durable.write_file(host.folder.layout.settings, config.to_json(host.settings))
+
+
+def prepare(host: LocalHost) -> None:
+    """Before the host is started, again and again: see that it has what the parent gives it. Where
+    its folder was removed, a host of a cluster has lost its disk, and begins with an empty one.
+
+    Raises `DataFolderError` for one host alone, which has lost everything, and for a folder that
+    another process has taken meanwhile.
+    """
+    layout, lock = host.folder.layout, host.folder.lock
+    if layout.settings.exists() and (lock is None or lock.is_of(layout)):
+        return
+    if not host.settings.cluster.hosts:
+        raise DataFolderError(
+            f"the data folder {layout.data} was removed while its host ran; what it held is lost",
+            "restore the newest backup with 'trunkline restore'",
+        )
+    _say(
+        f"the data folder {layout.data} was removed; {host.name} begins with an empty one, and the "
+        "other hosts fill it"
+    )
+    try:
+        layout.make()
+        if lock is not None:
+            lock.take_again(layout)
+        write_settings(host)
+    except OSError as error:
+        # The host cannot start, and is tried again: by then there may be room, or a disk.
+        _say(f"cannot write {error.filename or layout.data} ({error.strerror})")
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"trunkline: {text}\n")
+    sys.stderr.flush()
 
 
 def name_of(index: int) -> str:

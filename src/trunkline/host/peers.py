@@ -35,6 +35,8 @@ POOLS_MAX: Final = 64
 """Hosts that are remembered at once; beyond that, all are forgotten and learnt anew."""
 SMALL_BYTES_MAX: Final = 1024 * 1024
 
+UNAUTHORIZED: Final = 401
+
 _EXACT_TIMEOUTS_S: Final = 3600.0
 _RECORDS: Final = msgspec.msgpack.Decoder(list[Message])
 
@@ -47,7 +49,7 @@ Document = TypeVar("Document")
 class HttpPeers:
     """See `replica/peers` for what each method promises. `urls` names the other hosts' APIs, each
     like `http://10.0.0.2:8080`, whenever it is asked. `token` is what the hosts of the cluster know
-    each other by. `close` ends what is under way."""
+    each other by, and `former` are for one that refuses it. `close` ends what is under way."""
 
     def __init__(
         self,
@@ -55,14 +57,13 @@ class HttpPeers:
         token: str,
         cluster: str,
         *,
+        former: Sequence[str] = (),
         clock: Clock,
         rng: random.Random,
     ) -> None:
         self.urls = urls
-        self._headers = {
-            "Authorization": f"Bearer {token}",
-            CLUSTER_HEADER: cluster,
-        }
+        self._headers = {CLUSTER_HEADER: cluster}
+        self._authorizations = [f"Bearer {each}" for each in (token, *former)]
         self._clock = clock
         self._rng = rng
         self._pools: dict[str, Pool[str]] = {}
@@ -129,8 +130,20 @@ class HttpPeers:
         bytes_max: int = SMALL_BYTES_MAX,
     ) -> Answer | NotGiven:
         async def act(url: str, bound_s: float) -> Answer:
-            sent = {**self._headers, **(headers or {}), DEADLINE_HEADER: deadline.header()}
-            return await _get(self._opened(), f"{url}{PREFIX}{what}", sent, bound_s, bytes_max)
+            answer: Answer = (UNAUTHORIZED, b"")
+            for authorization in self._authorizations:
+                sent = {
+                    "Authorization": authorization,
+                    **self._headers,
+                    **(headers or {}),
+                    DEADLINE_HEADER: deadline.header(),
+                }
+                answer = await _get(
+                    self._opened(), f"{url}{PREFIX}{what}", sent, bound_s, bytes_max
+                )
+                if answer[0] != UNAUTHORIZED:
+                    break
+            return answer
 
         answer = await self._pool_of(peer).call(act, deadline=deadline, is_repeatable=True)
         return NotGiven(answer.reason) if isinstance(answer, Failed) else answer

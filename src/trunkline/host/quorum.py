@@ -15,7 +15,7 @@ import structlog
 from trunkline.host.engine_cluster import EngineCluster
 from trunkline.host.engine_probe import Answers, Probed, Refuses, Silent, probe
 from trunkline.host.refusal import EngineError
-from trunkline.host.roster import Member, quorum_of
+from trunkline.host.roster import REPLICAS, Member, quorum_of
 from trunkline.kernel import Clock
 
 log: Final = structlog.get_logger(__name__)
@@ -51,11 +51,17 @@ class Waiting:
             self._require_no_other_cluster(found)
             await self._pause(_said_of(found, self._cluster))
 
-    async def for_log(self, reason: str, tls: ssl.SSLContext | None) -> None:
+    async def for_log(self, reason: str, tls: ssl.SSLContext | None, *, is_born: bool) -> None:
         """A moment, until the log is tried again, which was not there for `reason`. At the birth of a
         cluster that is so until there are as many hosts as each shard has copies."""
         found = await self._look(tls)
-        await self._pause(f"{reason}; {_said_of(found, self._cluster)}")
+        there = _said_of(found, self._cluster)
+        if not is_born:
+            reason = (
+                f"{reason}. To make a log for the first time takes {REPLICAS} hosts at once, because "
+                f"every shard is made with {REPLICAS} copies; it goes on when they are there"
+            )
+        await self._pause(f"{there}; {reason}")
 
     async def _pause(self, reason: str) -> None:
         """Until the next look; `reason` is said when it is time. Raises `Stopped`."""
@@ -76,14 +82,20 @@ class Waiting:
         cluster = self._cluster
         async with asyncio.TaskGroup() as tasks:
             asked = {
-                member: tasks.create_task(
-                    probe(
-                        member.log, cluster.client_token, tls=tls, ask_leader=member == cluster.own
-                    )
-                )
+                member: tasks.create_task(self._probe(member, tls))
                 for member in (cluster.own, *cluster.peers)
             }
         return {member: task.result() for member, task in asked.items()}
+
+    async def _probe(self, member: Member, tls: ssl.SSLContext | None) -> Probed:
+        """With each token that this host has: while the secret is changed, others accept another."""
+        cluster = self._cluster
+        found: Probed = Refuses()
+        for token in (cluster.client_token, *cluster.former_tokens):
+            found = await probe(member.log, token, tls=tls, ask_leader=member == cluster.own)
+            if not isinstance(found, Refuses):
+                break
+        return found
 
     def _require_no_other_cluster(self, found: Mapping[Member, Probed]) -> None:
         cluster = self._cluster

@@ -232,6 +232,7 @@ class _Process:
             rng=self._rng,
             registry=prometheus_client.CollectorRegistry(),
             peer_token=None if seat is None else seat.secret.derive(Purpose.HOST_TO_HOST),
+            former_peer_tokens=() if seat is None else seat.secret.former(Purpose.HOST_TO_HOST),
         )
 
     def _on_ready(self) -> None:

@@ -7,18 +7,22 @@ together by who reads them.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from trunkline.host.cluster import ClusterPart
 from trunkline.host.gauges import HasPools
-from trunkline.kernel import Clock
+from trunkline.host.queues import QueueLine
+from trunkline.kernel import Clock, Out
 from trunkline.replica.progress import Progress
 
 LEFT_EVERY_S: Final = 1.0
 STALE_S: Final = 5.0
 """What was not written for so long is of a process that is gone, or hangs."""
+
+ERROR_CHARS_MAX: Final = 300
+"""Of what a replica answered last: enough to know it by."""
 
 _PREFIX: Final = "status-"
 
@@ -46,12 +50,27 @@ class ShardLine(msgspec.Struct, frozen=True, kw_only=True):
     consumers: Mapping[str, str]
 
 
+class OutLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A replica that is out of rotation: the rule that it broke, `failures` of `outcomes` tries in the
+    ten seconds before, and what it answered last. `probed_in_s` is 0 where a probe is due; with
+    `is_ignored` so many of the pool are out that it is asked all the same."""
+
+    replica: str
+    rule: str
+    failures: int
+    outcomes: int
+    last_error: str
+    out_for_s: float
+    probed_in_s: float
+    is_ignored: bool
+
+
 class PoolLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One pool of a process; `out` has each replica that is out of rotation, with the reason."""
+    """One pool of a process, and what of it is out of rotation."""
 
     pool: str
     replicas: int
-    out: Mapping[str, str]
+    out: tuple[OutLine, ...] = ()
 
 
 class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +85,7 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[HostLine, ...] = ()
     shards: tuple[ShardLine, ...] = ()
     pools: tuple[PoolLine, ...] = ()
+    queues: tuple[QueueLine, ...] = ()
 
 
 class StatusFile:
@@ -73,7 +93,7 @@ class StatusFile:
 
     name = "status"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part that the composition root names
         self,
         path: Path,
         *,
@@ -83,6 +103,7 @@ class StatusFile:
         progress: Progress,
         part: ClusterPart | None,
         owners: Callable[[], Iterable[object]],
+        queues: Callable[[], Sequence[QueueLine]],
         clock: Clock,
     ) -> None:
         self._path = path
@@ -92,6 +113,7 @@ class StatusFile:
         self._progress = progress
         self._part = part
         self._owners = owners
+        self._queues = queues
         self._clock = clock
 
     async def run(self) -> None:
@@ -120,6 +142,7 @@ class StatusFile:
             hosts=() if self._part is None else tuple(_hosts(self._part)),
             shards=() if self._part is None else tuple(_shards(self._part)),
             pools=tuple(_pools(self._owners())),
+            queues=tuple(self._queues()),
         )
 
 
@@ -182,8 +205,18 @@ def _pools(owners: Iterable[object]) -> Iterable[PoolLine]:
     for owner in owners:
         if isinstance(owner, HasPools):
             for pool in owner.pools():
-                yield PoolLine(
-                    pool=pool.name,
-                    replicas=pool.size,
-                    out={str(replica): reason for replica, reason in pool.out()},
-                )
+                yield PoolLine(pool=pool.name, replicas=pool.size, out=tuple(map(_out, pool.out())))
+
+
+def _out(out: Out[Any]) -> OutLine:
+    ejection = out.ejection
+    return OutLine(
+        replica=str(out.replica),
+        rule=ejection.rule,
+        failures=ejection.failures,
+        outcomes=ejection.outcomes,
+        last_error=ejection.last_error[:ERROR_CHARS_MAX],
+        out_for_s=round(out.out_for_s, 1),
+        probed_in_s=round(out.probed_in_s, 1),
+        is_ignored=out.is_ignored,
+    )

@@ -34,12 +34,14 @@ PROGRAM: Final = (sys.executable, "-P", "-m", "trunkline")
 
 @dataclass(frozen=True, slots=True)
 class ChildPlan:
-    """One process: its name for people, its command line, and the file it writes when ready."""
+    """One process: its name for people, its command line, and the file it writes when ready.
+    `prepare` is called before each start, and may raise a `HostError`, which ends it for good."""
 
     name: str
     argv: tuple[str, ...]
     ready_file: Path
     pass_fds: tuple[int, ...] = ()
+    prepare: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ class Child:
 
     async def _run_once(self) -> int:
         """Start it, watch it, and give its exit code. It is gone on return."""
+        self.plan.prepare()
         self.plan.ready_file.unlink(missing_ok=True)
         process = await asyncio.create_subprocess_exec(
             *self.plan.argv,

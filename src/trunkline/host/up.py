@@ -7,6 +7,7 @@ process can be replaced without a refused connection. If the parent is killed, i
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import random
@@ -19,13 +20,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, assert_never
 
-from trunkline.host import config, durable, listen, supervise
+from trunkline.host import durable, listen, supervise
 from trunkline.host.banner import banner, program_words
 from trunkline.host.config import CarrierSettings, Settings
 from trunkline.host.engine_conf import find_program
 from trunkline.host.layout import Layout
-from trunkline.host.local_hosts import LocalHost, check_count, open_hosts
-from trunkline.host.refusal import ChildError, ConfigError, DataFolderError
+from trunkline.host.local_hosts import (
+    LocalHost,
+    check_count,
+    open_hosts,
+    prepare,
+    write_settings,
+)
+from trunkline.host.refusal import ConfigError, DataFolderError, HostError
 from trunkline.host.supervise import Child, ChildDied, ChildNews, ChildPlan, ChildReady
 from trunkline.kernel import Backoff, Clock, SystemClock
 
@@ -84,7 +91,7 @@ def _run_on(settings: Settings, count: int, ready_file: Path | None) -> int:
                 ready_file.unlink(missing_ok=True)
             for host in hosts:
                 host.folder.layout.host_facts.unlink(missing_ok=True)
-                durable.write_file(host.folder.layout.settings, config.to_json(host.settings))
+                write_settings(host)
             parent = _Parent(
                 hosts,
                 Layout(settings.host.data),
@@ -153,7 +160,7 @@ class _Parent:
                 await self._announce_when_ready()
                 await self._stop.wait()
                 is_clean = await self._stop_children()
-        except* ChildError as group_of_errors:
+        except* HostError as group_of_errors:
             failures += group_of_errors.exceptions
         if failures:
             raise failures[0]
@@ -266,7 +273,9 @@ class _Parent:
             ],
         }
         for layout in self._told():
-            durable.write_file(layout.host_facts, _json(open_facts))
+            # A folder that was removed is made again before its host is started again.
+            with contextlib.suppress(FileNotFoundError):
+                durable.write_file(layout.host_facts, _json(open_facts))
         if self._ready_file is not None:
             secret = dataclasses.asdict(self._credentials)
             durable.write_file(self._ready_file, _json(open_facts | secret))
@@ -284,6 +293,7 @@ def _plan(host: LocalHost, *, is_alone: bool) -> ChildPlan:
         ),
         ready_file=layout.run / "host.ready",
         pass_fds=(host.listener.fileno(), *lock_fds),
+        prepare=functools.partial(prepare, host),
     )  # fmt: skip
 
 

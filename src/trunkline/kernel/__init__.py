@@ -19,7 +19,7 @@ from trunkline.kernel.deadline import (
     check_deadline,
     deadline_scope,
 )
-from trunkline.kernel.ejection import EJECTION, EjectionLimits, Health, Standing
+from trunkline.kernel.ejection import EJECTION, Ejection, EjectionLimits, Health, Standing
 from trunkline.kernel.gradient import Gradient, GradientLimits
 from trunkline.kernel.hedge import Raced, hedge_delay_s, race
 from trunkline.kernel.latency import (
@@ -40,7 +40,7 @@ from trunkline.kernel.limits import (
     Waiting,
 )
 from trunkline.kernel.outermost import RETRIED_HEADER, is_retried_above, retried_above
-from trunkline.kernel.pool import Failed, Fault, Pool, PoolLimits
+from trunkline.kernel.pool import Failed, Fault, Out, Pool, PoolLimits
 from trunkline.kernel.rolling import RollingCount
 from trunkline.kernel.virtual import StandStill, VirtualClock, VirtualLoop, run_in_virtual_time
 
@@ -67,6 +67,7 @@ __all__ = [
     "Clock",
     "Deadline",
     "DeadlinePassed",
+    "Ejection",
     "EjectionLimits",
     "Failed",
     "FakeClock",
@@ -76,6 +77,7 @@ __all__ = [
     "Health",
     "Limiter",
     "Open",
+    "Out",
     "PeakEwma",
     "Pool",
     "PoolLimits",

@@ -17,7 +17,14 @@ from trunkline.kernel.backoff import Backoff
 from trunkline.kernel.budget import HEDGE_BUDGET, RETRY_BUDGET, Budget, BudgetLimits
 from trunkline.kernel.clock import Clock
 from trunkline.kernel.deadline import Deadline
-from trunkline.kernel.ejection import EJECTION, EjectionLimits, Health, Standing, ejections_count
+from trunkline.kernel.ejection import (
+    EJECTION,
+    Ejection,
+    EjectionLimits,
+    Health,
+    Standing,
+    ejections_count,
+)
 from trunkline.kernel.hedge import hedge_delay_s, race
 from trunkline.kernel.latency import (
     CENSORED_FACTOR,
@@ -30,6 +37,8 @@ from trunkline.kernel.latency import (
 
 Replica = TypeVar("Replica")
 Answer = TypeVar("Answer")
+
+OVERTAKEN: Final = "another replica, asked later, answered first"
 
 LATENCY_LEAST_S: Final = 0.0001
 """Below a tenth of a millisecond, what is under way tells more about a replica than latency."""
@@ -80,6 +89,18 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
+class Out(Generic[Replica]):
+    """A replica that is out of rotation: for how long already, and in how many seconds it is probed; 0
+    where its probe is due or under way. `is_ignored` where so many are out that it is asked all the same."""
+
+    replica: Replica
+    ejection: Ejection
+    out_for_s: float
+    probed_in_s: float
+    is_ignored: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Lost(Generic[Answer]):
     """A try that is worth another one. `answers` holds the answer, if there was one, faulty."""
 
@@ -127,7 +148,7 @@ class Pool(Generic[Replica]):
     Two are drawn and the less loaded one is asked. Everything the pool counts is a plain integer
     that only grows: `calls`; `failures`, tries without a good answer, of which `timeouts` ran into
     their bound; `retries`; `hedges`, of which `hedges_won` answered first; `unaffordable`, retries
-    and hedges for which there was no budget.
+    and hedges for which there was no budget; `ejections` of replicas, failed probes included.
     """
 
     def __init__(
@@ -148,6 +169,7 @@ class Pool(Generic[Replica]):
         self.hedges = 0
         self.hedges_won = 0
         self.unaffordable = 0
+        self.ejections = 0
         self._clock = clock
         self._rng = rng
         self._backoff = Backoff(limits.backoff_base_s, limits.backoff_cap_s, rng)
@@ -182,14 +204,15 @@ class Pool(Generic[Replica]):
         """How many replicas it has."""
         return len(self._members)
 
-    def out(self) -> Iterable[tuple[Replica, str]]:
+    def out(self) -> Iterable[Out[Replica]]:
         """The replicas that are out of rotation, and why."""
         now = self._clock.monotonic()
+        is_ignored = not ejections_count([member.health for member in self._members])
         for member in self._members:
-            standing = member.health.standing(now)
-            if standing is not Standing.IN:
-                tail = "a probe is due" if standing is Standing.DUE else "not tried for now"
-                yield member.replica, f"it failed too often; {tail}"
+            ejection = member.health.ejection
+            if ejection is not None:
+                left_s = max(0.0, ejection.until - now)
+                yield Out(member.replica, ejection, now - ejection.since, left_s, is_ignored)
 
     async def call(
         self,
@@ -307,7 +330,9 @@ class Pool(Generic[Replica]):
                 answer = await call.do(member.replica, bound_s)
             now = self._clock.monotonic()
             if call.classify is not None and (fault := call.classify(answer)) is not None:
-                self._record_failure(member, began, now, retry_after_s=fault.retry_after_s)
+                self._record_failure(
+                    member, began, now, error=fault.reason, retry_after_s=fault.retry_after_s
+                )
                 is_told = True
                 return _Lost(fault.reason, (answer,))
             self._record_success(member, began, now)
@@ -318,14 +343,16 @@ class Pool(Generic[Replica]):
             if bound.has_expired:
                 self.failures += 1
                 self.timeouts += 1
+                reason = f"no answer in {bound_s:.3g} s"
                 # Who had less time left than any try is given has learnt nothing of the replica.
                 if bound_s >= min(usual_s, TRY_TIMEOUT_FLOOR_S):
                     is_told = True
-                    self._record_timeout(member, began, now)
-                return _Lost(f"no answer in {bound_s:.3g} s")
+                    self._record_timeout(member, began, now, error=reason)
+                return _Lost(reason)
             is_told = True
-            self._record_failure(member, began, now)
-            return _Lost(f"{type(error).__name__}: {error}")
+            reason = f"{type(error).__name__}: {error}"
+            self._record_failure(member, began, now, error=reason)
+            return _Lost(reason)
         finally:
             del member.under_way[bound]
             if not is_told:
@@ -387,27 +414,35 @@ class Pool(Generic[Replica]):
             member.health.succeed(began=began, now=now)
 
     def _record_failure(
-        self, member: _Member[Replica], began: float, now: float, *, retry_after_s: float = 0.0
+        self,
+        member: _Member[Replica],
+        began: float,
+        now: float,
+        *,
+        error: str,
+        retry_after_s: float = 0.0,
     ) -> None:
         # A failure says nothing about how long answers take, so the bound of tries ignores it.
         self.failures += 1
         if len(self._members) > 1:
             member.cost.observe(failure_cost_s(now - began, retry_after_s), now)
-            member.health.fail(began=began, now=now)
+            self.ejections += member.health.fail(began=began, now=now, error=error)
 
-    def _record_timeout(self, member: _Member[Replica], began: float, now: float) -> None:
+    def _record_timeout(
+        self, member: _Member[Replica], began: float, now: float, *, error: str
+    ) -> None:
         censored_s = CENSORED_FACTOR * (now - began)
         self._recent.record(censored_s)
         if len(self._members) > 1:
             member.cost.observe(failure_cost_s(censored_s), now)
-            member.health.fail(began=began, now=now)
+            self.ejections += member.health.fail(began=began, now=now, error=error)
 
     def _record_overtaken(self, member: _Member[Replica], began: float, now: float) -> None:
         """A try was given up because its hedge had answered. Once, that befalls every replica one
         time in twenty; twice in a row is a failure."""
         censored_s = CENSORED_FACTOR * (now - began)
         self._recent.record(censored_s)
-        member.health.fail(began=began, now=now)
+        self.ejections += member.health.fail(began=began, now=now, error=OVERTAKEN)
         is_failure = member.health.in_a_row > 1
         member.cost.observe(failure_cost_s(censored_s) if is_failure else censored_s, now)
 

@@ -20,9 +20,10 @@ from trunkline.domain.status import FINAL, Status, rank, steps
 from trunkline.kernel import Clock, Deadline
 from trunkline.kernel.crash import CrashHere, never_crash
 from trunkline.log.clock_check import Ages
-from trunkline.log.event import Event, chain_subject, changed_filter
+from trunkline.log.event import Event
 from trunkline.log.interface import Delivery, Log
 from trunkline.log.share import WHOLE, Share
+from trunkline.messaging.wanted import by_webhooks
 from trunkline.replica.queries import Replica
 from trunkline.webhooks.client import WebhookClient, token_of
 from trunkline.webhooks.deliver import CallbackDeliverer, Notified, Plan, Step, StepResult
@@ -85,7 +86,7 @@ class StatusCallbacks:
             planner, client=client, clock=clock, rng=rng, crash_here=crash_here
         )
         self._intake = Intake(
-            log, self.name, _filters, self._take, clock=clock, rng=rng, share=share
+            log, self.name, by_webhooks, self._take, clock=clock, rng=rng, share=share
         )
 
     def _new_planner(self, replica: Replica, recorder: Recorder) -> "MessagePlanner":
@@ -321,7 +322,3 @@ def _params(message: Message, original: MessageCreated, status: Status) -> list[
     if ending is not None and ending.status is status and ending.error_code is not None:
         params.append(("ErrorCode", str(ending.error_code)))
     return params
-
-
-def _filters(shard: int) -> Sequence[str]:
-    return [chain_subject(shard, Kind.MESSAGE), changed_filter(shard, Kind.MESSAGE)]

@@ -10,13 +10,13 @@ from typing import Final, assert_never
 
 import structlog
 
-from trunkline.domain.events import Kind, MessageCreated, Type
+from trunkline.domain.events import MessageCreated, Type
 from trunkline.domain.message import Message
 from trunkline.kernel import Deadline
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.append import is_late
 from trunkline.log.author import Author
-from trunkline.log.event import Event, created_filter, decode_all
+from trunkline.log.event import Event, decode_all
 from trunkline.log.fence import Verdict, earlier_shards, rule
 from trunkline.log.gather import GATHERED_MAX
 from trunkline.log.interface import Consumer, Delivery, Log
@@ -33,6 +33,7 @@ from trunkline.messaging.parcel import Parcel
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.schedule import HoldsBack, hold_nothing_back
 from trunkline.messaging.second_look import SecondLooks
+from trunkline.messaging.wanted import by_dispatch
 from trunkline.messaging.window import Window
 from trunkline.messaging.work import Counters, OnAmbiguous, Work
 
@@ -137,7 +138,7 @@ class Dispatcher:
         self._second_looks.want(work, after_s)
 
     async def _serve(self, shard: int, tasks: asyncio.TaskGroup, consumers: list[Consumer]) -> None:
-        filters = [created_filter(shard, Kind.MESSAGE)]
+        filters = by_dispatch(shard)
         consumer = await open_consumer(self._log, shard, self.name, filters, clock=self._clock)
         consumers.append(consumer)
         room = asyncio.Semaphore(IN_HAND_MAX)

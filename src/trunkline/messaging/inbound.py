@@ -15,11 +15,11 @@ from urllib.parse import urljoin, urlsplit
 import structlog
 
 from trunkline.directory.numbers import find_number
-from trunkline.domain.events import Kind, MessageReceived, Type
+from trunkline.domain.events import MessageReceived, Type
 from trunkline.domain.number import Number, is_e164
 from trunkline.kernel import Backoff, Clock, Deadline, Open
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
-from trunkline.log.event import Event, created_filter
+from trunkline.log.event import Event
 from trunkline.log.fence import Verdict, is_true_copy
 from trunkline.log.interface import Delivery, Log, Unreadable
 from trunkline.log.limits import TRY_TIMEOUT_S
@@ -32,6 +32,7 @@ from trunkline.messaging.accept import (
     NotAccepted,
     OutcomeUnknown,
 )
+from trunkline.messaging.wanted import by_inbound
 from trunkline.protocols.twiml.messaging import (
     BODY_INVALID,
     Message,
@@ -166,7 +167,7 @@ class Inbound:
         self._backoff = Backoff(ACCEPT_BACKOFF_BASE_S, ACCEPT_BACKOFF_CAP_S, rng)
         self._receivers = Receivers(clock)
         self._intake = Intake(
-            log, self.name, _filters, self._take, clock=clock, rng=rng, share=share
+            log, self.name, by_inbound, self._take, clock=clock, rng=rng, share=share
         )
 
     async def run(self) -> None:
@@ -486,7 +487,3 @@ def resolved(place: Place, url: str) -> str:
 def _warn_all(sid: str, errors: Iterable[TwimlError]) -> None:
     for error in errors:
         log.warning("inbound.twiml", sid=sid, code=error.code, reason=error.reason)
-
-
-def _filters(shard: int) -> Sequence[str]:
-    return [created_filter(shard, Kind.INBOUND)]

@@ -35,6 +35,9 @@ RECEIVE_MAX: Final = 500
 RECEIVE_WAIT_S: Final = 0.5
 LINK_DOWN_WAIT_S: Final = 0.25
 
+UNKEPT_FORGOTTEN_S: Final = 60.0
+"""What could not be written down and was not offered here again for so long is another host's now."""
+
 _NamedReceipt = tuple[ReceiptItem, Event]
 """A receipt, and the event that it becomes."""
 
@@ -75,13 +78,24 @@ class Receipts:
         self._crash_here = crash_here
         self._clock = author.clock
         self._draining = False
+        self._unkept_since: float | None = None
+        self._offered_at = 0.0
+
+    @property
+    def unkept_s(self) -> float:
+        """How long something has waited that the carrier has given and that is not written down; 0
+        where nothing does."""
+        now = self._clock.monotonic()
+        if self._unkept_since is None or now - self._offered_at > UNKEPT_FORGOTTEN_S:
+            return 0.0
+        return now - self._unkept_since
 
     async def run(self) -> None:
         """Until drained."""
         while not self._draining:
             asked_at = self._clock.monotonic()
             items = await self._carrier.receive(RECEIVE_MAX, RECEIVE_WAIT_S)
-            is_all_kept = await self._take(items)
+            is_all_kept = await self._take_timed(items)
             is_idle = not items and self._clock.monotonic() - asked_at < RECEIVE_WAIT_S / 2
             if is_idle or not is_all_kept:
                 await self._clock.sleep(LINK_DOWN_WAIT_S)
@@ -89,6 +103,17 @@ class Receipts:
     def drain(self) -> None:
         """Take nothing new; `run` returns when what is in hand is written down."""
         self._draining = True
+
+    async def _take_timed(self, items: Sequence[Item]) -> bool:
+        if not items:
+            return True
+        now = self._clock.monotonic()
+        self._unkept_since = now - self.unkept_s
+        self._offered_at = now
+        is_all_kept = await self._take(items)
+        if is_all_kept:
+            self._unkept_since = None
+        return is_all_kept
 
     async def _take(self, items: Sequence[Item]) -> bool:
         """Whether all of them are written down; those that are not will be offered again."""

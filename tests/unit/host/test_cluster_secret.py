@@ -52,3 +52,42 @@ def test_a_secret_that_is_not_there_is_refused(tmp_path: Path) -> None:
         read_secret(tmp_path / "absent")
     with pytest.raises(ConfigError, match="is not a file"):
         read_secret(tmp_path)
+
+
+OLD, NEW, NEWER = "a" * 64, "b" * 64, "c" * 64
+ACCESS = frozenset({Purpose.ENGINE_CLIENT, Purpose.ENGINE_ROUTE, Purpose.HOST_TO_HOST})
+
+
+def test_a_cluster_stays_what_it_was_while_its_hosts_show_each_other_another_secret(
+    tmp_path: Path,
+) -> None:
+    old = read_secret(token(tmp_path, OLD))
+    both = read_secret(token(tmp_path, f"{NEW}\n{OLD}\n"))
+    done = read_secret(token(tmp_path, f"{NEW}\nbirth:{OLD}\n"))
+    again = read_secret(token(tmp_path, f"{NEWER}\n{NEW}\nbirth:{OLD}\n"))
+    new = read_secret(token(tmp_path, NEW))
+
+    for purpose in Purpose:
+        changed = {each.derive(purpose) for each in (both, done)}
+        assert changed == {(new if purpose in ACCESS else old).derive(purpose)}
+    assert both.cluster_id == done.cluster_id == again.cluster_id == old.cluster_id
+    for purpose in ACCESS:
+        assert both.former(purpose) == (old.derive(purpose),)
+        assert done.former(purpose) == old.former(purpose) == ()
+        assert again.former(purpose) == (new.derive(purpose),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"birth:{OLD}", f"birth:{OLD}\n{NEW}", f"{NEW}\nbirth:{OLD}\nbirth:{OLD}", f"{NEW}\n" * 5],
+)
+def test_a_file_that_does_not_say_which_secret_is_which_is_refused(
+    tmp_path: Path, text: str
+) -> None:
+    with pytest.raises(ConfigError, match=r"lines, \d of them with 'birth:'"):
+        read_secret(token(tmp_path, text))
+
+
+def test_each_of_several_secrets_must_be_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds 5 characters"):
+        read_secret(token(tmp_path, f"{NEW}\nbirth:short"))

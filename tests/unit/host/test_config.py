@@ -27,6 +27,21 @@ def file_with(folder: Path, text: str) -> Path:
     return path
 
 
+def test_copies_cannot_be_spread_over_zones_that_have_no_names() -> None:
+    hosts = {
+        "host.name": "a",
+        "cluster.hosts": ["a@10.0.0.1", "b@10.0.0.2", "c@10.0.0.3"],
+        "cluster.token_file": "/token",
+        "cluster.spread": True,
+    }
+
+    with pytest.raises(ConfigError, match=r"host.zone is not set: set host.zone on every host"):
+        config.load(None, hosts, {})
+    with pytest.raises(ConfigError, match=r"cluster.hosts names nobody"):
+        config.load(None, {"host.zone": "rack-1", "cluster.spread": True}, {})
+    assert config.load(None, hosts | {"host.zone": "rack-1"}, {}).cluster.spread
+
+
 def test_without_any_input_the_defaults_are_in_force() -> None:
     settings = config.load(None, {}, {})
 

@@ -53,6 +53,16 @@ def test_an_engine_of_a_cluster_is_told_of_its_peers_and_not_of_itself(tmp_path:
     assert "tls" not in conf
 
 
+def test_while_the_secret_is_changed_one_is_accepted_and_both_are_shown() -> None:
+    own, peer = Member.parse("a@10.0.0.1"), Member.parse("b@10.0.0.2")
+    cluster = EngineCluster("c1", own, (peer,), "t", "new", former_passwords=("old",))
+
+    conf = "\n".join(engine_cluster.render(cluster))
+
+    assert re.findall(r'password: "(.*)"', conf) == ["new"]
+    assert re.findall(r"trunkline:(\w+)@10.0.0.2:6222", conf) == ["new", "old"]
+
+
 def test_with_certificates_nothing_between_engines_is_said_in_the_clear(tmp_path: Path) -> None:
     own = Member.parse("a@10.0.0.1")
     tls = TlsFiles(Path("/cert"), Path("/key"), Path("/ca"))
@@ -62,6 +72,20 @@ def test_with_certificates_nothing_between_engines_is_said_in_the_clear(tmp_path
 
     assert [line.strip() for line in lines].count("verify: true") == 2, "for clients and routes"
     assert "  handshake_first: true" in lines
+
+
+@pytest.mark.parametrize("is_spread", [False, True])
+def test_an_engine_is_told_its_zone_and_spreads_copies_when_asked_to(
+    tmp_path: Path, *, is_spread: bool
+) -> None:
+    own = Member.parse("a@10.0.0.1")
+    cluster = EngineCluster("c1", own, (), "t", "p", zone="rack-1", is_spread=is_spread)
+    asked = dataclasses.replace(plan(tmp_path), name="a", cluster=cluster)
+
+    conf = engine_conf.render(asked, own.log, "t")
+
+    assert 'server_tags: ["zone:rack-1"]' in conf
+    assert ('unique_tag: "zone:"' in conf) is is_spread
 
 
 def test_a_host_alone_is_told_of_no_cluster(tmp_path: Path) -> None:

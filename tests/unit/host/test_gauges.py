@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from trunkline.host.gauges import watch_pools
+from trunkline.host.gauges import watch_pools, watch_queues
+from trunkline.host.queues import QueueLine
 from trunkline.kernel import Deadline, FakeClock, Pool, PoolLimits
 
 pytestmark = pytest.mark.anyio
@@ -51,3 +52,34 @@ async def test_a_pool_made_after_the_start_is_shown_and_those_of_one_name_are_on
     assert 'trunkline_pool_failures_total{pool="log"} 0.0' in shown
     assert 'trunkline_pool_failures_total{pool="webhooks"} 1.0' in shown
     assert 'trunkline_pool_unaffordable_total{pool="webhooks"} 0.0' in shown
+
+
+async def test_a_replica_that_is_out_is_shown_with_how_long_it_is() -> None:
+    clock, owner, registry = FakeClock(), Owner(), CollectorRegistry()
+    watch_pools(registry, lambda: [owner])
+    limits = PoolLimits(try_timeout_s=1.0, tries_max=1)
+    pool = Pool("log", ["there", "gone"], limits=limits, clock=clock, rng=random.Random(1))
+    owner.made.append(pool)
+
+    async def act(replica: str, bound_s: float) -> str:
+        return await (refuse if replica == "gone" else answer)(replica, bound_s)
+
+    for _ in range(1_000):
+        await pool.call(act, deadline=Deadline.after(9.0, clock), is_repeatable=False)
+        if any(pool.out()):
+            break
+        await clock.advance(10.0)
+    await clock.advance(2.0)
+
+    shown = generate_latest(registry).decode().splitlines()
+    assert 'trunkline_pool_ejections_total{pool="log"} 1.0' in shown
+    assert 'trunkline_pool_ejected_seconds{pool="log",replica="gone"} 2.0' in shown
+
+
+def test_what_waits_is_shown_by_service() -> None:
+    registry = CollectorRegistry()
+    watch_queues(registry, lambda: [QueueLine(service="dispatch", oldest_s=7.5)])
+
+    shown = generate_latest(registry).decode().splitlines()
+
+    assert 'trunkline_queue_oldest_seconds{service="dispatch"} 7.5' in shown

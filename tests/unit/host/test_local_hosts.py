@@ -1,14 +1,16 @@
 """Several hosts on one machine: where each is put, and which folders are taken for theirs."""
 
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from trunkline.host import config, local_hosts
+from trunkline.host.layout import FolderLock
 from trunkline.host.listen import Address
-from trunkline.host.local_hosts import check_count, open_hosts, place
-from trunkline.host.refusal import ConfigError, FormatError
+from trunkline.host.local_hosts import check_count, open_hosts, place, prepare, write_settings
+from trunkline.host.refusal import ConfigError, DataFolderError, FolderInUseError, FormatError
 
 THREE = ["a@10.0.0.1", "b@10.0.0.2", "c@10.0.0.3"]
 
@@ -105,3 +107,45 @@ def test_a_folder_with_somebody_elses_files_is_no_home_for_hosts(tmp_path: Path)
     with ExitStack() as stack, pytest.raises(FormatError, match=r"it holds 'thesis.txt'"):
         open_hosts(settings(tmp_path), 3, stack)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_host_whose_folder_was_removed_gets_settings_and_lock_in_an_empty_one(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    with ExitStack() as stack:
+        lost = open_hosts(settings(data), 3, stack)[2]
+        write_settings(lost)
+        before = config.from_json(lost.folder.layout.settings.read_bytes())
+        shutil.rmtree(data / "host-c")
+
+        prepare(lost)
+
+        assert config.from_json(lost.folder.layout.settings.read_bytes()) == before
+        assert lost.folder.lock is not None
+        assert lost.folder.lock.is_of(lost.folder.layout)
+        with pytest.raises(FolderInUseError):
+            FolderLock.take(lost.folder.layout)
+        assert not lost.folder.layout.format.exists(), "it is born again"
+    FolderLock.take(lost.folder.layout).release()
+
+
+def test_a_host_that_has_everything_is_left_alone(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        host = open_hosts(settings(tmp_path / "data"), 3, stack)[0]
+        write_settings(host)
+        written = host.folder.layout.settings.stat()
+
+        prepare(host)
+
+        assert host.folder.layout.settings.stat() == written
+
+
+def test_one_host_alone_whose_folder_was_removed_is_not_begun_anew(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        (host,) = open_hosts(settings(tmp_path / "data"), 1, stack)
+        shutil.rmtree(tmp_path / "data")
+
+        with pytest.raises(DataFolderError, match=r"was removed.*restore the newest backup"):
+            prepare(host)
+        assert not (tmp_path / "data").exists()

@@ -13,10 +13,23 @@ from typer.testing import CliRunner
 
 from trunkline.cli.main import application
 from trunkline.host import status
+from trunkline.host.queues import QueueLine
+from trunkline.host.reasons import reasons
 from trunkline.host.status import STALE_S, StatusFile
 from trunkline.kernel import Deadline, Pool, PoolLimits, SystemClock
 from trunkline.kernel.virtual import VirtualClock, run_in_virtual_time
 from trunkline.replica.progress import Progress
+
+AN_EJECTION = status.OutLine(
+    replica="n1",
+    rule="5 failures in a row",
+    failures=5,
+    outcomes=9,
+    last_error="refused",
+    out_for_s=7.0,
+    probed_in_s=1.5,
+    is_ignored=False,
+)
 
 
 class Owner:
@@ -37,7 +50,7 @@ class Owner:
                 raise OSError("it is gone")
             return replica
 
-        while not list(self.pool.out()):
+        while not any(self.pool.out()):
             deadline = Deadline.after(5.0, self.clock)
             await self.pool.call(act, deadline=deadline, is_repeatable=True)
             await self.clock.sleep(1.0)  # or it is shunned for what it cost, and not put out
@@ -59,6 +72,7 @@ def test_a_host_says_each_second_how_it_is_and_nothing_once_it_is_gone(
                 progress=progress,
                 part=None,
                 owners=lambda: (owner, None),
+                queues=lambda: [QueueLine(service="dispatch", oldest_s=3.0)],
                 clock=clock,
             )
             await owner.use()
@@ -69,12 +83,47 @@ def test_a_host_says_each_second_how_it_is_and_nothing_once_it_is_gone(
                 assert found.not_ready == tuple(not_ready)
                 assert found.copy_lag_ms == -1.0
                 assert [line.pool for line in found.pools] == ["log"]
-                assert list(found.pools[0].out) == ["two"]
+                (out,) = found.pools[0].out
+                assert out.replica == "two"
+                assert out.rule == "5 failures in a row"
+                assert out.failures == out.outcomes >= 1
+                assert out.last_error == "OSError: it is gone"
+                assert out.out_for_s >= 1.0
+                assert found.queues == (QueueLine(service="dispatch", oldest_s=3.0),)
                 assert status.read(tmp_path, wall=clock.wall() + STALE_S + 1.1) == []
                 running.cancel()
         assert status.read(tmp_path, wall=clock.wall()) == []
 
     run_in_virtual_time(main())
+
+
+def a_host(name: str, state: str) -> status.HostLine:
+    return status.HostLine(
+        host=name,
+        state=state,
+        may_act=True,
+        incarnation="1",
+        base_url="",
+        zone="",
+        heard_for_s=0.0,
+        unheard_s=9.0,
+    )
+
+
+def test_a_host_without_a_majority_names_those_it_does_not_hear() -> None:
+    hosts = (a_host("a", "ready"), a_host("b", "gone"), a_host("c", "unknown"))
+    found = [
+        status.ProcessStatus(
+            at=0.0, host="a", services=(), not_ready=words, copy_lag_ms=0.0, hosts=hosts
+        )
+        for words in (("majority", "room"), ("majority",))
+    ]
+
+    majority, room = reasons(found)
+
+    assert majority.startswith("majority: this host hears 1 of 3 hosts, itself included, and 2 are")
+    assert "Not heard: b, c." in majority
+    assert room.startswith("room: the disk is nearly full")
 
 
 def test_the_command_shows_it_and_its_exit_code_says_whether_all_is_well(tmp_path: Path) -> None:
@@ -94,6 +143,8 @@ def test_the_command_shows_it_and_its_exit_code_says_whether_all_is_well(tmp_pat
             not_ready=not_ready,
             copy_lag_ms=12.0,
             shards=(line,),
+            pools=(status.PoolLine(pool="log", replicas=3, out=(AN_EJECTION,)),),
+            queues=(QueueLine(service="dispatch", oldest_s=42.0, unknown_shards=2),),
         )
         status.path_of(run, 7).write_bytes(status.encode(said))
         shown = runner.invoke(application(["status"]), arguments)
@@ -102,4 +153,6 @@ def test_the_command_shows_it_and_its_exit_code_says_whether_all_is_well(tmp_pat
         assert shown.exit_code == as_json.exit_code == exit_code
         assert "EV_0" in shown.stdout
         assert "12 ms" in shown.stdout
+        assert "42.0 s" in shown.stdout
+        assert "refused" in shown.stdout
         assert json.loads(as_json.stdout)["processes"][0]["shards"][0]["leader"] == "b"

@@ -150,3 +150,41 @@ def test_when_more_than_half_of_a_pool_looks_bad_the_fault_is_elsewhere() -> Non
     assert ejections_count([ejected(), health()])
     assert ejections_count([ejected(), ejected(), health(), health(), health()])
     assert not ejections_count([ejected(), ejected(), health()])
+
+
+def test_who_is_out_says_why_since_when_and_until_when() -> None:
+    replica = health()
+    for error in ("first", "second", "third", "fourth"):
+        assert not replica.fail(began=1.0, now=1.0, error=error)
+    assert replica.ejection is None
+    assert replica.fail(began=1.0, now=1.0, error="fifth")
+
+    out = replica.ejection
+    assert out is not None
+    assert (out.rule, out.failures, out.outcomes) == ("5 failures in a row", 5, 5)
+    assert (out.last_error, out.since) == ("fifth", 1.0)
+    assert out.until > 1.0
+
+    # A probe that fails keeps it out; why it went, and when, stays.
+    assert replica.fail(began=out.until, now=out.until, error="the probe's")
+    still = replica.ejection
+    assert still is not None
+    assert (still.rule, still.since, still.last_error) == (out.rule, 1.0, "the probe's")
+    assert still.until > out.until
+
+    replica.succeed(began=still.until, now=still.until)
+    assert replica.ejection is None
+
+
+def test_who_fails_too_often_says_how_often() -> None:
+    replica = health()
+    number = 0
+    while replica.is_in:
+        number += 1
+        if number % 3:
+            replica.succeed(began=0.0, now=0.0)
+        else:
+            replica.fail(began=0.0, now=0.0, error="now and then")
+
+    assert replica.ejection is not None
+    assert replica.ejection.rule == "7 failures of 21 tries"

@@ -239,3 +239,23 @@ async def test_draining_writes_down_what_is_in_hand_and_ends(bench: Bench, copy:
         assert task.done()
 
     assert bench.carrier.acknowledged == ["item-1"]
+
+
+async def test_how_long_a_receipt_waits_to_be_written_down_is_known(
+    bench: Bench, copy: Copy
+) -> None:
+    await bench.put(NAME)
+    bench.carrier.offered.append(RECEIPT)
+    bench.log.always(Fate.LOST)
+    receipts = service(bench, copy)
+    assert receipts.unkept_s == 0.0
+
+    async with bench.running(receipts):
+        await bench.pass_time(LINK_DOWN_WAIT_S * 20)
+        waited_s = receipts.unkept_s
+        await bench.pass_time(LINK_DOWN_WAIT_S * 20)
+        assert receipts.unkept_s > waited_s > 0.0
+
+        bench.log.always(Fate.WELL)
+        await bench.pass_time(LINK_DOWN_WAIT_S * 20)
+        assert receipts.unkept_s == 0.0

@@ -12,7 +12,8 @@ import asyncio
 import contextlib
 import itertools
 import ssl
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -36,6 +37,10 @@ PENDING_BYTES_MAX: Final = 16 * 1024 * 1024
 """What may wait for a server that reads slowly; then nothing more is taken."""
 
 MessageSink = Callable[[nats.Message], None]
+
+
+REFUSED: Final = "Authorization Violation"
+"""How a server says that it does not take a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,15 @@ class Connection:
         url: str,
         token: str,
         *,
+        former: Sequence[str] = (),
         clock: Clock,
         patience: Patience = ALONE,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         address = urlsplit(url)
         self._host, self._port = address.hostname or "127.0.0.1", address.port or 4222
-        self._token = token
+        self._tokens = deque((token, *former))
+        """The one that was accepted last comes first."""
         self._clock = clock
         self._patience = patience
         self._tls = tls
@@ -163,12 +170,23 @@ class Connection:
         return lambda: self._when_shaken.remove(listener)
 
     async def _connect(self) -> None:
+        """With each token in turn, for as long as it is only that the server refuses."""
+        for left in reversed(range(len(self._tokens))):
+            try:
+                await self._connect_with(self._tokens[0])
+                return
+            except OSError as error:
+                if not left or REFUSED not in str(error):
+                    raise
+            self._tokens.rotate(-1)
+
+    async def _connect_with(self, token: str) -> None:
         loop = asyncio.get_running_loop()
         link = _Link(self._on_message, self._on_heard, self._on_lost)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await loop.create_connection(lambda: link, self._host, self._port, ssl=self._tls)
-                await link.greet(self._token)
+                await link.greet(token)
         except BaseException:
             link.abandon()
             raise

@@ -68,6 +68,7 @@ async def open_jetstream(  # noqa: PLR0913 - what a host is told, and a test nee
     urls: Sequence[str],
     token: str,
     *,
+    former: Sequence[str] = (),
     clock: Clock,
     rng: random.Random,
     replicas: int = 1,
@@ -82,11 +83,15 @@ async def open_jetstream(  # noqa: PLR0913 - what a host is told, and a test nee
 
     Its streams are made when missing; but of a log that `is_born`, a missing stream is a loss, and
     is refused. `has_room` says whether the disk has room for new resources. `tls` is what is spoken
-    to servers, and whom it trusts. With `replicas`, several hosts share what the services read, and
-    the file `positions` says where to go on when all of them have stopped.
+    to servers, and whom it trusts; `former` are tokens for servers that refuse the first. With
+    `replicas`, several hosts share what the services read, and the file `positions` says where to go
+    on when all of them have stopped.
     """
     patience = ALONE if len(urls) == 1 else ONE_OF_SEVERAL
-    connections = [Connection(url, token, clock=clock, patience=patience, tls=tls) for url in urls]
+    connections = [
+        Connection(url, token, former=former, clock=clock, patience=patience, tls=tls)
+        for url in urls
+    ]
     try:
         await _open_one(connections)
         async with asyncio.TaskGroup() as tasks:
