@@ -38,6 +38,8 @@ CONTRACTS = {
 WITHOUT_POOL = {
     "src/trunkline/cli/commands/phone.py": "a person at a terminal sees the failure, and repeats",
     "src/trunkline/host/engine_probe.py": "asks one engine once who it is; who waits for it asks again",
+    "src/trunkline/host/cut_off.py": "a connection is the question itself; it is asked again and again",
+    "src/trunkline/host/put_down.py": "one datagram without an answer, sent again until it has worked",
     "src/trunkline/messaging/http_connection.py": "the wire below a carrier's link, which has pools",
     "src/trunkline/log/engines/jetstream/connection.py": "the wire below `Requests`, whose pool it is",
 }

@@ -1,6 +1,7 @@
 """Every carrier we ship keeps the carrier contract, against a real far side over loopback."""
 
 import asyncio
+import json
 import random
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,10 +13,11 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from trunkline.kernel import Deadline, SystemClock
+from trunkline.kernel import RETRY_BUDGET, BudgetLimits, Deadline, SystemClock
 from trunkline.messaging.carrier import Accepted, Outcome, Refused, Submission, Unknown
 from trunkline.messaging.carrier_contract import CONTRACT, RECIPIENT, REFUSAL_CODE, FarSide
 from trunkline.messaging.carriers.simulated import SimulatedCarrier
+from trunkline.simulator.journal import FILE_NAME
 from trunkline.simulator.serve import Settings, serve
 
 pytestmark = pytest.mark.system
@@ -46,6 +48,10 @@ class SimulatedHarness:
     async def behave_as(self, behaviour: Mapping[str, object]) -> None:
         address = f"{self.url}/v1/behaviour/{quote(RECIPIENT)}"
         async with self.session.put(address, json=behaviour) as response:
+            assert response.status == 200, await response.text()
+
+    async def behave_as_a_whole(self, behaviour: Mapping[str, object]) -> None:
+        async with self.session.put(f"{self.url}/v1/behaviour", json=behaviour) as response:
             assert response.status == 200, await response.text()
 
     async def texts_at(self, number: str) -> Sequence[str]:
@@ -86,7 +92,7 @@ async def simulated(data: Path) -> AsyncIterator[SimulatedHarness]:
         stop.set()
 
 
-def link(url: str) -> SimulatedCarrier:
+def link(url: str, retry_budget: BudgetLimits = RETRY_BUDGET) -> SimulatedCarrier:
     return SimulatedCarrier(
         name="simulated",
         url=url,
@@ -94,6 +100,7 @@ def link(url: str) -> SimulatedCarrier:
         window=10,
         clock=SystemClock(),
         rng=random.Random(1),
+        retry_budget=retry_budget,
     )
 
 
@@ -131,7 +138,7 @@ async def test_a_post_turned_away_whole_is_returned(status: str) -> None:
         outcome = await _submit_once(link(url))
 
     assert isinstance(outcome, Refused)
-    assert outcome.is_returned
+    assert (outcome.is_returned, outcome.is_unsent) == (True, False)
 
 
 @pytest.mark.anyio
@@ -159,7 +166,7 @@ async def test_a_link_that_is_not_running_hands_nothing_over() -> None:
     outcome = await carrier.submit(_submission("MS0:1"), key="MS0:1", deadline=_soon())
 
     assert isinstance(outcome, Refused)
-    assert outcome.is_returned
+    assert (outcome.is_returned, outcome.is_unsent) == (True, True)
 
 
 @pytest.mark.anyio
@@ -176,6 +183,33 @@ async def test_a_text_that_cannot_be_written_spoils_no_other(tmp_path: Path) -> 
 
     assert isinstance(outcomes[0].result(), Accepted)
     assert outcomes[1].result() == Refused(30_008, "the text is not valid Unicode")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("retries_per_s", "attempts"),
+    [(0.3, [1, 2, 3, 1, 2, 1]), (float("inf"), [1, 2, 3, 1, 2, 3, 1, 2, 3])],
+    ids=["with a budget of three in ten seconds", "without a bound"],
+)
+async def test_a_poll_that_fails_is_repeated_within_the_budget_and_says_so(
+    tmp_path: Path, retries_per_s: float, attempts: list[int]
+) -> None:
+    budget = BudgetLimits(0.0, retries_per_s)
+    async with simulated(tmp_path) as harness:
+        await harness.behave_as_a_whole({"polls_turned_away": True})
+        carrier = link(harness.url, retry_budget=budget)
+        for _ in range(3):
+            assert await carrier.receive(10, 0.1) == []
+        await harness.behave_as_a_whole({})
+        await harness.send_from_handset(RECIPIENT, "+15550001111", "hello")
+        items = await carrier.receive(10, 5.0)
+        await carrier.close()
+
+    lines = (tmp_path / FILE_NAME).read_text().splitlines()
+    entries = [entry for entry in map(json.loads, lines) if entry["event"] == "turned-away"]
+    assert [entry.get("attempt", 1) for entry in entries] == attempts
+    assert {entry["bind"] for entry in entries} == {"test"}
+    assert len(items) == 1
 
 
 @pytest.mark.anyio

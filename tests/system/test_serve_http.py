@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -10,9 +11,11 @@ import uvloop
 from starlette.types import Receive, Scope, Send
 
 from trunkline.host.serve_http import ACCEPTS_PER_TURN_MAX, HttpServer
+from trunkline.kernel import CALLER_STATE
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(30)]
 
+HALF = 5
 CLIENTS = 8 * ACCEPTS_PER_TURN_MAX
 REQUEST = b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n"
 
@@ -58,3 +61,26 @@ def test_many_new_connections_do_not_wait_for_a_turn_each(listener: socket.socke
 
     assert served == CLIENTS
     assert turns_at_end < CLIENTS / 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system says it")
+def test_the_application_sees_which_clients_left_before_it_looked(listener: socket.socket) -> None:
+    served: list[tuple[str, bool]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        served.append((scope["path"], scope["state"][CALLER_STATE].look().has_gone))
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+        if len(served) == 2 * HALF:
+            server.drain()
+
+    with ExitStack() as clients:
+        for number in range(2 * HALF):
+            client = clients.enter_context(socket.create_connection(listener.getsockname()))
+            client.sendall(REQUEST.replace(b"GET /", b"GET /%d" % number))
+            if number % 2:
+                client.close()
+        server = HttpServer(app, listener)
+        uvloop.run(server.run())
+
+    assert sorted(served) == sorted((f"/{number}", number % 2 == 1) for number in range(2 * HALF))

@@ -11,7 +11,16 @@ from trunkline.api.answer import Answer
 from trunkline.api.errors import ApiError, unavailable
 from trunkline.api.metrics import AdmissionMetrics
 from trunkline.domain.errors import Code
-from trunkline.kernel import Clock, Deadline, Limiter, Priority, ServerLimits, Shed, ShedReason
+from trunkline.kernel import (
+    Clock,
+    Deadline,
+    Limiter,
+    Priority,
+    Seen,
+    ServerLimits,
+    Shed,
+    ShedReason,
+)
 
 API_IN_FLIGHT_MAX: Final = 512
 """At 3,000 creates a second the last of them is answered in 0.2 s; more would only wait longer."""
@@ -21,6 +30,8 @@ API_LIMITS: Final = ServerLimits(in_flight_max=API_IN_FLIGHT_MAX)
 
 TOO_MANY: Final = "account"
 """The reason of what was shed for its own account's sake, beside those of the kernel."""
+GONE: Final = "gone"
+"""And of what was shed because its client had closed the connection."""
 
 Handle = Callable[[], Awaitable[Answer]]
 
@@ -61,6 +72,15 @@ class Admission:
             self._metrics.shed(answer.reason.name.lower(), priority)
             raise _not_begun(answer.reason, round(answer.retry_after_s))
         return answer
+
+    def refuse_gone(self, caller: Seen, priority: Priority) -> None:
+        """Turn away what a client asked that has left. Raises `ApiError`, for whoever only closed its
+        sending side."""
+        if caller.has_gone:
+            self._metrics.shed(GONE, priority)
+            raise unavailable(
+                "The connection was closed before the request was begun, and nothing was done."
+            )
 
     def refuse_expired(self, deadline: Deadline, priority: Priority) -> None:
         """Turn away what nobody waits for any more. Raises `ApiError`."""

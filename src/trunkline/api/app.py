@@ -31,11 +31,15 @@ from trunkline.domain import sid
 from trunkline.domain.account import Account
 from trunkline.domain.errors import Code
 from trunkline.kernel import (
+    CALLER_STATE,
     DEADLINE_HEADER,
     RETRIED_HEADER,
+    WAITING,
     Alarms,
+    Caller,
     Deadline,
     Priority,
+    Seen,
     ServerLimits,
     deadline_scope,
     retried_above,
@@ -142,7 +146,9 @@ class _Api:
         self, endpoint: _Endpoint, words: tuple[str, ...], scope: Scope, receive: Receive
     ) -> Answer:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        deadline = self._deadline(headers.get(_DEADLINE))
+        caller = _caller_of(scope)
+        self._admission.refuse_gone(caller, endpoint.priority)
+        deadline = self._deadline(headers.get(_DEADLINE), caller.waited_s)
         account = self._authenticator.account(headers.get(b"authorization"))
         _check_owner(account, words, scope["path"])
         if endpoint.handler is None:
@@ -178,12 +184,12 @@ class _Api:
             deadline=request.deadline,
         )
 
-    def _deadline(self, told: bytes | None) -> Deadline:
-        """When the caller stops waiting, by its own word, and at the latest by ours."""
+    def _deadline(self, told: bytes | None, waited_s: float) -> Deadline:
+        """When the caller stops waiting, by its own word, and at the latest by ours; the request came
+        `waited_s` ago."""
+        text = None if told is None else told.decode("latin-1")
         clock = self._services.clock
-        if told is None:
-            return Deadline.after(API_DEADLINE_S, clock)
-        return Deadline.from_header(told.decode("latin-1"), clock, cap_s=API_DEADLINE_S)
+        return Deadline.from_header(text, clock, cap_s=API_DEADLINE_S, waited_s=waited_s)
 
     async def _fields(
         self,
@@ -222,6 +228,12 @@ def _endpoint(
     codes = {} if handler is None else handler.codes
     priority = Priority.READ if operation.method == "GET" else Priority.CREATE
     return _Endpoint(operation, ArgumentReader(known, operation, codes), handler, priority)
+
+
+def _caller_of(scope: Scope) -> Seen:
+    """What the server knows of who asks; without a word of it, that it has just come and waits."""
+    caller: Caller | None = scope.get("state", {}).get(CALLER_STATE)
+    return WAITING if caller is None else caller.look()
 
 
 def _check_owner(account: Account, words: tuple[str, ...], path: str) -> None:

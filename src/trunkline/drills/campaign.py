@@ -67,7 +67,7 @@ def run_all(
     were run and added to it. `tell` is told before each of these."""
     done = {} if state is None else _done_in(state)
     for number, task in enumerate(tasks, 1):
-        known = done.get(_name(task))
+        known = done.get(_name(task.scenario.name, task.options))
         if known is not None:
             yield known
             continue
@@ -78,15 +78,28 @@ def run_all(
         yield result
 
 
-def _name(task: Task) -> tuple[str, int, int]:
-    return task.scenario.name, task.options.seed, task.options.hosts
+_Name = tuple[str, int, int, str, float | None, float | None, bool, bool]
 
 
-def _done_in(state: Path) -> dict[tuple[str, int, int], Result]:
+def _name(drill: str, asked: Options | Result) -> _Name:
+    """What a result is of: another drill, or the same one asked for otherwise, was not run by it."""
+    return (
+        drill,
+        asked.seed,
+        asked.hosts,
+        asked.broken,
+        asked.rate_per_s,
+        asked.seconds,
+        asked.is_keyed,
+        asked.is_timing_judged,
+    )
+
+
+def _done_in(state: Path) -> dict[_Name, Result]:
     """By name. What could not be run, or was cut off in the middle of its line, is tried again."""
     if not state.exists():
         return {}
-    done: dict[tuple[str, int, int], Result] = {}
+    done: dict[_Name, Result] = {}
     for line in state.read_bytes().split(b"\n"):
         try:
             result = msgspec.json.decode(line, type=Result)
@@ -101,7 +114,7 @@ def _done_in(state: Path) -> dict[tuple[str, int, int], Result]:
                 f"{state} holds a line that is no result ({error})", "name another file"
             ) from error
         if result.verdict is not Overall.NOT_RUN:
-            done[result.drill, result.seed, result.hosts] = result
+            done[_name(result.drill, result)] = result
     return done
 
 

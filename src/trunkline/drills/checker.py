@@ -1,4 +1,4 @@
-"""The judge: ten promises as set arithmetic over what the witnesses wrote down.
+"""The judge: eleven promises as set arithmetic over what the witnesses wrote down.
 
 It reads nothing else, knows no host and keeps no state, so a history made by hand judges the judge.
 Each invariant is one function from a history to what broke it; an empty answer is a pass.
@@ -15,6 +15,11 @@ from typing import Final
 from trunkline.drills.observer.records import Create, History, Outcome
 
 EXAMPLES_MAX: Final = 5
+FEW_SHARE: Final = 0.01
+"""So many of all creates may wait, as on a machine that is overrun some do; a shard is a twelfth."""
+BUDGET_SPAN_S: Final = 10.0
+"""A budget of retries is a share of what was asked in the last ten seconds; so long it may be spent
+from what was saved before the fault."""
 
 FAILED: Final = frozenset({"failed", "canceled", "undelivered"})
 FINAL: Final = FAILED | {"delivered"}
@@ -46,12 +51,17 @@ class Terms:
 
     `ambiguous_max`: the windows of all the links that were lost, None where a fault loses links all
     the time. `is_receipt_certain` is false where the carrier owes none: then `sent` is an end.
-    `gap_max_ms` is None where the accept gap is only to be reported.
+    `gap_max_ms` is None where the accept gap is only to be reported. `wait_max_ms` is the longest
+    that a create may wait, its repeats included, beyond what others take meanwhile, where the fault
+    leaves every host's API in reach.
+    `tries_max` is how many tries a question to a carrier that fails may cost on average.
     """
 
     ambiguous_max: int | None = 0
     is_receipt_certain: bool = True
     gap_max_ms: float | None = None
+    wait_max_ms: float | None = None
+    tries_max: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +175,7 @@ def check(history: History, terms: Terms) -> tuple[Finding, ...]:
         verdict = Verdict.FAIL if broken else Verdict.PASS
         examples = tuple(broken[:EXAMPLES_MAX])
         findings.append(Finding(name, promise, verdict, len(broken), examples))
-    findings.append(_accept_gap(facts))
-    return tuple(findings)
+    return (*findings, _accept_gap(facts), _storm(facts))
 
 
 def accept_moments(history: History) -> list[float]:
@@ -183,6 +192,15 @@ def accept_gap_s(history: History) -> float:
     moments = accept_moments(history)
     gaps = (after - before for before, after in itertools.pairwise(moments))
     return max(gaps, default=float("inf"))
+
+
+def tries_per_question(history: History) -> float | None:
+    """How often the carrier was asked for each question that it did not answer, once it had failed
+    for as long as a budget of retries looks back; None where it did not fail for so long."""
+    began = min((each.at for each in history.turned_away), default=0.0)
+    steady = [each for each in history.turned_away if each.at >= began + BUDGET_SPAN_S]
+    questions = sum(each.attempt == 1 for each in steady)
+    return len(steady) / questions if questions else None
 
 
 def _kept(facts: Facts) -> Iterable[str]:
@@ -329,11 +347,49 @@ def _accept_gap(facts: Facts) -> Finding:
     if given_up:
         examples = tuple(given_up[:EXAMPLES_MAX])
         return Finding(name, promise, Verdict.FAIL, len(given_up), examples, note)
-    most = facts.terms.gap_max_ms
-    if most is None:
-        return Finding(name, promise, Verdict.NOT_JUDGED, note=note)
-    if gap_ms > most:
-        return Finding(name, promise, Verdict.FAIL, 1, (f"{note}, and at most {most:.0f}",), note)
+    terms = facts.terms
+    pauses = [*_waited_too_long(facts)]
+    if terms.gap_max_ms is not None and gap_ms > terms.gap_max_ms:
+        pauses.insert(0, f"{note}, and at most {terms.gap_max_ms:.0f}")
+    if pauses:
+        examples = tuple(pauses[:EXAMPLES_MAX])
+        return Finding(name, promise, Verdict.FAIL, len(pauses), examples, note)
+    is_judged = terms.gap_max_ms is not None or terms.wait_max_ms is not None
+    return Finding(name, promise, Verdict.PASS if is_judged else Verdict.NOT_JUDGED, note=note)
+
+
+def _waited_too_long(facts: Facts) -> Iterable[str]:
+    """From when a create was due to its first 201, by so much longer than the quickest tenth took
+    meanwhile. Where all of them wait, as on a machine that stands still, the gap tells."""
+    most_s = (facts.terms.wait_max_ms or float("inf")) / 1000.0
+    waits: list[tuple[Create, int, float]] = []
+    together: dict[int, list[float]] = defaultdict(list)
+    for tries in _by_text(facts.history.creates).values():
+        answers = [each.until for each in tries if each.outcome is Outcome.ACCEPTED]
+        if answers:
+            wait_s = min(answers) - tries[0].due
+            waits.append((tries[0], len(tries), wait_s))
+            together[int(tries[0].due)].append(wait_s)
+    usual_s = {second: sorted(taken)[len(taken) // 10] for second, taken in together.items()}
+    paused: list[str] = []
+    for first, count, wait_s in waits:
+        if wait_s <= most_s:
+            continue
+        meanwhile = range(int(first.due), int(first.due + wait_s) + 1)
+        if wait_s - max(usual_s.get(second, 0.0) for second in meanwhile) > most_s:
+            words = f"{first.text} waited {wait_s:.3f} s in {count} tries, while others did not"
+            paused.append(words)
+    return paused if len(paused) > FEW_SHARE * len(waits) else ()
+
+
+def _storm(facts: Facts) -> Finding:
+    name, promise = "I11", "who fails is not stormed"
+    most, tries = facts.terms.tries_max, tries_per_question(facts.history)
+    if most is None or tries is None:
+        return Finding(name, promise, Verdict.NOT_JUDGED, note="no fault that lasts")
+    note = f"the carrier was asked {tries:.2f} times for each question that it did not answer"
+    if tries > most:
+        return Finding(name, promise, Verdict.FAIL, 1, (f"{note}, and at most {most:g}",), note)
     return Finding(name, promise, Verdict.PASS, note=note)
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 import aiohttp
 
+from trunkline.drills.backlog import Backlog
 from trunkline.drills.checker import FINAL
 from trunkline.drills.cluster import Cluster, UpCluster
 from trunkline.drills.faults.network import Network
@@ -24,11 +25,17 @@ from trunkline.drills.observer.witnesses import Witnesses, history_in, witnesses
 from trunkline.drills.phones import phones
 from trunkline.drills.refusal import DrillError, NotRecovered, NotRun
 from trunkline.drills.result import Result, judge, not_recovered, not_run
-from trunkline.drills.stage import LOOPBACK, PROMISED_GAP_MS, Mark, Options, Scenario, Stage
+from trunkline.drills.stage import (
+    HOSTS_PROMISED_MIN,
+    LOOPBACK,
+    PROMISED_GAP_MS,
+    Mark,
+    Options,
+    Scenario,
+    Stage,
+)
 from trunkline.kernel import Clock
 
-HOSTS_PROMISED_MIN: Final = 3
-"""One host alone pauses while it starts again; the accept gap is promised of a cluster."""
 BREAK_VARIABLE: Final = "TRUNKLINE_BREAK"
 DRILL_MARK: Final = "trunkline-drill"
 
@@ -73,6 +80,7 @@ async def conduct(scenario: Scenario, options: Options, folder: Path, clock: Clo
         history_in(folder, hosts=seen.hosts),
         terms,
         marks=seen.marks,
+        backlog=seen.backlog,
         duration_s=clock.monotonic() - began,
     )
 
@@ -83,6 +91,7 @@ class _Seen:
 
     hosts: tuple[str, ...]
     marks: tuple[Mark, ...]
+    backlog: Backlog | None
 
 
 async def _seen(scenario: Scenario, options: Options, folder: Path, clock: Clock) -> _Seen:
@@ -102,14 +111,14 @@ async def _seen(scenario: Scenario, options: Options, folder: Path, clock: Clock
             ):
                 files.client.write(shown)
         extract(stage.phones.file, files.carrier, files.handsets)
-    return _Seen(tuple(each.name for each in hosts), tuple(stage.marks))
+    return _Seen(tuple(each.name for each in hosts), tuple(stage.marks), stage.backlog)
 
 
 @contextlib.asynccontextmanager
 async def _set_up(
     scenario: Scenario, options: Options, folder: Path, files: Witnesses, clock: Clock
 ) -> AsyncIterator[Stage]:
-    rng = random.Random(options.seed)  # noqa: S311 - repeatable, not secret
+    rng = _dice(options, "stage")
     async with contextlib.AsyncExitStack() as stack:
         session = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
@@ -134,7 +143,7 @@ async def _set_up(
         load = Load(
             lambda: [Target(each.name, each.base_url) for each in cluster.hosts()],
             cluster.account,
-            Means(session, files.client, clock, rng),
+            Means(session, files.client, clock, _dice(options, "load")),
             run=f"{scenario.name}-{options.seed}",
             callback=receiver.base_url + STATUS_PATH,
             is_keyed=options.is_keyed,
@@ -146,6 +155,11 @@ async def _set_up(
             await scenario.prepare(stage)
         await _own_number(stage)
         yield stage
+
+
+def _dice(options: Options, whose: str) -> random.Random:
+    """Of one part: how often the load throws its own must not change which host is hurt."""
+    return random.Random(f"{options.seed} {whose}")  # noqa: S311 - repeatable, not secret
 
 
 def _cluster(

@@ -18,12 +18,51 @@ ASK_S: Final = 15.0
 
 
 class Phones:
-    """A running simulator. Raises `DrillError` when it refuses what it is asked."""
+    """A simulator of the drill's own, outside every host, while it is open. Raises `DrillError` when
+    it refuses what it is asked."""
 
-    def __init__(self, url: str, file: Path, session: aiohttp.ClientSession) -> None:
-        self.url: Final = url
-        self.file: Final = file
+    def __init__(
+        self, folder: Path, session: aiohttp.ClientSession, *, clock: Clock, seed: int, address: str
+    ) -> None:
+        self.file: Final = folder / "simulator.jsonl"
+        self.url = ""
+        self._folder = folder
         self._session = session
+        self._clock = clock
+        self._seed = seed
+        self._listens_on = f"{address}:0"
+        self._program: Program | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._program is not None
+
+    async def open(self) -> None:
+        """Run; again where it was, and with all that it knew, if it was closed."""
+        ready = self._folder.with_name(self._folder.name + ".ready")
+        ready.unlink(missing_ok=True)
+        program = Program(
+            [
+                *PROGRAM, "simulator", "--http", self._listens_on, "--data", str(self._folder),
+                "--ready-file", str(ready), "--seed", str(self._seed),
+            ],
+            words=self._folder.with_name(self._folder.name + ".words"),
+        )  # fmt: skip
+        if not await until(ready.exists, self._clock, within_s=READY_MAX_S):
+            await program.end(self._clock)
+            raise DrillError(
+                f"the simulator did not start ({program.last_words()})", "see what it says"
+            )
+        self.url = json.loads(ready.read_bytes())["simulator_url"]
+        self._listens_on = self.url.removeprefix("http://")
+        self._program = program
+
+    async def close(self) -> None:
+        """End it in good order: nobody can connect to the carrier, and no handset sends. A second
+        call does nothing."""
+        program, self._program = self._program, None
+        if program is not None:
+            await program.end(self._clock)
 
     async def behave(self, **behaviour: object) -> None:
         """How the carrier treats everybody from now on; nothing given is a perfect carrier."""
@@ -38,7 +77,9 @@ class Phones:
         return counts
 
     async def text(self, sender: str, recipient: str, body: str) -> None:
-        """Send from a handset to a number of ours."""
+        """Send from a handset to a number of ours; while the carrier is closed, nothing."""
+        if not self.is_open:
+            return
         content = {"to": recipient, "body": body}
         await self._ask("POST", f"/v1/handsets/{quote(sender)}/messages", content)
 
@@ -61,22 +102,10 @@ class Phones:
 async def phones(
     folder: Path, session: aiohttp.ClientSession, *, clock: Clock, seed: int, address: str
 ) -> AsyncIterator[Phones]:
-    """A simulator of the drill's own, outside every host, until the block is left."""
-    ready = folder.with_name(folder.name + ".ready")
-    ready.unlink(missing_ok=True)
-    program = Program(
-        [
-            *PROGRAM, "simulator", "--http", f"{address}:0", "--data", str(folder),
-            "--ready-file", str(ready), "--seed", str(seed),
-        ],
-        words=folder.with_name(folder.name + ".words"),
-    )  # fmt: skip
+    """Open until the block is left."""
+    made = Phones(folder, session, clock=clock, seed=seed, address=address)
+    await made.open()
     try:
-        if not await until(ready.exists, clock, within_s=READY_MAX_S):
-            raise DrillError(
-                f"the simulator did not start ({program.last_words()})", "see what it says"
-            )
-        facts = json.loads(ready.read_bytes())
-        yield Phones(facts["simulator_url"], folder / "simulator.jsonl", session)
+        yield made
     finally:
-        await program.end(clock)
+        await made.close()

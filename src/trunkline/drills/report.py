@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from trunkline.drills.backlog import BacklogFigures
 from trunkline.drills.result import Overall, Result
 
 BARS: Final = " ▁▂▃▄▅▆▇█"
@@ -41,6 +42,8 @@ def show(result: Result, console: Console) -> None:
         table.add_row(each.invariant, each.promise, verdict, escape("\n".join(words)))
     console.print(table)
     console.print(_figures(result))
+    if result.backlog is not None:
+        console.print(_backlog(result.backlog))
     _show_timeline(result, console)
     console.print(Text(result.verdict.upper(), _STYLES[result.verdict]))
 
@@ -82,6 +85,19 @@ def _figures(result: Result) -> str:
         f"of which {_figure(result.slowest_try_ms)} ms at most at the host that took it, "
         f"recovered in {_figure(result.recovered_s)} s, {_figure(result.attempts_per_request)} tries "
         f"a request; took {result.duration_s:g} s"
+    )
+
+
+def _backlog(backlog: BacklogFigures) -> str:
+    hosts = ", ".join(
+        f"{name} {first:g}" for name, first in backlog.first_after_open_s_by_host.items()
+    )
+    return (
+        f"of {backlog.messages} that waited: lost {backlog.lost}, doubled {backlog.doubled}; handed "
+        f"over after the carrier opened in {_figure(backlog.first_after_open_s)} to "
+        f"{_figure(backlog.last_after_open_s)} s, {backlog.within_1_s} in the first second; after "
+        f"the kill in {_figure(backlog.first_after_kill_s)} to "
+        f"{_figure(backlog.last_after_kill_s)} s; first of each host: {hosts or '-'} s"
     )
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import msgspec
 
+from trunkline.drills.backlog import Backlog, BacklogFigures, figures
 from trunkline.drills.checker import (
     Facts,
     Finding,
@@ -14,6 +15,7 @@ from trunkline.drills.checker import (
     accept_gap_s,
     accept_moments,
     check,
+    tries_per_question,
 )
 from trunkline.drills.observer.records import Create, History, Outcome
 from trunkline.drills.stage import Mark, Options
@@ -46,6 +48,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     is_possible: bool = True
     """False where this machine, or this number of hosts, cannot run it."""
     broken: str = ""
+    rate_per_s: float | None = None
+    seconds: float | None = None
+    """How long the fault was told to last; None where it was left to the drill."""
+    is_keyed: bool = True
+    is_timing_judged: bool = False
     invariants: tuple[Finding, ...] = ()
     accepted: int = 0
     lost: int = 0
@@ -58,9 +65,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     slowest_try_ms: float | None = None
     recovered_s: float | None = None
     attempts_per_request: float | None = None
+    carrier_tries: float | None = None
+    """Tries at each question that the carrier did not answer; see `checker.tries_per_question`."""
     duration_s: float = 0.0
     timeline: tuple[Moment, ...] = ()
     accepts_each_s: tuple[int, ...] = ()
+    backlog: BacklogFigures | None = None
+    """What became of the messages that waited, in the drill that is about them."""
     kept: str = ""
     """Where the witnesses' files are, if they were kept."""
 
@@ -86,6 +97,10 @@ def not_run(drill: str, options: Options, reason: str, *, is_possible: bool = Fa
         reason=reason,
         is_possible=is_possible,
         broken=options.broken,
+        rate_per_s=options.rate_per_s,
+        seconds=options.seconds,
+        is_keyed=options.is_keyed,
+        is_timing_judged=options.is_timing_judged,
     )
 
 
@@ -97,6 +112,7 @@ def judge(
     *,
     marks: Sequence[Mark],
     duration_s: float,
+    backlog: Backlog | None = None,
 ) -> Result:
     """The checker's findings and the figures, of one drill that ran to its end."""
     findings = check(history, terms)
@@ -106,6 +122,7 @@ def judge(
     began = min((each.due for each in history.creates), default=0.0)
     gap_s = accept_gap_s(history)
     asked = {each.text for each in history.creates}
+    carrier_tries = tries_per_question(history)
     return Result(
         drill=drill,
         seed=options.seed,
@@ -113,6 +130,10 @@ def judge(
         verdict=Overall.FAIL if is_broken else Overall.PASS,
         reason=", ".join(each.invariant for each in findings if each.verdict is Verdict.FAIL),
         broken=options.broken,
+        rate_per_s=options.rate_per_s,
+        seconds=options.seconds,
+        is_keyed=options.is_keyed,
+        is_timing_judged=options.is_timing_judged,
         invariants=findings,
         accepted=len(facts.text_of),
         lost=len(facts.lost()),
@@ -124,10 +145,17 @@ def judge(
         slowest_try_ms=_slowest_ms(history, lambda each: each.at),
         recovered_s=_recovered_s(history, marks),
         attempts_per_request=round(len(history.creates) / len(asked), 3) if asked else None,
+        carrier_tries=None if carrier_tries is None else round(carrier_tries, 2),
         duration_s=round(duration_s, 1),
         timeline=tuple(Moment(round(each.at - began, 2), each.what) for each in marks),
         accepts_each_s=_each_second(moments, began),
+        backlog=None if backlog is None else _figures_of(backlog, facts),
     )
+
+
+def _figures_of(backlog: Backlog, facts: Facts) -> BacklogFigures:
+    lost = frozenset(facts.text_of[sid] for sid in facts.lost())
+    return figures(backlog, facts.history, lost=lost, doubled=frozenset(facts.doubled()))
 
 
 def _never_learned(history: History) -> set[str]:

@@ -1,5 +1,6 @@
 """Running drills: one, or all of them, each in a folder of its own that is kept if it failed."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Final
 import msgspec
 import uvloop
 
+from trunkline.drills import abandoned
+from trunkline.drills.abandoned import Note, noted
 from trunkline.drills.conduct import conduct
 from trunkline.drills.refusal import DrillError
 from trunkline.drills.result import Overall, Result, not_run
@@ -24,8 +27,11 @@ def run_one(scenario: Scenario, options: Options, *, keep: Path | None = None) -
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise DrillError(f"{folder} is not empty", "name a new folder with --keep")
+    abandoned.clear_up()
+    note = Note(str(folder.absolute()), keep is not None, options.hosts, os.getpid())
     try:
-        result: Result = uvloop.run(conduct(scenario, options, folder, SystemClock()))
+        with noted(note):
+            result: Result = uvloop.run(conduct(scenario, options, folder, SystemClock()))
     except DrillError as error:
         result = not_run(scenario.name, options, str(error), is_possible=True)
     if keep is not None or result.verdict is Overall.FAIL or result.reason:

@@ -4,13 +4,14 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 
 from trunkline.drills import processes
+from trunkline.drills.backlog import Backlog
 from trunkline.drills.checker import Terms
 from trunkline.drills.cluster import Cluster, Host
 from trunkline.drills.load import Load
@@ -24,6 +25,11 @@ WINDOW: Final = 10
 """`carrier.window`: what one lost link can leave ambiguous."""
 BACK_MAX_S: Final = 60.0
 PROMISED_GAP_MS: Final = 100.0
+HOSTS_PROMISED_MIN: Final = 3
+"""One host alone pauses while it starts again; of a cluster it is promised that it does not."""
+WAIT_MAX_MS: Final = 4_000.0
+"""A leader of the log takes longer than this to replace, and the way round it a quarter of a second:
+far enough from both for a machine that is slow."""
 PROBE_S: Final = 2.0
 
 
@@ -64,6 +70,8 @@ class Stage:
     clock: Clock
     rng: random.Random
     marks: list[Mark] = field(default_factory=list)
+    backlog: Backlog | None = None
+    """What waited for the carrier, in the drill that is about it."""
 
     def mark(self, what: str) -> None:
         """The first mark is when the fault begins."""
@@ -108,12 +116,20 @@ class Stage:
 
     async def until_accepting(self) -> None:
         """Until a create is accepted that was answered from now on."""
-        count = len(self.load.tally.accepted_at)
-        took = await processes.until(
-            lambda: len(self.load.tally.accepted_at) > count, self.clock, within_s=BACK_MAX_S
-        )
-        if not took:
-            raise NotRecovered(f"nothing was accepted for {BACK_MAX_S:g} s", "see the hosts' words")
+        await self.until_accepted(len(self.load.tally.accepted) + 1)
+
+    async def until_accepted(self, count: int) -> None:
+        """Until so many creates were accepted since the drill began."""
+        accepted = self.load.tally.accepted
+        before, give_up_at = -1, 0.0
+        while len(accepted) < count:
+            if len(accepted) > before:
+                before, give_up_at = len(accepted), self.clock.monotonic() + BACK_MAX_S
+            if self.clock.monotonic() > give_up_at:
+                raise NotRecovered(
+                    f"nothing was accepted for {BACK_MAX_S:g} s", "see the hosts' words"
+                )
+            await asyncio.sleep(processes.LOOK_EVERY_S)
 
     def host(self, name: str) -> Host:
         return next(each for each in self.cluster.hosts() if each.name == name)
@@ -127,6 +143,16 @@ def no_terms(_: Options) -> Terms:
 def links_lost(links: int) -> Callable[[Options], Terms]:
     """So many links to the carrier may be lost with messages under way in their windows."""
     return lambda _: Terms(ambiguous_max=links * WINDOW)
+
+
+def never_waiting(terms: Callable[[Options], Terms]) -> Callable[[Options], Terms]:
+    """The same, of a fault that leaves every host's API in reach: in a cluster no create waits."""
+
+    def waited(options: Options) -> Terms:
+        most_ms = WAIT_MAX_MS if options.hosts >= HOSTS_PROMISED_MIN else None
+        return replace(terms(options), wait_max_ms=most_ms, gap_max_ms=most_ms)
+
+    return waited
 
 
 def nothing_needed(_: Options) -> str:

@@ -4,24 +4,29 @@ A judge that was never seen to fail proves nothing. `host.break_protection` name
 on every data folder that is not a drill's, that is, below a folder with a file `trunkline-drill`.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, cast
 
-from trunkline.domain.events import Kind, Type
+from trunkline.domain.events import Kind
 from trunkline.domain.message import Link
+from trunkline.host.ablated_logs import Forgetful, Undiverted, Unfenced, Unhurried
 from trunkline.host.refusal import ConfigError
-from trunkline.kernel import Clock, Deadline
-from trunkline.log.event import UnreadableEvent, decode_all
-from trunkline.log.interface import Accepted, Log, PublishAnswer, Unreadable
+from trunkline.kernel import RETRY_BUDGET, BudgetLimits, Clock, Deadline
+from trunkline.log.interface import Log, RetainedLog, Unreadable
 from trunkline.log.ledger import Entry, Ledger, Past
 from trunkline.log.ledgers import Ledgers
 from trunkline.messaging.accept import AcceptAnswer, Acceptor, NewMessage
+from trunkline.replica import schema
 
 MARK: Final = "trunkline-drill"
 MARKED_ABOVE_MAX: Final = 3
 """So far above a data folder the mark may be: a drill's hosts lie below it."""
+
+UNBOUNDED: Final = BudgetLimits(ratio=0.0, per_s=float("inf"))
+"""Every retry is affordable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,14 @@ class Parts:
     """Whether a callback waits for the one before."""
     is_flushed: bool = True
     """Whether the engine flushes before it answers."""
+    stored: Callable[[Log, Clock], Log] = lambda log, _: log
+    """What creates are stored through."""
+    is_watched: bool = True
+    """Whether the engines of a cluster ask each other every second whether they are there."""
+    retry_budget: BudgetLimits = RETRY_BUDGET
+    """Of the pools towards the carrier."""
+    copied: Callable[[RetainedLog, Path, float], RetainedLog] = lambda log, _, __: log
+    """What the read copy is made from: of a log, the copy's file, and the wall time now."""
 
 
 class KeylessAcceptor(Acceptor):
@@ -62,38 +75,28 @@ class BlindLedgers(Ledgers):
         ]
 
 
-class _Unfenced:
-    """A log that says that a tombstone stands, and stores none."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._log, name)
-
-    async def publish(
-        self, shard: int, subject: str, payload: bytes, *, expected: int | None, timeout_s: float
-    ) -> PublishAnswer:
-        if _is_tombstone(payload):
-            return Accepted(1)
-        return await self._log.publish(
-            shard, subject, payload, expected=expected, timeout_s=timeout_s
-        )
+def _forgetful(log: RetainedLog, copy: Path, now: float) -> RetainedLog:
+    """A copy that was begun is followed up as ever; an empty one begins with what comes now."""
+    return log if _is_begun(copy) else cast("RetainedLog", Forgetful(log, now))
 
 
-def _is_tombstone(payload: bytes) -> bool:
-    try:
-        return decode_all(payload)[0].type is Type.TOMBSTONE
-    except UnreadableEvent:
+def _is_begun(copy: Path) -> bool:
+    if not copy.exists():
         return False
+    with contextlib.closing(schema.open_for_reading(copy)) as database:
+        return bool(schema.cursors(database))
 
 
 ABLATIONS: Final[Mapping[str, Parts]] = {
     "flush": Parts(is_flushed=False),
     "claims": Parts(ledgers=BlindLedgers),
-    "fencing": Parts(fenced=lambda log: cast("Log", _Unfenced(log))),
+    "fencing": Parts(fenced=lambda log: cast("Log", Unfenced(log))),
     "dedupe": Parts(acceptor=KeylessAcceptor),
     "order": Parts(is_ordered=False),
+    "budget": Parts(retry_budget=UNBOUNDED),
+    "timeouts": Parts(stored=lambda log, _: cast("Log", Unhurried(log)), is_watched=False),
+    "diversion": Parts(stored=lambda log, clock: cast("Log", Undiverted(log, clock))),
+    "copies": Parts(copied=_forgetful),
 }
 
 

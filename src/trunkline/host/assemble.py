@@ -108,7 +108,7 @@ async def assemble(
         supports: list[Support] = []
         if "projector" in names:
             projector = Projector(
-                context.log,
+                _parts(context).copied(context.log, path, context.clock.wall()),
                 path,
                 progress,
                 cluster=context.cluster,
@@ -128,6 +128,8 @@ async def assemble(
         gauges.watch(context.registry, replica, context.layout.retention, clock=context.clock)
         if part is not None and part.balancer is not None:
             supports.append(part.balancer)
+        if part is not None:
+            supports += [each for each in (part.cut_off, part.put_down) if each is not None]
         builder = _Builder(context, replica, stack, crash_here=crash_here, part=part)
         gauges.watch_pools(context.registry, lambda: (*builder.pool_owners(), copies.peers))
         services = tuple(builder.build(name) for name in _WORKERS if name in names)
@@ -139,6 +141,11 @@ async def assemble(
         yield Assembly(
             (*services, *builder.companions), (*supports, *builder.links), progress, app, part
         )
+
+
+def _parts(context: Context) -> ablations.Parts:
+    host = context.settings.host
+    return ablations.parts_of(host.break_protection, host.data)
 
 
 def _told_of_itself(
@@ -194,8 +201,7 @@ class _Builder:
         self._replica = replica
         self._stack = stack
         self._crash_here = crash_here
-        host = context.settings.host
-        self._parts = ablations.parts_of(host.break_protection, host.data)
+        self._parts = _parts(context)
         self._health = ShardHealth(context.clock)
         self._recorder = EventRecorder(context.log, author=context.author)
         self._carrier: SimulatedCarrier | None = None
@@ -245,7 +251,7 @@ class _Builder:
         context = self._context
         part = self._part
         return self._parts.acceptor(
-            context.log,
+            self._parts.stored(context.log, context.clock),
             self._replica,
             self._health,
             context.author,
@@ -388,6 +394,7 @@ class _Builder:
                 window=settings.carrier.window,
                 clock=context.clock,
                 rng=context.rng,
+                retry_budget=self._parts.retry_budget,
             )
             self.links.append(self._carrier)
             self._stack.push_async_callback(self._carrier.close)

@@ -14,10 +14,12 @@ from trunkline.host.balance import Balancer
 from trunkline.host.cluster_leases import ClusterLeases
 from trunkline.host.config import Settings
 from trunkline.host.context import Context
+from trunkline.host.cut_off import CutOff
 from trunkline.host.leased_dispatch import LeasedDispatch
 from trunkline.host.leases import FileLeases
 from trunkline.host.members import Members
 from trunkline.host.membership import Membership
+from trunkline.host.put_down import PutDown
 from trunkline.host.shares import HostShares, wanted_leaders
 from trunkline.kernel import Clock
 from trunkline.log.interface import Bus, ClusteredLog
@@ -51,6 +53,9 @@ class ClusterPart:
     timers: HostShares
     balancer: Balancer | None
     bus: Bus
+    cut_off: CutOff | None = None
+    put_down: PutDown | None = None
+    """These two are there where the balancer is."""
 
     @property
     def is_connected(self) -> bool:
@@ -100,12 +105,25 @@ def join(context: Context, names: Sequence[str]) -> ClusterPart | None:
     members = Members(log.bus, membership, clock=clock, rng=context.rng)
     shards = HostShares(members, what="shard", shards=SHARDS, clock=clock)
     timers = HostShares(members, what="timer", shards=TIMER_SHARDS, clock=clock)
-    balancer = None
+    balancer = cut_off = put_down = None
     if SPEAKER in names:
         balancer = Balancer(
             log, members, wanted=lambda: wanted_leaders(shards, timers), clock=clock
         )
-    return ClusterPart(members, shards, timers, balancer, log.bus)
+        cut_off = CutOff(
+            members,
+            {member.name: member.log for member in settings.cluster.hosts},
+            engine_pid=context.layout.engine_pid,
+            clock=clock,
+        )
+        put_down = PutDown(
+            members,
+            {member.name: member.route for member in settings.cluster.hosts},
+            secret=context.peer_token or "",
+            engine_pid=context.layout.engine_pid,
+            clock=clock,
+        )
+    return ClusterPart(members, shards, timers, balancer, log.bus, cut_off, put_down)
 
 
 def leased_dispatch(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trunkline.domain.ports import Entropy
-from trunkline.host import credentials, storage
+from trunkline.host import credentials, leftovers, storage
 from trunkline.host import format as data_format
 from trunkline.host.cluster_secret import ClusterSecret, read_secret
 from trunkline.host.config import Settings
@@ -67,6 +67,7 @@ def open_folder(
     layout.make()
     lock = None if is_locked else FolderLock.take(layout)
     try:
+        leftovers.clear_away(layout)
         # Read again, under the lock: another process may have given birth meanwhile.
         found = data_format.read(layout)
         if found is None:

@@ -49,8 +49,8 @@ WRITE_FAILED: Final = "critical write error"
 class Door:
     """How another process of this host reaches the engine; a secret, kept in a file of mode 0600.
     `urls` are those of every engine of the cluster, this host's own first; `tls` are the files for
-    a connection to them, or empty; `positions` is the file for how far services are; `former` are shown
-    to an engine that refuses the token."""
+    a connection to them, or empty; `positions` is the file for how far services are; `former` are
+    shown to an engine that refuses the token."""
 
     urls: tuple[str, ...]
     token: str
@@ -120,6 +120,7 @@ async def open_engine(
     if settings.host.ephemeral:
         yield MemoryLog(clock=clock)
         return
+    parts = parts_of(settings.host.break_protection, settings.host.data)
     plan = EnginePlan(
         name=settings.host.name,
         program=settings.host.nats_server,
@@ -129,7 +130,8 @@ async def open_engine(
         monitor_http=settings.log.monitor_http,
         cores=settings.log.cores,
         cluster=cluster,
-        is_flushed=parts_of(settings.host.break_protection, settings.host.data).is_flushed,
+        is_flushed=parts.is_flushed,
+        is_watched=parts.is_watched,
     )
     child = EngineChild(
         plan,

@@ -155,6 +155,8 @@ class EngineChild:
         finally:
             os.close(lock)
         self._process, self.pid = process, process.pid
+        with contextlib.suppress(OSError):  # a full disk must not keep the engine from running
+            durable.write_file(self._plan.run / "engine.pid", b"%d" % process.pid)
         try:
             if await self._until_answering(process):
                 self._has_been_ready = True

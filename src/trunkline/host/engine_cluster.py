@@ -93,12 +93,13 @@ def engine_name(secret: ClusterSecret) -> str:
     return f"trunkline-{secret.cluster_id[:_NAME_DIGITS]}"
 
 
-def render(cluster: EngineCluster) -> list[str]:
-    """The lines of the engine's configuration that one host alone does not have."""
-    lines = [
-        f'ping_interval: "{ENGINE_PING_S}s"',
-        f"ping_max: {ENGINE_PINGS_MAX}",
-    ]
+def render(cluster: EngineCluster, *, is_watched: bool = True) -> list[str]:
+    """The lines of the engine's configuration that one host alone does not have. Unless it
+    `is_watched`, a silent engine is noticed after minutes."""
+    pings = [f'ping_interval: "{ENGINE_PING_S}s"', f"ping_max: {ENGINE_PINGS_MAX}"]
+    if not is_watched:
+        pings = []
+    lines = list(pings)
     if cluster.zone:
         lines.append(f"server_tags: [{json.dumps(ZONE_TAG + cluster.zone)}]")
     if cluster.tls is not None:
@@ -121,8 +122,7 @@ def render(cluster: EngineCluster) -> list[str]:
         ),
         "  ]",
         "  no_advertise: true",
-        f'  ping_interval: "{ENGINE_PING_S}s"',
-        f"  ping_max: {ENGINE_PINGS_MAX}",
+        *(f"  {line}" for line in pings),
         f'  write_deadline: "{ROUTE_WRITE_DEADLINE_S}s"',
     ]
     if cluster.tls is not None:

@@ -49,6 +49,7 @@ class EnginePlan:
     is_flushed: bool = True
     cores: int = 0
     """How many it may keep busy; 0: all."""
+    is_watched: bool = True
 
 
 def find_program(chosen: Path | None) -> Path:
@@ -107,7 +108,7 @@ def render(plan: EnginePlan, address: Address, token: str) -> str:
         "}",
     ]
     if plan.cluster is not None:
-        lines += engine_cluster.render(plan.cluster)
+        lines += engine_cluster.render(plan.cluster, is_watched=plan.is_watched)
     if plan.monitor_http is not None:
         lines.append(f"http: {json.dumps(str(plan.monitor_http))}")
     return "\n".join(lines) + "\n"

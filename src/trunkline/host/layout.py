@@ -72,6 +72,10 @@ class Layout:
         return self.data / "replica" / "replica.db"
 
     @property
+    def snapshots(self) -> Path:
+        return self.replica.with_name("snapshots")
+
+    @property
     def progress(self) -> Path:
         """How far the read copy is, for every process of the host."""
         return self.replica.with_name("progress")
@@ -97,6 +101,11 @@ class Layout:
     def engine_door(self) -> Path:
         """How the host's processes reach the log engine, with its token."""
         return self.run / "engine.json"
+
+    @property
+    def engine_pid(self) -> Path:
+        """The process of the engine that was started last."""
+        return self.run / "engine.pid"
 
     @property
     def retention(self) -> Path:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from trunkline.host import config, durable, listen
+from trunkline.host import config, durable, leftovers, listen
 from trunkline.host import format as data_format
 from trunkline.host.config import Settings
 from trunkline.host.data_folder import DataFolder, open_folder, seat_of
@@ -87,6 +87,7 @@ def open_hosts(
     home.make(is_host=False)
     lock = FolderLock.take(home)
     stack.callback(lock.release)
+    leftovers.clear_away(home)
     token_file = _secret_of(home, count)
     # No longer than for choosing them: each engine listens on its own.
     with contextlib.ExitStack() as chosen:
@@ -111,6 +112,11 @@ def open_hosts(
         own = dataclasses.replace(settings, host=host, cluster=cluster, log=log)
         hosts.append(_open_host(own, "--http", stack))
     return tuple(hosts)
+
+
+def cores_for_each(hosts: int) -> int:
+    """Of this machine, for each of so many hosts that run side by side."""
+    return max(1, (os.cpu_count() or 1) // hosts)
 
 
 def write_settings(host: LocalHost) -> None:
@@ -150,11 +156,6 @@ def prepare(host: LocalHost) -> None:
 def _say(text: str) -> None:
     sys.stderr.write(f"trunkline: {text}\n")
     sys.stderr.flush()
-
-
-def cores_for_each(hosts: int) -> int:
-    """Of this machine, for each of so many hosts that run side by side."""
-    return max(1, (os.cpu_count() or 1) // hosts)
 
 
 def name_of(index: int) -> str:

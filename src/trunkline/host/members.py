@@ -72,6 +72,11 @@ class Members:
 
     # ---- this host
 
+    @property
+    def incarnation(self) -> str:
+        """As which this process speaks for the host; "" if it does not."""
+        return self._membership.incarnation
+
     def begin(self, incarnation: str) -> None:
         """Speak for the host as `incarnation` from now on."""
         self._membership.begin(incarnation, now=self._clock.monotonic())

@@ -132,6 +132,11 @@ class Membership:
 
     # ---- this host
 
+    @property
+    def incarnation(self) -> str:
+        """As which this process speaks for its host; "" if it does not."""
+        return self._incarnation
+
     def introduce(self, *, base_url: str, zone: str) -> None:
         """What the others are told about this host."""
         self._base_url, self._zone = base_url, zone

@@ -7,6 +7,9 @@ from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from trunkline.kernel import CALLER_STATE, TcpCaller
 
 GRACE_S: Final = 5
 KEEP_ALIVE_S: Final = 75
@@ -26,6 +29,14 @@ class _QuietServer(uvicorn.Server):
         yield
 
 
+class _Connection(HttpToolsProtocol):
+    """One that lets the application see whether its client still waits."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"][CALLER_STATE] = TcpCaller(self.transport.get_extra_info("socket"))
+
+
 class HttpServer:
     """The service `api`: `drain` stops listening, lets requests end, and then `run` returns."""
 
@@ -36,7 +47,7 @@ class HttpServer:
         self._server = _QuietServer(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=_Connection,
                 ws="none",
                 lifespan="off",
                 access_log=False,

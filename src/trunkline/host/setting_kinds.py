@@ -223,7 +223,9 @@ CRASH_AT: Final = Kind(
     f'the name of a crash point, or NAME:N with a number up to {PASSINGS_MAX}, or ""',
     _crash_at,
 )
-PROTECTION: Final = choice("", "flush", "claims", "fencing", "dedupe", "order")
+PROTECTION: Final = choice(
+    "", "flush", "claims", "fencing", "dedupe", "order", "budget", "timeouts", "diversion", "copies"
+)
 POLICY: Final = choice("hold", "resend", "fail")
 PROCESSES: Final = Kind(
     "lists of service names",

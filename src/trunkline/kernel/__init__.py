@@ -9,6 +9,7 @@ from trunkline.kernel.alarms import Alarm, Alarms, Bound
 from trunkline.kernel.backoff import Backoff
 from trunkline.kernel.breaker import Breaker, BreakerLimits, Open, guarded
 from trunkline.kernel.budget import HEDGE_BUDGET, RETRY_BUDGET, Budget, BudgetLimits
+from trunkline.kernel.caller import CALLER_STATE, WAITING, Caller, Seen, TcpCaller
 from trunkline.kernel.clock import Clock, FakeClock, SystemClock
 from trunkline.kernel.deadline import (
     DEADLINE_HEADER,
@@ -44,12 +45,14 @@ from trunkline.kernel.rolling import RollingCount
 from trunkline.kernel.virtual import StandStill, VirtualClock, VirtualLoop, run_in_virtual_time
 
 __all__ = [
+    "CALLER_STATE",
     "CENSORED_FACTOR",
     "DEADLINE_HEADER",
     "EJECTION",
     "HEDGE_BUDGET",
     "RETRIED_HEADER",
     "RETRY_BUDGET",
+    "WAITING",
     "Admission",
     "Admitted",
     "Alarm",
@@ -60,6 +63,7 @@ __all__ = [
     "BreakerLimits",
     "Budget",
     "BudgetLimits",
+    "Caller",
     "Clock",
     "Deadline",
     "DeadlinePassed",
@@ -81,12 +85,14 @@ __all__ = [
     "Raced",
     "RecentLatencies",
     "RollingCount",
+    "Seen",
     "ServerLimits",
     "Shed",
     "ShedReason",
     "StandStill",
     "Standing",
     "SystemClock",
+    "TcpCaller",
     "VirtualClock",
     "VirtualLoop",
     "Waiting",

@@ -33,12 +33,14 @@ class Deadline:
         return cls(clock.monotonic() + seconds, clock)
 
     @classmethod
-    def from_header(cls, text: str | None, clock: Clock, *, cap_s: float) -> "Deadline":
-        """The caller's deadline as `DEADLINE_HEADER` tells it, at most `cap_s` from now; just that
-        if the header is absent or no number."""
+    def from_header(
+        cls, text: str | None, clock: Clock, *, cap_s: float, waited_s: float = 0.0
+    ) -> "Deadline":
+        """The caller's deadline as `DEADLINE_HEADER` tells it, at most `cap_s`; just that if the
+        header is absent or no number. It counts from when the request came, `waited_s` ago."""
         if text is None or not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX):
-            return cls.after(cap_s, clock)
-        return cls.after(min(cap_s, int(text) / 1000.0), clock)
+            return cls.after(cap_s - waited_s, clock)
+        return cls.after(min(cap_s, int(text) / 1000.0) - waited_s, clock)
 
     def header(self) -> str:
         """The value of `DEADLINE_HEADER` for a request that leaves now."""

@@ -344,8 +344,13 @@ class Attempts:
             case carrier.Accepted():
                 body = self._handed_over(turn, outcome)
                 await self._finish(work, Type.OUTCOME, body, turn.behind, is_answer=True)
-            case carrier.Refused(is_returned=True, reason=reason, retry_after_s=retry_after_s):
-                await self._return(work, turn, reason, retry_after_s=retry_after_s)
+            case carrier.Refused(is_returned=True, reason=reason, retry_after_s=told_s) as refused:
+                # A link that is down says when it is tried again, for all that wait for it. Whoever
+                # found it down must not wait longer than they, and ever longer.
+                wait_s = told_s or RETRY_LATER_S
+                if not refused.is_unsent:
+                    wait_s = growing_s(wait_s, turn.attempt)
+                await self._return(work, turn, reason, wait_s=wait_s)
             case carrier.Refused(error_code=error_code, reason=reason):
                 self._counters.refused.inc()
                 refusal = Refused(attempt=turn.attempt, error_code=error_code, reason=reason)
@@ -365,16 +370,17 @@ class Attempts:
 
     async def return_overdue(self, work: Work, turn: Turn) -> None:
         """It was claimed too late to be worked on."""
-        await self._return(work, turn, "the time for work was over", retry_after_s=0.0)
+        wait_s = growing_s(RETRY_LATER_S, turn.attempt)
+        await self._return(work, turn, "the time for work was over", wait_s=wait_s)
 
-    async def _return(self, work: Work, turn: Turn, reason: str, *, retry_after_s: float) -> None:
+    async def _return(self, work: Work, turn: Turn, reason: str, *, wait_s: float) -> None:
         """The attempt surely did not leave: write that down, and try again later."""
         self._counters.returned.inc()
         returned = Returned(attempt=turn.attempt, reason=reason, is_resend=turn.is_resend)
         answer = await self._advance(work, Type.RETURN, returned, behind=turn.behind)
         if isinstance(answer, Stalled):
             self._look_again(work, RETRY_LATER_S)
-        await work.delivery.nak(growing_s(retry_after_s or RETRY_LATER_S, turn.attempt))
+        await work.delivery.nak(wait_s)
 
     async def _unknown(self, work: Work, turn: Turn, reason: str) -> None:
         mark = await self._mark_ambiguous(work, turn.attempt, turn.behind, reason)

@@ -37,12 +37,13 @@ class Accepted:
 class Refused:
     """The carrier does not have it. With `is_returned` it may be tried again after `retry_after_s`
     (throttled, or the link was down before anything was sent); otherwise the no is final and
-    `error_code` is Twilio's code for it."""
+    `error_code` is Twilio's code for it. With `is_unsent` the carrier never saw it."""
 
     error_code: int
     reason: str
     is_returned: bool = False
     retry_after_s: float = 0.0
+    is_unsent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

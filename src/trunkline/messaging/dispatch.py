@@ -104,7 +104,9 @@ class Dispatcher:
             crash_here=crash_here,
             look_again=self._want_second_look,
         )
-        self._second_looks = SecondLooks(self._send, lambda: self._is_ending, author.clock)
+        self._second_looks = SecondLooks(
+            self._look_again, lambda: self._attempts.is_lease_lost, author.clock
+        )
         self._draining = False
 
     async def run(self) -> None:
@@ -123,8 +125,10 @@ class Dispatcher:
             raise LeaseLost(f"the lease {self._leases.own} is not ours any more")
 
     def drain(self) -> None:
-        """Take nothing new; `run` returns when what is under way is settled."""
+        """Take nothing new; `run` returns when what is under way is settled, and it is known of each
+        claim that may have been written whether it stands."""
         self._draining = True
+        self._second_looks.hurry()
 
     @property
     def _is_ending(self) -> bool:
@@ -296,6 +300,16 @@ class Dispatcher:
                 await self._attempts.make(work)
             else:
                 await work.delivery.nak(again_after_s)
+        finally:
+            self._window.give_back()
+
+    async def _look_again(self, work: Work) -> None:
+        """As `_send`, and while draining too: what may stand under a claim of this process is known
+        to this process alone, and is ambiguous once it has ended."""
+        await self._window.take()
+        try:
+            if self._attempts.may_act() and self._carrier.ready_in_s() <= 0.0:
+                await self._attempts.make(work)
         finally:
             self._window.give_back()
 

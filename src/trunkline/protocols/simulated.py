@@ -20,6 +20,8 @@ ITEMS_MAX: Final = 1_000
 WIRE_BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 ANSWER_LINE_BYTES_MAX: Final = 64 * 1024
 """A line longer than this is not an answer."""
+TRIES_MAX: Final = 1_000
+"""The highest number of a try that a poll may say it is."""
 WAIT_MS_MAX: Final = 30_000
 """The longest a poll may be left hanging."""
 

@@ -52,6 +52,8 @@ class Behaviour(
     receipt_before_answer: bool = False
     rate_per_s: Annotated[float, Meta(gt=0, le=RATE_PER_S_MAX)] | None = None
     loss_probability: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    polls_turned_away: bool = False
+    """Whoever asks for receipts and texts is answered 503. Of everybody's behaviour alone."""
 
 
 PERFECT: Final = Behaviour()

@@ -74,6 +74,14 @@ class Offered(Entry, frozen=True, kw_only=True, tag="offered"):
     item_ids: tuple[str, ...]
 
 
+class TurnedAway(Entry, frozen=True, kw_only=True, tag="turned-away"):
+    """A bind asked for receipts and texts and was answered 503. `attempt` is which of its tries at
+    the same question it says that this was."""
+
+    bind: str
+    attempt: int = 1
+
+
 class Acked(Entry, frozen=True, kw_only=True, tag="acked"):
     """The host has these receipts and handsets' messages."""
 
@@ -98,7 +106,9 @@ class BehaviourSet(Entry, frozen=True, kw_only=True, tag="behaviour"):
     behaviour: Behaviour | None = None
 
 
-AnyEntry = Submitted | Answered | Offered | Acked | InboundSent | BehaviourSet | Started
+AnyEntry = (
+    Submitted | Answered | Offered | TurnedAway | Acked | InboundSent | BehaviourSet | Started
+)
 
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final[msgspec.json.Decoder[AnyEntry]] = msgspec.json.Decoder(AnyEntry)

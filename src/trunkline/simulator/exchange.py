@@ -130,6 +130,13 @@ class Exchange:
                 poll.timer = loop.call_later(wait_s, self._give_nothing, poll)
         return poll
 
+    def turns_away(self, bind: str, attempt: int) -> bool:
+        """Whether a bind's poll, its `attempt`-th try at it, is to get an error."""
+        step = self.network.turn_away(bind, attempt, wall=self._clock.wall())
+        if step is not None:
+            self._journal.append(encode_entries(step.entries))
+        return step is not None
+
     def hang_up(self, poll: Poll) -> None:
         """Give nothing to a poll whose host is gone: a live one may be waiting for it."""
         self._polls.pop(poll, None)

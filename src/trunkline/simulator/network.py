@@ -40,6 +40,7 @@ from trunkline.simulator.entries import (
     Offered,
     Started,
     Submitted,
+    TurnedAway,
     receipt_ids,
 )
 from trunkline.simulator.handsets import Handsets, Kept
@@ -185,6 +186,13 @@ class Network:
             step.entries.append(Offered(n=self._next(), at=wall, bind=bind, item_ids=item_ids))
         return items, step
 
+    def turn_away(self, bind: str, attempt: int, *, wall: float) -> Step | None:
+        """What a poll that is turned away leaves; `None` if it is not. The step need not be waited
+        for."""
+        if not self.behaviour.polls_turned_away:
+            return None
+        return Step([TurnedAway(n=self._next(), at=wall, bind=bind, attempt=attempt)])
+
     def acknowledge(self, item_ids: Sequence[str], *, now: float, wall: float) -> Step:
         """Those that were waiting wait no more; the others are passed over."""
         acknowledge, held_for = self.offers.acknowledge, self._held_for
@@ -232,7 +240,7 @@ class Network:
                     self.offers.acknowledge(item_id)
             case BehaviourSet():
                 self._set_behaviour(entry.number, entry.behaviour, now)
-            case Started() | Answered() | Offered():
+            case Started() | Answered() | Offered() | TurnedAway():
                 pass
             case other:
                 assert_never(other)

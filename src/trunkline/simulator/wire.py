@@ -17,6 +17,7 @@ from trunkline.protocols.simulated import (
     DELIVERIES_PATH,
     ITEMS_MAX,
     SUBMISSIONS_PATH,
+    TRIES_MAX,
     WIRE_BODY_BYTES_MAX,
     Item,
     WireError,
@@ -166,6 +167,9 @@ class WireConnection(HttpToolsProtocol):
 
     def _deliveries(self, request: _Request, parameters: Mapping[str, str]) -> None:
         items_max = whole_number(parameters, "max", ITEMS_MAX, ITEMS_MAX)
+        attempt = whole_number(parameters, "try", 1, TRIES_MAX)
+        if self.exchange.turns_away(bind_name(parameters), attempt):
+            raise BadRequest("nobody is given anything at the moment", status=503)
 
         def give(items: Sequence[Item]) -> None:
             request.answer(200, _JSON, encode_items(items))

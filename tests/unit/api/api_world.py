@@ -25,8 +25,10 @@ from trunkline.domain.events import AccountOpened, Body, Kind, MessageCreated, N
 from trunkline.domain.message import Message, fold
 from trunkline.domain.number import Number
 from trunkline.kernel import (
+    CALLER_STATE,
     Deadline,
     FakeClock,
+    Seen,
     ServerLimits,
     ambient_deadline,
     is_retried_above,
@@ -204,6 +206,16 @@ class Lookup:
         return Unreadable("electing") if found is None and self.is_electing else found
 
 
+@dataclass(frozen=True)
+class _Client:
+    """Who asks, as the server sees it."""
+
+    seen: Seen
+
+    def look(self) -> Seen:
+        return self.seen
+
+
 class World:
     """An application over all of the above, and a client of it."""
 
@@ -273,8 +285,10 @@ class World:
         headers: dict[str, str] | None = None,
         user: str | None = ACCOUNT,
         token: str = TOKEN,
+        seen: Seen | None = None,
     ) -> Answered:
-        """One request through the application's ASGI interface, body in two pieces."""
+        """One request through the application's ASGI interface, body in two pieces. `seen` is what
+        the server knows of the client."""
         path, _, query = path_and_query.partition("?")
         sent = {"host": "127.0.0.1:8000"}
         if body:
@@ -288,6 +302,7 @@ class World:
             "path": path,
             "query_string": query.encode(),
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
+            "state": {} if seen is None else {CALLER_STATE: _Client(seen)},
         }
         middle = len(body) // 2
         incoming: list[AsgiMessage] = [

@@ -21,7 +21,7 @@ from tests.unit.api.api_world import (
 )
 
 from trunkline.api.app import API_DEADLINE_S
-from trunkline.kernel import DEADLINE_HEADER, RETRIED_HEADER, ServerLimits
+from trunkline.kernel import DEADLINE_HEADER, RETRIED_HEADER, Seen, ServerLimits
 
 pytestmark = pytest.mark.anyio
 
@@ -135,6 +135,36 @@ async def test_a_request_that_comes_after_its_deadline_is_refused_and_nothing_is
     assert world.numbers.owned == {}
     shed = 'trunkline_api_shed_total{priority="create",reason="expired"}'
     assert await world.metric(shed) == 1.0
+
+
+async def test_nothing_is_done_for_a_client_that_has_closed_the_connection(world: World) -> None:
+    body = urlencode(FORM).encode()
+
+    refused = await world.call("POST", MESSAGES, body=body, seen=Seen(has_gone=True))
+
+    assert (refused.status, refused.code) == (503, 20503)
+    assert "nothing was done" in refused.json["message"]
+    assert world.acceptor.accepted == []
+    shed = 'trunkline_api_shed_total{priority="create",reason="gone"}'
+    assert await world.metric(shed) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("told", "waited_s", "status"),
+    [("2000", 1.9, 201), ("2000", 2.1, 503), (None, 9.9, 201), (None, 10.1, 503)],
+)
+async def test_a_deadline_counts_from_when_the_request_reached_the_machine(
+    world: World, told: str | None, waited_s: float, status: int
+) -> None:
+    headers = {} if told is None else {DEADLINE_HEADER.lower(): told}
+    body = urlencode(FORM).encode()
+
+    answered = await world.call(
+        "POST", MESSAGES, body=body, headers=headers, seen=Seen(waited_s=waited_s)
+    )
+
+    assert answered.status == status
+    assert len(world.acceptor.accepted) == (1 if status == 201 else 0)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from trunkline.drills.observer.records import (
     Shown,
     Submission,
     Text,
+    TurnedAway,
 )
 
 MESSAGES = 4
@@ -110,6 +111,7 @@ def flawless() -> History:
         shown=[*(shown(number, host) for number in numbers for host in HOSTS), *inbound],
         hosts=HOSTS,
         debits=[Debit(sid_of(number), 7900) for number in numbers],
+        turned_away=[TurnedAway(0, 1.0, "host-1"), TurnedAway(1, 12.0, "host-1")],
     )
 
 

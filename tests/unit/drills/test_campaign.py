@@ -1,7 +1,9 @@
 """Many drills in a row, and going on where an earlier run was cut off."""
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from trunkline.drills.campaign import Seeds, Task, plan, run_all
@@ -29,9 +31,8 @@ class Runner:
 
     def __call__(self, scenario: Scenario, options: Options) -> Result:
         self.ran.append((scenario.name, options.seed))
-        return Result(
-            drill=scenario.name, seed=options.seed, hosts=options.hosts, verdict=self.verdict
-        )
+        ran = not_run(scenario.name, options, "")
+        return msgspec.structs.replace(ran, verdict=self.verdict)
 
 
 def run(tasks: list[Task], runner: Runner, state: Path | None = None) -> list[Result]:
@@ -71,6 +72,38 @@ def test_what_was_done_is_not_done_again(tmp_path: Path) -> None:
     assert first.ran == [("kill", 1)]
     assert second.ran == [("slow", 1)]
     assert [each.drill for each in results] == ["kill", "slow"]
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        {"seconds": 60.0},
+        {"rate_per_s": 10.0},
+        {"is_keyed": False},
+        {"is_timing_judged": True},
+        {"broken": "flush"},
+        {"hosts": 1},
+    ],
+)
+def test_what_is_asked_for_otherwise_was_not_done(
+    tmp_path: Path, otherwise: dict[str, Any]
+) -> None:
+    state, again = tmp_path / "state", Runner()
+    run(plan([KILL], Options(), Seeds(), is_full=True), Runner(), state)
+
+    run(plan([KILL], Options(**otherwise), Seeds(), is_full=True), again, state)
+
+    assert again.ran == [("kill", 1)]
+
+
+def test_each_length_of_a_fault_is_gone_on_with(tmp_path: Path) -> None:
+    state, again = tmp_path / "state", Runner()
+    tasks = plan([FREEZE], Options(), Seeds(plain=2), is_full=True)
+    run(tasks[:1], Runner(), state)
+
+    run(tasks, again, state)
+
+    assert again.ran == [("freeze", 2)]
 
 
 def test_what_could_not_be_run_is_tried_again(tmp_path: Path) -> None:

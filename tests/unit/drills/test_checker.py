@@ -16,8 +16,15 @@ from tests.unit.drills.histories import (
     without,
 )
 
-from trunkline.drills.checker import Finding, Terms, Verdict, accept_gap_s, check
-from trunkline.drills.observer.records import Debit, History, Outcome, Text
+from trunkline.drills.checker import (
+    Finding,
+    Terms,
+    Verdict,
+    accept_gap_s,
+    check,
+    tries_per_question,
+)
+from trunkline.drills.observer.records import Debit, History, Outcome, Text, TurnedAway
 
 
 def red(history: History, terms: Terms | None = None) -> list[str]:
@@ -30,9 +37,10 @@ def finding(history: History, name: str, terms: Terms | None = None) -> Finding:
 
 
 def test_a_flawless_history_passes_everything_that_is_judged() -> None:
-    verdicts = {each.invariant: each.verdict for each in check(flawless(), Terms(gap_max_ms=1500))}
+    terms = Terms(gap_max_ms=1500, wait_max_ms=100, tries_max=2.0)
+    verdicts = {each.invariant: each.verdict for each in check(flawless(), terms)}
 
-    assert set(verdicts) == {f"I{number}" for number in range(1, 11)}
+    assert set(verdicts) == {f"I{number}" for number in range(1, 12)}
     assert set(verdicts.values()) == {Verdict.PASS}
 
 
@@ -262,6 +270,99 @@ def test_the_accept_gap_is_the_longest_time_from_one_accept_to_the_next() -> Non
     assert accept_gap_s(history) == pytest.approx(2.0)
     assert finding(history, "I10", Terms(gap_max_ms=1500)).verdict is Verdict.FAIL
     assert finding(history, "I10").verdict is Verdict.NOT_JUDGED
+
+
+def test_a_create_that_waits_is_a_pause_where_every_host_is_in_reach() -> None:
+    """From when it was due, whatever became of the tries before the one that was accepted."""
+    unknown = create(9, outcome=Outcome.UNKNOWN, http=0, sid="", until=11.0)
+    accepted = create(9, due=9.0, at=11.0, until=15.0)
+    others = [create(each, due=9.0, at=9.0, until=9.0) for each in (10, 11)]
+    history = with_more(flawless(), creates=[unknown, accepted, *others])
+
+    def pauses(wait_max_ms: float | None) -> Finding:
+        return finding(history, "I10", Terms(wait_max_ms=wait_max_ms))
+
+    assert pauses(None).verdict is Verdict.NOT_JUDGED
+    assert pauses(6_001.0).verdict is Verdict.PASS
+    assert pauses(5_999.0).verdict is Verdict.FAIL
+    assert pauses(5_999.0).examples == ("run-9 waited 6.000 s in 2 tries, while others did not",)
+
+
+def test_a_create_that_waits_while_the_machine_slows_down_for_all_is_no_pause() -> None:
+    early = [create(each, due=9.0, at=9.0, until=9.0) for each in (10, 11)]
+    slow = [create(each, due=12.0, at=12.0, until=17.0) for each in (12, 13)]
+    history = with_more(flawless(), creates=[create(9, due=9.0, until=15.0), *early, *slow])
+
+    assert finding(history, "I10", Terms(wait_max_ms=4_000)).verdict is Verdict.PASS
+
+
+def test_creates_that_wait_for_most_of_the_shards_are_found_by_those_that_do_not() -> None:
+    quick = [create(each, due=9.0, at=9.0, until=9.0) for each in (10, 11)]
+    stuck = [create(each, due=9.0, at=9.0, until=15.0) for each in range(20, 28)]
+    history = with_more(flawless(), creates=[*quick, *stuck])
+
+    assert finding(history, "I10", Terms(wait_max_ms=4_000)).broken == len(stuck)
+
+
+def test_one_create_in_a_hundred_may_wait() -> None:
+    quick = [create(each, due=9.0, at=9.0, until=9.0) for each in range(100, 300)]
+
+    def waiting(count: int) -> Verdict:
+        stuck = [create(each, due=9.0, at=9.0, until=15.0) for each in range(20, 20 + count)]
+        history = with_more(flawless(), creates=[*quick, *stuck])
+        return finding(history, "I10", Terms(wait_max_ms=4_000)).verdict
+
+    assert (waiting(2), waiting(3)) == (Verdict.PASS, Verdict.FAIL)
+
+
+def test_where_all_wait_it_is_the_gap_that_tells() -> None:
+    """As on a machine that stood still."""
+    slow = [create(each, due=9.0, at=9.0, until=15.0) for each in (9, 10, 11)]
+    history = with_more(flawless(), creates=slow)
+
+    assert finding(history, "I10", Terms(wait_max_ms=1_000)).verdict is Verdict.PASS
+    assert finding(history, "I10", Terms(wait_max_ms=1_000, gap_max_ms=9_000)).verdict is (
+        Verdict.FAIL
+    )
+
+
+def test_a_repeat_of_what_was_accepted_already_is_no_wait() -> None:
+    history = with_more(flawless(), creates=[create(2, at=60.0, until=61.0)])
+
+    assert finding(history, "I10", Terms(wait_max_ms=100)).verdict is Verdict.PASS
+
+
+def asked(question: int, *, tries: int, n: int = 0) -> list[TurnedAway]:
+    """A question to a carrier that fails, in second `question` of its failure."""
+    return [TurnedAway(n, 1.0 + question, "host-1", attempt) for attempt in range(1, tries + 1)]
+
+
+def test_who_fails_for_long_is_asked_little_more_than_once() -> None:
+    calm = with_more(
+        flawless(), turned_away=[each for n in range(20) for each in asked(n, tries=1)]
+    )
+    storm = with_more(
+        flawless(), turned_away=[each for n in range(20) for each in asked(n, tries=3)]
+    )
+
+    assert red(calm, Terms(tries_max=2.0)) == []
+    assert red(storm, Terms(tries_max=2.0)) == ["I11"]
+    assert red(storm) == [], "it was not asked for"
+
+
+def test_what_the_budget_had_saved_before_may_be_spent() -> None:
+    first = [each for n in range(10) for each in asked(n, tries=3)]
+    rest = [each for n in range(10, 20) for each in asked(n, tries=1)]
+    history = with_more(flawless(), turned_away=[*first, *rest])
+
+    assert finding(history, "I11", Terms(tries_max=2.0)).verdict is Verdict.PASS
+    assert tries_per_question(history) == 1.0
+
+
+def test_a_failure_that_was_too_short_judges_no_budget() -> None:
+    history = replace(flawless(), turned_away=asked(0, tries=3))
+
+    assert finding(history, "I11", Terms(tries_max=2.0)).verdict is Verdict.NOT_JUDGED
 
 
 def test_a_create_that_was_never_accepted_however_often_it_was_tried_is_a_pause() -> None:

@@ -10,16 +10,18 @@ from twilio.request_validator import RequestValidator
 from trunkline.drills.load import outcome_of
 from trunkline.drills.observer.carrier import extract
 from trunkline.drills.observer.receiver import signature
-from trunkline.drills.observer.records import Arrival, Outcome, Text
+from trunkline.drills.observer.records import Arrival, Outcome, Text, TurnedAway
 from trunkline.drills.observer.witnesses import history_in, witnesses
 
 
 def test_what_the_witnesses_wrote_is_the_history(tmp_path: Path) -> None:
     arrival, text = Arrival(1, 5.0, "run-1", "+12025550100"), Text("inbound-1", "hello", True)
+    turned_away = TurnedAway(2, 6.0, "host-1", 3)
     with witnesses(tmp_path) as files:
         for record in (create(1), read(1), shown(1, "host-1")):
             files.client.write(record)
-        files.carrier.write(submission(1))
+        for given in (submission(1), turned_away):
+            files.carrier.write(given)
         for seen in (arrival, text):
             files.handsets.write(seen)
         files.webhooks.write(callback(1, "sent"))
@@ -29,7 +31,7 @@ def test_what_the_witnesses_wrote_is_the_history(tmp_path: Path) -> None:
     assert history.creates == [create(1)]
     assert history.reads == [read(1)]
     assert history.shown == [shown(1, "host-1")]
-    assert history.submissions == [submission(1)]
+    assert (history.submissions, history.turned_away) == ([submission(1)], [turned_away])
     assert (history.arrivals, history.texts) == ([arrival], [text])
     assert history.callbacks == [callback(1, "sent")]
 
@@ -57,8 +59,10 @@ def test_the_simulators_file_becomes_the_carriers_and_the_handsets_logs(tmp_path
         {"event": "inbound-sent", "n": 4, "at": 4.0, "item_id": "inbound-4", "body": "hello"},
         {"event": "inbound-sent", "n": 5, "at": 5.0, "item_id": "inbound-5", "body": "again"},
         {"event": "acked", "n": 6, "at": 6.0, "item_ids": ["inbound-4", "receipt-2"]},
+        {"event": "turned-away", "n": 7, "at": 7.0, "bind": "host-1"},
+        {"event": "turned-away", "n": 8, "at": 7.1, "bind": "host-1", "attempt": 2},
     ]  # fmt: skip
-    torn = '{"event":"submitted","n":7'
+    torn = '{"event":"submitted","n":9'
     file = tmp_path / "simulator.jsonl"
     file.write_text("".join(json.dumps(entry) + "\n" for entry in entries) + torn)
 
@@ -71,6 +75,7 @@ def test_the_simulators_file_becomes_the_carriers_and_the_handsets_logs(tmp_path
         ("run-2", False),
     ]
     assert history.submissions[0].is_marked_repeat
+    assert [each.attempt for each in history.turned_away] == [1, 2]
     assert [each.text for each in history.arrivals] == ["run-1"]
     assert [(each.text, each.is_acked) for each in history.texts] == [
         ("hello", True),

@@ -6,12 +6,15 @@ import pytest
 
 from trunkline.domain.events import Kind, Tombstone, Type
 from trunkline.drills.conduct import DRILL_MARK
+from trunkline.host import engine_cluster
 from trunkline.host.ablations import ABLATIONS, MARK, Parts, parts_of
 from trunkline.host.config import SETTINGS
+from trunkline.host.engine_cluster import EngineCluster
 from trunkline.host.engine_conf import EnginePlan, render
 from trunkline.host.listen import Address
 from trunkline.host.refusal import ConfigError
-from trunkline.kernel import FakeClock
+from trunkline.host.roster import Member
+from trunkline.kernel import Budget, FakeClock
 from trunkline.log.engines.memory import MemoryLog
 from trunkline.log.event import Event, encode, encode_body
 from trunkline.log.interface import Accepted
@@ -57,6 +60,31 @@ def test_only_without_flushes_does_the_engine_answer_before(
     text = render(plan, Address.parse("127.0.0.1:1"), "made-up")
 
     assert ("sync_interval: always" in text) is is_flushed
+
+
+@pytest.mark.parametrize(("name", "is_watched"), [("", True), ("timeouts", False)])
+def test_only_without_timeouts_do_engines_not_ask_each_other_whether_they_are_there(
+    name: str, is_watched: bool, tmp_path: Path
+) -> None:
+    (tmp_path / MARK).touch()
+    own, peer = Member.parse("a@10.0.0.1"), Member.parse("b@10.0.0.2")
+    cluster = EngineCluster("c1", own, (peer,), "made-up", "made-up")
+
+    lines = engine_cluster.render(cluster, is_watched=parts_of(name, tmp_path / "hosts").is_watched)
+
+    assert any("ping_interval" in line for line in lines) is is_watched
+
+
+def test_only_without_a_budget_can_every_retry_be_paid(tmp_path: Path) -> None:
+    (tmp_path / MARK).touch()
+    well, broken = (
+        Budget(parts_of(name, tmp_path / "hosts").retry_budget) for name in ("claims", "budget")
+    )
+    for budget in (well, broken):
+        budget.deposit(0.0)
+
+    assert sum(well.withdraw(0.0) for _ in range(1_000)) == 10
+    assert sum(broken.withdraw(0.0) for _ in range(1_000)) == 1_000
 
 
 @pytest.mark.anyio

@@ -34,6 +34,14 @@ def test_a_caller_cannot_ask_for_longer_than_the_cap() -> None:
     assert Deadline.from_header("60000", FakeClock(), cap_s=2.0).remaining_s() == 2.0
 
 
+@pytest.mark.parametrize(("text", "left_s"), [("1500", 1.0), (None, 1.5), ("400", 0.0)])
+def test_a_deadline_counts_from_when_the_request_came(text: str | None, left_s: float) -> None:
+    deadline = Deadline.from_header(text, FakeClock(), cap_s=2.0, waited_s=0.5)
+
+    assert deadline.remaining_s() == left_s
+    assert deadline.has_passed() == (left_s == 0.0)
+
+
 @given(st.text(max_size=20))
 def test_no_header_is_too_strange_to_be_read(text: str) -> None:
     assert 0.0 <= Deadline.from_header(text, FakeClock(), cap_s=2.0).remaining_s() <= 2.0

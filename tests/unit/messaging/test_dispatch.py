@@ -138,6 +138,28 @@ async def test_a_host_leaves_its_own_claim_alone_while_its_task_works(bench: Ben
     assert await types(bench) == [Type.ORIGINAL, Type.CLAIM, Type.OUTCOME]
 
 
+async def test_a_process_that_is_drained_first_finds_out_what_became_of_its_claims(
+    bench: Bench,
+) -> None:
+    # The claim stands, and nobody but this process knows that nothing was sent under it.
+    await bench.put(NAME)
+    bench.log.will(HOME, Fate.ANSWER_LOST)
+    bench.log.always(Fate.LOST, HOME)
+    dispatcher = bench.dispatcher("one")
+
+    async with bench.running(dispatcher) as running:
+        await bench.pass_time(12.0)
+        dispatcher.drain()
+        await bench.pass_time(3.0)
+        assert not running[0].done()
+        bench.log.always(Fate.WELL, HOME)
+        await bench.pass_time(5.0)
+        assert running[0].done()
+
+    assert await types(bench) == [Type.ORIGINAL, Type.CLAIM, Type.OUTCOME]
+    assert bench.carrier.attempts == [(1, False)]
+
+
 async def test_a_claim_under_its_own_name_that_no_task_knows_is_not_taken_for_its_own(
     bench: Bench,
 ) -> None:
@@ -205,6 +227,23 @@ async def test_a_message_that_surely_did_not_leave_is_tried_again_without_a_flag
     assert bench.acked == [created.event.id]
     message = await bench.message(NAME)
     assert (message.status, message.ambiguous) == (Status.SENT, frozenset())
+
+
+@pytest.mark.parametrize(("is_unsent", "waits_s"), [(True, (0.5, 0.5)), (False, (0.5, 1.0))])
+async def test_a_message_that_found_the_link_down_does_not_wait_ever_longer(
+    bench: Bench, *, is_unsent: bool, waits_s: tuple[float, float]
+) -> None:
+    created = await bench.put(NAME)
+    down = carrier.Refused(
+        30001, "not reached", is_returned=True, retry_after_s=0.5, is_unsent=is_unsent
+    )
+    bench.carrier.answers.extend([down, down])
+
+    async with bench.running(bench.dispatcher("one")):
+        await bench.pass_time(5.0)
+
+    assert bench.carrier.attempts == [(1, False), (2, False), (3, False)]
+    assert bench.put_back == [(created.event.id, wait_s) for wait_s in waits_s]
 
 
 async def test_a_returned_resend_keeps_its_flag(bench: Bench) -> None:

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Final
 
 from trunkline.drills.processes import run_tool
+from trunkline.drills.refusal import DrillError
 
 MIB: Final = 1024 * 1024
 DISK_BYTES: Final = 512 * MIB
 KEPT_FREE_BYTES: Final = 100 * MIB
 """Below what a host keeps in reserve, so that it has to refuse."""
+MOUNTS: Final = Path("/proc/self/mounts")
 COMMIT_S: Final = 300
 """How long ext4 may keep what nobody flushes: longer than the drill."""
 
@@ -41,6 +43,18 @@ def in_memory(place: Path) -> Iterator[None]:
         yield
     finally:
         run_tool("umount", "--lazy", str(place))
+
+
+def unmount_below(folder: Path) -> None:
+    """Whatever is mounted there, the innermost first, as far as that can be done."""
+    try:
+        lines = MOUNTS.read_text("utf-8").splitlines()
+    except OSError:
+        return
+    places = [Path(line.split()[1]) for line in lines]
+    for place in sorted((each for each in places if folder in each.parents), reverse=True):
+        with contextlib.suppress(DrillError):
+            run_tool("umount", "--lazy", str(place))
 
 
 def fill(ballast: Path) -> int:

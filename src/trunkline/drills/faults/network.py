@@ -63,18 +63,23 @@ class Network:
     @staticmethod
     def made(count: int, *, number: int) -> "Network":
         """`number` tells networks on one machine apart. Undone by `remove`, also half made."""
-        name = f"tl{number % 10**NAME_LETTERS}"
-        subnet = f"10.{77 + number % 100}.{number % 251}"
-        seats = tuple(
-            Seat(f"{name}-{each}", f"{subnet}.{10 + each}") for each in range(1, count + 1)
-        )
-        network = Network(name, f"{subnet}.1", seats)
+        network = Network.named(count, number=number)
         try:
             network._make()
         except DrillError:
             network.remove()
             raise
         return network
+
+    @staticmethod
+    def named(count: int, *, number: int) -> "Network":
+        """The one that is made for these, whether or not it is there."""
+        name = f"tl{number % 10**NAME_LETTERS}"
+        subnet = f"10.{77 + number % 100}.{number % 251}"
+        seats = tuple(
+            Seat(f"{name}-{each}", f"{subnet}.{10 + each}") for each in range(1, count + 1)
+        )
+        return Network(name, f"{subnet}.1", seats)
 
     def _make(self) -> None:
         run_tool("ip", "link", "add", self.name, "type", "bridge")

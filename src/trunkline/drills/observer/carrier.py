@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trunkline.drills.observer.journal import Journal
-from trunkline.drills.observer.records import Arrival, Submission, Text
+from trunkline.drills.observer.records import Arrival, Submission, Text, TurnedAway
 
 
 def extract(file: Path, carrier: Journal, handsets: Journal) -> None:
@@ -26,6 +26,9 @@ def extract(file: Path, carrier: Journal, handsets: Journal) -> None:
                     carrier.write(_submission(entry))
                     if entry.get("delivered"):
                         handsets.write(Arrival(entry["n"], entry["at"], entry["body"], entry["to"]))
+                case "turned-away":
+                    attempt = entry.get("attempt", 1)
+                    carrier.write(TurnedAway(entry["n"], entry["at"], entry["bind"], attempt))
                 case "inbound-sent":
                     texts[entry["item_id"]] = entry["body"]
                 case "acked":

@@ -52,7 +52,7 @@ class Read(msgspec.Struct, frozen=True, omit_defaults=True, tag="read"):
     """Attempts of which the host says that nobody knows whether the carrier took them."""
 
 
-class Submission(msgspec.Struct, frozen=True, omit_defaults=True):
+class Submission(msgspec.Struct, frozen=True, omit_defaults=True, tag="submission"):
     """What the carrier was given once. `at` is the wall clock of the carrier's own file."""
 
     n: int
@@ -68,6 +68,16 @@ class Submission(msgspec.Struct, frozen=True, omit_defaults=True):
     def is_taken(self) -> bool:
         """Whether it may have had an effect; the others were surely turned away."""
         return self.outcome not in {"refuse", "throttle"}
+
+
+class TurnedAway(msgspec.Struct, frozen=True, omit_defaults=True, tag="turned-away"):
+    """A host asked the carrier for receipts and was answered with an error. `attempt` is 1 for a
+    question, and more for a repeat of it."""
+
+    n: int
+    at: float
+    bind: str
+    attempt: int = 1
 
 
 class Arrival(msgspec.Struct, frozen=True, tag="arrival"):
@@ -120,6 +130,7 @@ class Debit(msgspec.Struct, frozen=True):
 
 
 ClientRecord = Create | Read | Shown
+CarrierRecord = Submission | TurnedAway
 HandsetRecord = Arrival | Text
 
 
@@ -130,6 +141,7 @@ class History:
     creates: Sequence[Create] = ()
     reads: Sequence[Read] = ()
     submissions: Sequence[Submission] = ()
+    turned_away: Sequence[TurnedAway] = ()
     arrivals: Sequence[Arrival] = ()
     texts: Sequence[Text] = ()
     callbacks: Sequence[Callback] = ()

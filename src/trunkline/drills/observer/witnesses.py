@@ -13,6 +13,7 @@ from trunkline.drills.observer.journal import Journal
 from trunkline.drills.observer.records import (
     Arrival,
     Callback,
+    CarrierRecord,
     ClientRecord,
     Create,
     HandsetRecord,
@@ -21,10 +22,11 @@ from trunkline.drills.observer.records import (
     Shown,
     Submission,
     Text,
+    TurnedAway,
 )
 
 _CLIENT: Final = msgspec.json.Decoder(ClientRecord)
-_CARRIER: Final = msgspec.json.Decoder(Submission)
+_CARRIER: Final = msgspec.json.Decoder(CarrierRecord)
 _HANDSETS: Final = msgspec.json.Decoder(HandsetRecord)
 _WEBHOOKS: Final = msgspec.json.Decoder(Callback)
 
@@ -50,12 +52,14 @@ def witnesses(folder: Path) -> Iterator[Witnesses]:
 def history_in(folder: Path, *, hosts: Sequence[str]) -> History:
     """What the four files of `folder` say; `hosts` are those that had the last look."""
     client = list(journal.read(folder / "client.jsonl", _CLIENT))
+    carrier = list(journal.read(folder / "carrier.jsonl", _CARRIER))
     handsets = list(journal.read(folder / "handsets.jsonl", _HANDSETS))
     return History(
         creates=[each for each in client if isinstance(each, Create)],
         reads=[each for each in client if isinstance(each, Read)],
         shown=[each for each in client if isinstance(each, Shown)],
-        submissions=list(journal.read(folder / "carrier.jsonl", _CARRIER)),
+        submissions=[each for each in carrier if isinstance(each, Submission)],
+        turned_away=[each for each in carrier if isinstance(each, TurnedAway)],
         arrivals=[each for each in handsets if isinstance(each, Arrival)],
         texts=[each for each in handsets if isinstance(each, Text)],
         callbacks=list(journal.read(folder / "webhooks.jsonl", _WEBHOOKS)),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from trunkline.drills.scenarios import (
+    backlog,
     disk_full,
     freeze_host,
     freeze_log_server,
@@ -25,6 +26,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     for each in (
         kill_host.SCENARIO,
         kill_log_server.SCENARIO,
+        backlog.SCENARIO,
         freeze_host.SCENARIO,
         freeze_log_server.SCENARIO,
         rolling_restart.SCENARIO,

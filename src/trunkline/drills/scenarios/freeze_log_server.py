@@ -7,7 +7,7 @@ one message has several originals.
 from typing import Final
 
 from trunkline.drills.faults.freeze import freeze_log_server, thaw
-from trunkline.drills.stage import Scenario, Stage, links_lost
+from trunkline.drills.stage import Scenario, Stage, links_lost, never_waiting
 
 SECONDS: Final = 1.0
 TIMES: Final = 3
@@ -33,6 +33,6 @@ SCENARIO: Final = Scenario(
     "SIGSTOP of one host's log engine, SIGCONT after --seconds, three times",
     act,
     fault_s=SECONDS,
-    terms=links_lost(TIMES),
+    terms=never_waiting(links_lost(TIMES)),
     is_quick=False,
 )

@@ -7,6 +7,7 @@ task for a post, one alarm for a batch, and neither for a message.
 """
 
 import asyncio
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,16 @@ from urllib.parse import quote
 
 import structlog
 
-from trunkline.kernel import Backoff, Clock, Deadline, Failed, Pool, PoolLimits
+from trunkline.kernel import (
+    RETRY_BUDGET,
+    Backoff,
+    BudgetLimits,
+    Clock,
+    Deadline,
+    Failed,
+    Pool,
+    PoolLimits,
+)
 from trunkline.kernel.alarms import Alarm, Alarms
 from trunkline.messaging.carrier import (
     Accepted,
@@ -45,7 +55,9 @@ RECEIVE_MANY: Final = 16
 RECEIVE_GATHER_S: Final = 0.005
 """How long the next poll then waits for them, because each poll costs as much as ten receipts."""
 BACKOFF_BASE_S: Final = 0.05
-BACKOFF_CAP_S: Final = 2.0
+BACKOFF_CAP_S: Final = 0.5
+"""Between two tries at a link that is down, at most: a carrier that is there again is to have what
+waits for it within a second."""
 NOT_TAKEN_RETRY_S: Final = 1.0
 """After a post that the peer turned away whole."""
 NOT_SENT_ERROR_CODE: Final = 30_001
@@ -124,7 +136,15 @@ class SimulatedCarrier:
     """Implements `messaging.carrier.Carrier` over the wire of the simulator."""
 
     def __init__(
-        self, *, name: str, url: str, bind: str, window: int, clock: Clock, rng: random.Random
+        self,
+        *,
+        name: str,
+        url: str,
+        bind: str,
+        window: int,
+        clock: Clock,
+        rng: random.Random,
+        retry_budget: BudgetLimits = RETRY_BUDGET,
     ) -> None:
         self._name = name
         self._window = window
@@ -143,7 +163,7 @@ class SimulatedCarrier:
         self._under_way: set[str] = set()
 
         def pool(act: str, try_timeout_s: float) -> Pool[str]:
-            limits = PoolLimits(try_timeout_s=try_timeout_s)
+            limits = PoolLimits(try_timeout_s=try_timeout_s, retry_budget=retry_budget)
             return Pool(f"carrier:{name}:{act}", [url], limits=limits, clock=clock, rng=rng)
 
         self._submits = pool("submit", CARRIER_TRY_TIMEOUT_S)
@@ -224,8 +244,12 @@ class SimulatedCarrier:
         wait_s = min(wait_s, RECEIVE_WAIT_MAX_S)
         path = f"{self._deliveries_path}&max={items_max}&wait_ms={int(wait_s * 1000)}"
 
+        tries = itertools.count(1)
+
         async def act(_: str, bound_s: float) -> tuple[wire.Item, ...]:
-            return wire.decode_items(await self._call(path, b"", bound_s))
+            number = next(tries)
+            again = f"&try={number}" if number > 1 else ""
+            return wire.decode_items(await self._call(path + again, b"", bound_s))
 
         answer = await self._asked(self._receives, act, wait_s + RECEIVE_MARGIN_S)
         self._are_many_coming = answer is not None and RECEIVE_MANY <= len(answer) < items_max
@@ -322,7 +346,8 @@ class SimulatedCarrier:
             case None:
                 return Unknown("the carrier gave no answer")
             case _TurnedAway():
-                return _not_sent(f"the carrier answered {answer.status}", NOT_TAKEN_RETRY_S)
+                reason = f"the carrier answered {answer.status}"
+                return _not_sent(reason, NOT_TAKEN_RETRY_S, is_unsent=False)
             case Failed():
                 if post.is_unsent or not answer.sent:
                     return _not_sent(answer.reason, self._link.down_for_s())
@@ -398,8 +423,14 @@ class _Link:
         self._down_until = float("-inf")
 
 
-def _not_sent(reason: str, retry_after_s: float) -> Refused:
-    return Refused(NOT_SENT_ERROR_CODE, reason, is_returned=True, retry_after_s=retry_after_s)
+def _not_sent(reason: str, retry_after_s: float, *, is_unsent: bool = True) -> Refused:
+    return Refused(
+        NOT_SENT_ERROR_CODE,
+        reason,
+        is_returned=True,
+        retry_after_s=retry_after_s,
+        is_unsent=is_unsent,
+    )
 
 
 def _turned_away(status: int) -> _TurnedAway:
