@@ -71,7 +71,7 @@ class ArgumentReader:
         place: Place = "form" if operation.method == "POST" else "query"
         types = catalogue.types_of(operation, place)
         self._readers: Final = {
-            name: _reader(_as_taken(name, each), catalogue, place) for name, each in types.items()
+            name: _reader(as_taken(name, each), catalogue, place) for name, each in types.items()
         }
         self._lists: Final = frozenset(n for n, each in types.items() if each.shape == "array")
         self._wanted: Final = {name: _wanted(each, catalogue) for name, each in types.items()}
@@ -117,7 +117,7 @@ def with_plus(text: str) -> str:
     return "+" + text[1:] if text.startswith(" ") and text[1:2].isdigit() else text
 
 
-def _as_taken(name: str, type_: Type) -> Type:
+def as_taken(name: str, type_: Type) -> Type:
     """The type as published, but for what is taken beyond it."""
     # Clients ask for pages larger than there are, and are given the largest: see `paging`.
     return msgspec.structs.replace(type_, maximum=None) if name == PAGE_SIZE else type_
