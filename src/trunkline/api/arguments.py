@@ -1,6 +1,7 @@
 """Typed arguments: what a client sent, checked against the types of the catalogue.
 
 Names the operation does not have are ignored, as Twilio does. An empty value counts as not given.
+One value given twice is that value; two different ones are refused.
 What is malformed is refused with a code of the resource's own where it has one, else with 20001.
 """
 
@@ -92,8 +93,11 @@ class ArgumentReader:
                     raise self._malformed(name)
                 if given:
                     values[name] = given
-            elif texts[-1]:
-                value = reader(texts[-1])
+            elif len(texts) > 1 and any(text != texts[0] for text in texts):
+                # Which one is meant decides who is texted, or what is billed: not for us to guess.
+                raise invalid(name, "it is given more than once, with different values")
+            elif texts[0]:
+                value = reader(texts[0])
                 if value is None:
                     raise self._malformed(name)
                 values[name] = value
