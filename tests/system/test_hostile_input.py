@@ -7,6 +7,7 @@ answer must be one that the document has, and no failure but 501 and 503.
 import contextlib
 import http.client
 import json
+import re
 import socket
 import sqlite3
 import time
@@ -184,17 +185,28 @@ def test_whatever_the_document_allows_is_answered_as_the_document_says(
     host: Running, wire: Wire, document: Json
 ) -> None:
     seen: dict[str, Counter[int]] = {}
-    operations = implemented(document)
+    sids: set[str] = set()
+    # What is made first is then found by its SID; what is removed is removed last.
+    verbs = ("Create", "List", "Fetch", "Update", "Delete")
+    operations = sorted(
+        implemented(document),
+        key=lambda each: next(
+            n for n, v in enumerate(verbs) if each[2]["operationId"].startswith(v)
+        ),
+    )
 
     for method, path, operation in operations:
         counts = seen.setdefault(operation["operationId"], Counter())
-        _try(operation, requests_of(method, path, operation, host.facts), wire, document, counts)
+        facts = {**host.facts, "sids": sorted(sids)}
+        sids |= _try(operation, requests_of(method, path, operation, facts), wire, document, counts)
+        wait_for_the_copy(host, wire)
 
     assert operations
     assert [name for name, counts in seen.items() if not counts] == []
     # A table of refusals would prove little: creates and lists must succeed now and then.
     assert seen["CreateMessage"][201]
-    assert seen["ListMessage"][200]
+    for name in ("ListMessage", "FetchMessage", "FetchIncomingPhoneNumber"):
+        assert seen[name][200], seen
 
 
 def _try(
@@ -203,7 +215,10 @@ def _try(
     wire: Wire,
     document: Json,
     counts: Counter[int],
-) -> None:
+) -> set[str]:
+    """The SIDs of what was made."""
+    sids = set()
+
     @settings(
         max_examples=EXAMPLES_MAX,
         derandomize=True,
@@ -216,6 +231,8 @@ def _try(
     def answers_as_published(request: tuple[str, bytes, bytes, dict[str, str]]) -> None:
         status, headers, content = wire.ask(*request)
         counts[status] += 1
+        if status == 201:
+            sids.add(content["sid"])
         found = answer_faults(content, status, operation, document)
         if status >= 500 and status not in FAILURES_ALLOWED:
             found.append(f"a failure: {status}")
@@ -224,6 +241,7 @@ def _try(
         assert not found, f"{request}: {found}"
 
     answers_as_published()
+    return sids
 
 
 def requests_of(
@@ -271,7 +289,9 @@ def _form(draw: st.DrawFn, schema: Json, facts: Json) -> list[tuple[str, str]]:
 def _path_word(schema: Json, facts: Json) -> st.SearchStrategy[str]:
     if "AC" in schema.get("pattern", ""):
         return st.just(facts["account_sid"])
-    return st.one_of(_text(schema, facts), _STRANGE.filter(bool))
+    found = [each for each in facts["sids"] if re.match(schema.get("pattern", "(?!)"), each)]
+    others = st.one_of(_text(schema, facts), _STRANGE).filter(bool)
+    return st.one_of(st.sampled_from(found), others) if found else others
 
 
 _STRANGE = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=0, max_size=40)
