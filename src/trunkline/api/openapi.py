@@ -90,7 +90,7 @@ def document(known: Catalogue, implemented: Collection[str]) -> Json:
             "schemas": {
                 "error": _error(),
                 **{
-                    name: _object(known.types[name].properties, known)
+                    _component(name): _object(known.types[name].properties, known)
                     for name in _reached(answered, known)
                 },
             },
@@ -164,7 +164,7 @@ def _parameter(parameter: Parameter, known: Catalogue) -> Json:
 def _success(operation: Operation, known: Catalogue) -> Json:
     described: Json = {"description": "success"}
     if operation.list_key:
-        items = {"type": "array", "items": _reference("schemas", operation.response)}
+        items = {"type": "array", "items": _reference("schemas", _component(operation.response))}
         page = _object(_PAGING, known)
         page["properties"][operation.list_key] = items
         page["required"].append(operation.list_key)
@@ -215,7 +215,7 @@ def _object(properties: dict[str, Property], known: Catalogue) -> Json:
 def _property(each: Property, known: Catalogue) -> Json:
     type_ = known.types.get(each.type) or _PLAIN[each.type]
     if type_.properties:
-        schema = _reference("schemas", each.type)
+        schema = _reference("schemas", _component(each.type))
         return {"anyOf": [schema, {"type": "null"}]} if each.is_nullable else schema
     schema = _plain(type_, known, is_answer=True)
     if each.is_nullable and "type" in schema:
@@ -246,7 +246,7 @@ def _plain(type_: Type, known: Catalogue, *, is_answer: bool) -> Json:
         items = known.types[type_.items]
         is_object = bool(items.properties)
         schema["items"] = (
-            _reference("schemas", type_.items)
+            _reference("schemas", _component(type_.items))
             if is_object
             else _plain(items, known, is_answer=is_answer)
         )
@@ -267,6 +267,11 @@ def _reached(names: Collection[str], known: Catalogue) -> list[str]:
         waiting += [each.type for each in type_.properties.values()]
         waiting += [type_.items] if type_.items else []
     return sorted(found)
+
+
+def _component(name: str) -> str:
+    """The name of a type as a component may be called: the catalogue's `object:...` may not."""
+    return name.replace(":", ".")
 
 
 def _reference(section: str, name: str) -> Json:
