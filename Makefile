@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UNIT := tests/unit tests/contract tests/test_architecture.py tests/test_tidy.py tests/test_docs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup setup-run check format lint types imports unit test drills drills-full bench bench-carrier bench-faults bench-queue bench-kernel bench-refill bench-retention bench-serve catalogue wheel peers clean
+.PHONY: help up setup setup-run check format lint types imports unit test drills drills-full bench bench-carrier bench-faults bench-queue bench-kernel bench-refill bench-retention bench-serve catalogue compatibility node-sdk wheel peers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -84,6 +84,20 @@ bench-retention: $(VENV)/dev.stamp  ## measure what the log engine takes for a m
 
 catalogue: $(VENV)/dev.stamp  ## make the operation catalogue anew from the published documents
 	@$(BIN)/python scripts/generate_catalogue.py
+
+compatibility: $(VENV)/dev.stamp node-sdk  ## run the SDKs' tests, and write down which operations each of them exercises
+	@$(BIN)/pytest -q tests/sdk --record-operations
+	@$(BIN)/python scripts/generate_compatibility.py
+
+NODE_SDK := build/node-sdk
+node-sdk:  ## fetch the Node SDK that tests/sdk/test_node.py runs, where there is a Node
+	@if ! command -v npm >/dev/null; then \
+		echo "node-sdk: there is no npm, so the tests with the Node SDK are skipped: apt-get install nodejs npm"; \
+	elif ! cmp -s tests/sdk/node/package-lock.json $(NODE_SDK)/installed.json; then \
+		mkdir -p $(NODE_SDK) && cp tests/sdk/node/package.json tests/sdk/node/package-lock.json $(NODE_SDK)/ && \
+		npm --prefix $(NODE_SDK) ci --ignore-scripts --no-audit --no-fund && \
+		cp $(NODE_SDK)/package-lock.json $(NODE_SDK)/installed.json; \
+	fi
 
 wheel: $(VENV)/dev.stamp  ## build the wheel into dist/
 	@$(BIN)/python -m build --wheel --outdir dist .

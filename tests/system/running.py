@@ -17,6 +17,9 @@ READY_MAX_S = 30.0
 STOP_MAX_S = 20.0
 LOOK_EVERY_S = 0.02
 
+LIVE: "list[Running]" = []
+"""What runs just now, for whoever looks at it from outside a test."""
+
 
 @dataclass
 class Running:
@@ -76,8 +79,10 @@ def _running(
             within_s=READY_MAX_S,
         )
         assert process.poll() is None, f"{arguments[0]} ended with {process.returncode}"
-        yield Running(process, json.loads(ready.read_bytes()))
+        LIVE.append(Running(process, json.loads(ready.read_bytes())))
+        yield LIVE[-1]
     finally:
+        LIVE[:] = [running for running in LIVE if running.process is not process]
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             try:

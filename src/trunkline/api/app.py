@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from trunkline.api import catalogue
+from trunkline.api import catalogue, openapi
 from trunkline.api.admission import API_LIMITS, Admission
 from trunkline.api.answer import Answer
 from trunkline.api.arguments import PAGE_SIZE, ArgumentReader
@@ -21,7 +21,7 @@ from trunkline.api.errors import ApiError, not_found, not_implemented
 from trunkline.api.form import ClientGone, Fields, fields_of_body, fields_of_query, read_body
 from trunkline.api.metrics import AdmissionMetrics, ApiMetrics
 from trunkline.api.paging import PAGE_SIZE_DEFAULT
-from trunkline.api.probes import PROBES
+from trunkline.api.probes import PROBES, Probe
 from trunkline.api.remembered import RememberingReplica
 from trunkline.api.request import Handler, Request
 from trunkline.api.resources import RESOURCES
@@ -85,6 +85,10 @@ class _Api:
         self._services: Final = replace(services, replica=replica)
         self._authenticator: Final = Authenticator(services.replica, services.clock)
         self._alarms: Final = Alarms()
+        self._open: Final[Mapping[str, Probe]] = {
+            **PROBES,
+            openapi.DOCUMENT_PATH: openapi.probe(known, handlers.keys()),
+        }
         self._metrics = ApiMetrics(services.registry)
         self._admission: Final = Admission(
             limits, clock=services.clock, metrics=AdmissionMetrics(services.registry)
@@ -112,7 +116,7 @@ class _Api:
         started = clock.monotonic()
         request_id = sid.sid_from_entropy(sid.REQUEST, self._services.entropy(16))
         match = self._routes.match(scope["path"])
-        name = _name_at(match, scope)
+        name = self._name_at(match, scope)
         try:
             answer = await self._answer(match, scope, receive)
         except ApiError as refusal:
@@ -126,11 +130,19 @@ class _Api:
         self._note(name, answer.http_status, request_id, duration_s)
         await _send(send, scope["method"], answer, request_id, duration_s)
 
+    def _name_at(self, match: Match[_Endpoint] | None, scope: Scope) -> str:
+        """What the request counts as: an operation, a probe, or neither."""
+        if scope["path"] in self._open:
+            return str(scope["path"])
+        method: str = scope["method"]
+        endpoint = None if match is None else match.by_method.get(_READS.get(method, method))
+        return UNKNOWN_OPERATION if endpoint is None else endpoint.operation.name
+
     async def _answer(
         self, match: Match[_Endpoint] | None, scope: Scope, receive: Receive
     ) -> Answer:
         method: str = scope["method"]
-        probe = PROBES.get(scope["path"])
+        probe = self._open.get(scope["path"])
         if probe is not None:
             if method in ("GET", "HEAD"):
                 return await probe(self._services)
@@ -241,15 +253,6 @@ def _check_owner(account: Account, words: tuple[str, ...], path: str) -> None:
     # 20003 or 20404). The credentials were right, and nobody learns which accounts there are.
     if words and words[0] != account.sid:
         raise not_found(path)
-
-
-def _name_at(match: Match[_Endpoint] | None, scope: Scope) -> str:
-    """What the request counts as: an operation, a probe, or neither."""
-    if scope["path"] in PROBES:
-        return str(scope["path"])
-    method: str = scope["method"]
-    endpoint = None if match is None else match.by_method.get(_READS.get(method, method))
-    return UNKNOWN_OPERATION if endpoint is None else endpoint.operation.name
 
 
 def _other_method(method: str, methods: Iterable[str]) -> Answer:

@@ -1,6 +1,7 @@
 """Typed arguments: what a client sent, checked against the types of the catalogue.
 
 Names the operation does not have are ignored, as Twilio does. An empty value counts as not given.
+One value given twice is that value; two different ones are refused.
 What is malformed is refused with a code of the resource's own where it has one, else with 20001.
 """
 
@@ -71,7 +72,7 @@ class ArgumentReader:
         place: Place = "form" if operation.method == "POST" else "query"
         types = catalogue.types_of(operation, place)
         self._readers: Final = {
-            name: _reader(_as_taken(name, each), catalogue, place) for name, each in types.items()
+            name: _reader(as_taken(name, each), catalogue, place) for name, each in types.items()
         }
         self._lists: Final = frozenset(n for n, each in types.items() if each.shape == "array")
         self._wanted: Final = {name: _wanted(each, catalogue) for name, each in types.items()}
@@ -92,8 +93,11 @@ class ArgumentReader:
                     raise self._malformed(name)
                 if given:
                     values[name] = given
-            elif texts[-1]:
-                value = reader(texts[-1])
+            elif len(texts) > 1 and any(text != texts[0] for text in texts):
+                # Which one is meant decides who is texted, or what is billed: not for us to guess.
+                raise invalid(name, "it is given more than once, with different values")
+            elif texts[0]:
+                value = reader(texts[0])
                 if value is None:
                     raise self._malformed(name)
                 values[name] = value
@@ -117,7 +121,7 @@ def with_plus(text: str) -> str:
     return "+" + text[1:] if text.startswith(" ") and text[1:2].isdigit() else text
 
 
-def _as_taken(name: str, type_: Type) -> Type:
+def as_taken(name: str, type_: Type) -> Type:
     """The type as published, but for what is taken beyond it."""
     # Clients ask for pages larger than there are, and are given the largest: see `paging`.
     return msgspec.structs.replace(type_, maximum=None) if name == PAGE_SIZE else type_

@@ -9,6 +9,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from trunkline.api.errors import invalid_part
 from trunkline.kernel import CALLER_STATE, TcpCaller
 
 GRACE_S: Final = 5
@@ -30,11 +31,22 @@ class _QuietServer(uvicorn.Server):
 
 
 class _Connection(HttpToolsProtocol):
-    """One that lets the application see whether its client still waits."""
+    """One that lets the application see whether its client still waits, and that refuses what is no
+    HTTP in the shape in which the application refuses."""
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["state"][CALLER_STATE] = TcpCaller(self.transport.get_extra_info("socket"))
+
+    def send_400_response(self, msg: str) -> None:
+        del msg
+        answer = invalid_part("framing", "it cannot be read as HTTP/1.1").answer()
+        head = (
+            b"HTTP/1.1 400 Bad Request\r\ncontent-type: %b\r\ncontent-length: %d\r\n"
+            b"connection: close\r\n\r\n" % (answer.content_type, len(answer.body))
+        )
+        self.transport.write(head + answer.body)
+        self.transport.close()
 
 
 class HttpServer:

@@ -1,0 +1,92 @@
+"""Which operations each test of an SDK exercises, as the hosts count it.
+
+Before and after the body of a test every running host is asked for its metrics. An operation that was
+answered with success in between is exercised by that test. What is written down in `exercised.json`
+is held against that in every run, so that the page made of it cannot claim what is not so.
+"""
+
+import json
+import re
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.system.running import LIVE
+
+EXERCISED = Path(__file__).with_name("exercised.json")
+OPTION = "--record-operations"
+MEND = "make compatibility"
+ASK_MAX_S = 10.0
+ANSWERED = re.compile(
+    r'^trunkline_api_requests_total\{operation="(\w+)",status="([23]\d\d)"\} (\S+)', re.MULTILINE
+)
+
+
+class Recording:
+    """What was seen in this run, by test."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, list[str]] = {}
+        self.collected: set[str] = set()
+        self.known: dict[str, list[str]] = json.loads(EXERCISED.read_text("utf-8"))
+
+    def written(self) -> str:
+        """What was seen, and what was known of tests that were skipped."""
+        kept = {test: self.known[test] for test in self.collected & self.known.keys()}
+        return json.dumps(dict(sorted({**kept, **self.seen}.items())), indent=2) + "\n"
+
+
+RECORDING = pytest.StashKey[Recording]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(OPTION, action="store_true", help="write down what each test exercises")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RECORDING] = Recording()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    here = [item for item in items if item.path.parent == EXERCISED.parent]
+    recording = config.stash.setdefault(RECORDING, Recording())
+    recording.collected = {_name(item) for item in here}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    before = _answered()
+    yield
+    seen = sorted((_answered() - before).keys())
+    recording, name = item.config.stash[RECORDING], _name(item)
+    if seen:
+        recording.seen[name] = seen
+    is_recording = item.config.getoption(OPTION, False)
+    if not is_recording and seen != recording.known.get(name, []):
+        pytest.fail(
+            f"{name} exercises {seen}, and {EXERCISED.name} says {recording.known.get(name, [])}: "
+            f"write it down with {MEND}"
+        )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A run in which a test failed has not seen all, and writes nothing."""
+    if session.config.getoption(OPTION, False) and not session.testsfailed:
+        EXERCISED.write_text(session.config.stash[RECORDING].written(), "utf-8")
+
+
+def _name(item: pytest.Item) -> str:
+    return f"{item.path.name}::{item.name}"
+
+
+def _answered() -> Counter[str]:
+    """How often each operation was answered with success, by all hosts that run."""
+    found: Counter[str] = Counter()
+    hosts = [host["base_url"] for running in LIVE for host in running.facts.get("hosts", ())]
+    for base_url in hosts:
+        with urllib.request.urlopen(f"{base_url}/metrics", timeout=ASK_MAX_S) as answer:  # noqa: S310 - our own server
+            for operation, _, count in ANSWERED.findall(answer.read().decode()):
+                found[operation] += int(float(count))
+    return found
