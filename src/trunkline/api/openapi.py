@@ -231,7 +231,9 @@ def _plain(type_: Type, known: Catalogue, *, is_answer: bool) -> Json:
         return {}
     schema: Json = {"type": type_.shape}
     if type_.format:
-        schema["format"] = type_.format
+        # An address that nobody has given is an empty text in answers, which is no URI.
+        is_empty_allowed = is_answer and type_.format == "uri"
+        schema["format"] = "uri-reference" if is_empty_allowed else type_.format
     if type_.prefixes:
         digits = f"(?:{'|'.join(type_.prefixes)})[0-9a-fA-F]{{32}}"
         # Of some resources, one that is not there is answered as an empty text, as Twilio does.
