@@ -97,6 +97,31 @@ async def test_followers_have_their_place_on_the_own_server_and_return_to_it(
         await all_followed(followers, until=b"last")
 
 
+async def test_who_waits_for_servers_that_are_all_away_lets_others_work(servers: Cluster) -> None:
+    async with servers.open(OWN) as log:
+        followers = {shard: await log.follower(shard, after=0) for shard in range(SHARDS)}
+        await look_at(followers)
+        for name in NAMES:
+            servers.freeze(name)
+        deadline = Deadline.after(LIMIT_S, CLOCK)
+        while log.is_connected:
+            assert not deadline.has_passed()
+            await CLOCK.sleep(0.05)
+
+        turns = 0
+        async with asyncio.TaskGroup() as tasks:
+            waiting = [tasks.create_task(cannot_be_followed(log, shard)) for shard in range(SHARDS)]
+            while not all(each.done() for each in waiting):
+                turns += 1
+                await CLOCK.sleep(0.05)
+        assert turns > SHARDS
+
+
+async def cannot_be_followed(log: JetStreamLog, shard: int) -> None:
+    with pytest.raises(LogUnavailable):
+        await log._open_follower(shard, 0)
+
+
 async def test_an_own_server_that_begins_anew_refuses_nothing_that_others_take(
     servers: Cluster,
 ) -> None:

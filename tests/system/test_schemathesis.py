@@ -25,7 +25,7 @@ def test_no_answer_is_one_that_our_document_does_not_have(tmp_path: Path) -> Non
         facts = running.facts
         config = tmp_path / "schemathesis.toml"
         config.write_text(f'[parameters]\n"path.AccountSid" = "{facts["account_sid"]}"\n')
-        arguments = [
+        arguments: list[str | Path] = [
             *(program, "--config-file", config, "run", f"{facts['base_url']}/openapi.json"),
             *("--auth", f"{facts['account_sid']}:{facts['auth_token']}"),
             *("--checks", CHECKS, "--phases", "coverage,fuzzing", "--warnings", "off"),

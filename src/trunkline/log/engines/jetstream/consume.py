@@ -244,6 +244,8 @@ class JetStreamFollower:
             except NoAnswer:
                 if deadline.has_passed() or not self._requests.has_others:
                     raise
+                # Where no server is connected, the word comes at once.
+                await self._clock.sleep(READ_AGAIN_S)
 
     async def fetch(self, items_max: int, wait_s: float) -> Sequence[Stored]:
         if not self._requests.has_others:
