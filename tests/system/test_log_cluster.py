@@ -11,6 +11,7 @@ from tests.system.log_cluster import NAMES, Cluster, cluster
 
 from trunkline.kernel import Deadline, SystemClock
 from trunkline.log.engines.jetstream import JetStreamLog
+from trunkline.log.engines.jetstream.consume import JetStreamFollower
 from trunkline.log.interface import (
     Accepted,
     Consumer,
@@ -70,6 +71,30 @@ async def test_a_host_without_its_own_server_goes_on_through_another_one(
         assert seen == {
             shard: [b"first", b"after"] if shard == others[0] else [b"after"] for shard in others
         }
+
+
+async def test_followers_have_their_place_on_the_own_server_and_return_to_it(
+    servers: Cluster,
+) -> None:
+    async with servers.open(OWN) as log:
+        followers = {shard: await log.follower(shard, after=0) for shard in range(SHARDS)}
+        await put(log, range(SHARDS), b"first")
+        await all_followed(followers, until=b"first")
+        assert places_of(log) == {OWN}
+
+        servers.kill(OWN)
+        deadline = Deadline.after(LIMIT_S, CLOCK)
+        while OWN in places_of(log):
+            assert not deadline.has_passed()
+            await look_at(followers)
+        await asyncio.to_thread(servers.start, OWN)
+        deadline = Deadline.after(LIMIT_S, CLOCK)
+        while places_of(log) != {OWN}:
+            assert not deadline.has_passed(), places_of(log)
+            await look_at(followers)
+
+        await put(log, range(SHARDS), b"last", timeout_s=ELECTED_S)
+        await all_followed(followers, until=b"last")
 
 
 async def test_an_own_server_that_begins_anew_refuses_nothing_that_others_take(
@@ -233,6 +258,22 @@ async def test_a_frozen_server_holds_up_no_word_between_hosts(servers: Cluster) 
                 servers.thaw(frozen)
 
         assert heard == [b"0", b"1", b"2", b"3"]
+
+
+async def look_at(followers: Mapping[int, Follower]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for follower in followers.values():
+            tasks.create_task(follower.fetch(10, 0.05))
+
+
+def places_of(log: JetStreamLog) -> set[str]:
+    """The servers that the tails of all shards read from."""
+    places = set()
+    for tail in log._tails:
+        reader = tail._follower
+        assert isinstance(reader, JetStreamFollower)
+        places.add(reader._puller.place.server)
+    return places
 
 
 def subject(shard: int, word: bytes) -> str:

@@ -112,6 +112,12 @@ class Requests:
         self.when_shaken(self._on_shaken)
 
     @property
+    def own_server(self) -> str:
+        """The name of this host's own server, "" while there is no connection to it."""
+        own = self.routes[0].connection
+        return own.server if own.is_connected else ""
+
+    @property
     def is_connected(self) -> bool:
         """Whether any server is."""
         return any(route.connection.is_connected for route in self.routes)
