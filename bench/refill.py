@@ -30,6 +30,8 @@ from typing import Any, Final
 import prometheus_client
 import uvloop
 
+from bench import refill_cluster
+from bench.refill_cluster import HOSTS, tell
 from bench.retention import TOKEN, engine, load
 from bench.seed import name_of, seed
 from trunkline.domain.ports import Entropy
@@ -74,17 +76,31 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-refill ARGS=...", description=__doc__)
     parser.add_argument("--messages", type=int, default=MESSAGES)
     parser.add_argument("--tail", type=int, default=TAIL, help="messages in the log besides")
+    parser.add_argument(
+        "--hosts",
+        type=int,
+        choices=(2, HOSTS),
+        default=2,
+        help="2: the parts of a refill; 3: whole hosts of `trunkline up`",
+    )
     parser.add_argument("--host", default="", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.host:
         found = json.loads(chosen.host)
         uvloop.run(be_host(Plan(**{**found, "peers": tuple(found["peers"])})))
         return 0
+    if chosen.hosts == HOSTS:
+        return judged(list(uvloop.run(refill_cluster.measure(chosen.messages)).values()))
     with (
         tempfile.TemporaryDirectory(prefix="trunkline-refill-") as folder,
         engine(Path(folder), {}) as (_, url),
     ):
         times = uvloop.run(measure(Path(folder), url, chosen.messages, chosen.tail))
+    return judged(times)
+
+
+def judged(times: list[float]) -> int:
+    """The exit code."""
     print(json.dumps({"goal_s": GOAL_S, "is_met": max(times) <= GOAL_S}))
     return 0 if max(times) <= GOAL_S else 1
 
@@ -224,13 +240,6 @@ def context_of(
         registry=prometheus_client.CollectorRegistry(),
         peer_token=PEER_TOKEN,
         peer_urls=lambda: plan.peers,
-    )
-
-
-def tell(what: str, began: float, **facts: int) -> None:
-    print(
-        json.dumps({"what": what, "seconds": round(time.monotonic() - began, 1), **facts}),
-        flush=True,
     )
 
 
