@@ -142,6 +142,7 @@ class Machines:
     ) -> None:
         self._folder, self.carrier, self._stack = folder, carrier, stack
         self.zones = zones or {}
+        self.on_ambiguous = "hold"
         self.token = self.token_file("token")
         with ExitStack() as chosen:
             self.hosts = [
@@ -166,7 +167,7 @@ class Machines:
             f'http = "127.0.0.{last}:0"\n'
             f"[cluster]\nhosts = {json.dumps(self.hosts)}\nspread = {json.dumps(bool(zone))}\n"
             f'token_file = "{token or self.token}"\n{tls}'
-            f'[carrier]\nurl = "{self.carrier}"\n'
+            f'[carrier]\nurl = "{self.carrier}"\non_ambiguous = "{self.on_ambiguous}"\n'
         )
         return file
 

@@ -6,8 +6,8 @@ hears no majority, and cannot reach one either, its engine is stopped (SIGSTOP);
 is 3 s after the cut, as the engine waits 4 s for a leader that speaks every second. When a majority
 can be reached again the engine is killed, and its parent starts another one, which follows.
 
-Reached is whoever takes a TCP connection where its engine listens. The system does that for a program
-that is stopped, frozen or starved, too: so a slow machine stops nobody, and of hosts that were all cut
+Reached is whoever takes a TCP connection where its engine listens, or refuses it. The system does that
+for a program that is stopped, frozen or starved, too: so a slow machine stops nobody, and of hosts that were all cut
 off from one another each finds the others again.
 """
 
@@ -40,10 +40,13 @@ Reach = Callable[[Address], Coroutine[None, None, bool]]
 
 
 async def reaches(address: Address) -> bool:
-    """Whether a TCP connection is taken there."""
+    """Whether a TCP connection is taken there, or refused: then that host is there without its
+    engine, which asks for no votes, and nobody is cut off."""
     try:
         async with asyncio.timeout(REACH_TIMEOUT_S):
             _, writer = await asyncio.open_connection(address.host, address.port)
+    except ConnectionRefusedError:
+        return True
     except (OSError, TimeoutError):
         return False
     writer.close()

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tests.unit.host.host_network import MemoryBus
 
 from trunkline.host import cut_off
-from trunkline.host.cut_off import HOLD_AFTER_S, CutOff
+from trunkline.host.cut_off import HOLD_AFTER_S, CutOff, reaches
 from trunkline.host.listen import Address
 from trunkline.host.members import Members
 from trunkline.host.membership import Membership
@@ -159,3 +160,11 @@ def test_a_host_that_ends_leaves_no_stopped_engine(play: Play) -> None:
 
     play(remember)
     assert worlds[0].sent == [signal.SIGSTOP, signal.SIGKILL]
+
+
+@pytest.mark.anyio
+async def test_reached_is_who_takes_a_connection_or_refuses_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert await reaches(Address("127.0.0.1", port))
+    assert await reaches(Address("127.0.0.1", port))
