@@ -5,6 +5,7 @@ Each process of the host leaves its own, `run/status-<process>.json`, and what t
 together by who reads them.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -123,9 +124,10 @@ class StatusFile:
                 path.unlink(missing_ok=True)
         try:
             while True:
-                new = self._path.with_name(f"{self._path.name}.new")
-                new.write_bytes(encode(self.status()))
-                new.replace(self._path)
+                with contextlib.suppress(OSError):  # a full disk must not end the host for it
+                    new = self._path.with_name(f"{self._path.name}.new")
+                    new.write_bytes(encode(self.status()))
+                    new.replace(self._path)
                 await self._clock.sleep(LEFT_EVERY_S)
         finally:
             self._path.unlink(missing_ok=True)

@@ -97,6 +97,34 @@ def test_a_host_says_each_second_how_it_is_and_nothing_once_it_is_gone(
     run_in_virtual_time(main())
 
 
+def test_a_folder_that_cannot_be_written_to_ends_no_host(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock, folder = VirtualClock(), tmp_path / "run"
+        with closing(Progress(tmp_path / "progress", shards=2, clock=clock)) as progress:
+            file = StatusFile(
+                status.path_of(folder, 7),
+                host="host-1",
+                services=["api"],
+                readiness=list,
+                progress=progress,
+                part=None,
+                owners=lambda: (),
+                queues=list,
+                clock=clock,
+            )
+            async with asyncio.TaskGroup() as tasks:
+                running = tasks.create_task(file.run())
+                await asyncio.sleep(1.5)
+                assert status.read(folder, wall=clock.wall()) == []
+
+                folder.mkdir()
+                await asyncio.sleep(1.5)
+                assert len(status.read(folder, wall=clock.wall())) == 1
+                running.cancel()
+
+    run_in_virtual_time(main())
+
+
 def a_host(name: str, state: str) -> status.HostLine:
     return status.HostLine(
         host=name,
