@@ -46,7 +46,7 @@ unit: $(VENV)/dev.stamp
 check: lint types imports unit  ## format, lint, types, imports and unit tests
 
 test: $(VENV)/dev.stamp  ## every test: unit, contract, and the whole system with real parts
-	@$(BIN)/pytest -q -n 2 --dist loadfile tests
+	@$(BIN)/pytest -q tests
 
 # One small machine for all hosts: `HOSTS=1` where three are too many for it.
 HOSTS ?= 3

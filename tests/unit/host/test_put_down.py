@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,6 +110,9 @@ def test_a_number_that_was_given_to_another_process_is_no_engine(
     engine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", conf])
     note.write_bytes(b"%d" % engine.pid)
     try:
+        give_up_at = time.monotonic() + DIES_S
+        while engine_at(note) is None:  # it has been forked, and is not that program yet
+            assert time.monotonic() < give_up_at
         assert engine_at(note) == engine.pid
     finally:
         engine.kill()
