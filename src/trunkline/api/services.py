@@ -34,7 +34,7 @@ class NumbersPort(Protocol):
     """Decides who owns a telephone number."""
 
     async def own(
-        self, account: str, settings: NumberOwned, *, deadline: Deadline
+        self, account: str, settings: NumberOwned, *, is_keyed: bool, deadline: Deadline
     ) -> OwnAnswer: ...
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from trunkline.domain.account import Account
+from trunkline.domain.application import Application
 from trunkline.domain.message import Link, Message
 from trunkline.domain.number import Number
 from trunkline.kernel import Deadline
@@ -18,6 +19,7 @@ from trunkline.replica.progress import Progress
 _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
 _NUMBER: Final = msgspec.msgpack.Decoder(Number)
 _ACCOUNT: Final = msgspec.msgpack.Decoder(Account)
+_APPLICATION: Final = msgspec.msgpack.Decoder(Application)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,27 @@ class Replica:
         return [
             _NUMBER.decode(row[0])
             for row in self._page("number", where, values, terms, items_max, behind)
+        ]
+
+    def application(self, sid: str) -> Application | None:
+        row = self._one("SELECT state FROM application WHERE sid = ?", sid)
+        return None if row is None else _APPLICATION.decode(row[0])
+
+    def applications(
+        self,
+        account: str,
+        friendly_name: str | None = None,
+        *,
+        items_max: int,
+        behind: Place | None = None,
+    ) -> list[Application]:
+        """At most `items_max` of the account's applications, newest first, behind a place;
+        `friendly_name` matches whole."""
+        where, values = ["account = ?"], [account]
+        terms: list[tuple[str, object | None]] = [("friendly_name = ?", friendly_name)]
+        return [
+            _APPLICATION.decode(row[0])
+            for row in self._page("application", where, values, terms, items_max, behind)
         ]
 
     def account(self, sid: str) -> Account | None:

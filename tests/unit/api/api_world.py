@@ -175,7 +175,10 @@ class Numbers:
     says: OwnAnswer | None = None
     owned: dict[str, Number] = field(default_factory=dict)
 
-    async def own(self, account: str, settings: NumberOwned, *, deadline: Deadline) -> OwnAnswer:
+    async def own(
+        self, account: str, settings: NumberOwned, *, is_keyed: bool, deadline: Deadline
+    ) -> OwnAnswer:
+        del is_keyed
         assert not deadline.has_passed()
         if self.says is not None:
             return self.says

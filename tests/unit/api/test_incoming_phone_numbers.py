@@ -12,7 +12,7 @@ from tests.unit.api.api_world import (
     World,
 )
 
-from trunkline.directory.numbers import Undecidable
+from trunkline.directory.records import Undecidable
 
 pytestmark = pytest.mark.anyio
 

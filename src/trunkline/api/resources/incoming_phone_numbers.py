@@ -21,7 +21,8 @@ from trunkline.api.moments import rfc_2822
 from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
-from trunkline.directory.numbers import Owned, Taken, Undecidable
+from trunkline.directory.numbers import Owned, Taken
+from trunkline.directory.records import Spent, Undecidable
 from trunkline.domain import sid
 from trunkline.domain.errors import Code
 from trunkline.domain.events import NumberOwned
@@ -146,7 +147,9 @@ async def _own(
     settings = await _settings(request.arguments, phone_number, number_sid)
     if request.deadline.has_passed():
         raise not_begun_in_time()
-    answer = await services.numbers.own(account, settings, deadline=request.deadline)
+    answer = await services.numbers.own(
+        account, settings, is_keyed=key is not None, deadline=request.deadline
+    )
     match answer:
         case Owned(number, is_repeat):
             if is_repeat and number.settings != settings:
@@ -154,6 +157,8 @@ async def _own(
             return number
         case Taken():
             return None
+        case Spent():
+            raise ApiError(Code.KEY_SPENT, sid=number_sid)
         case Undecidable(reason):
             # Not the next candidate: this one may be ours already.
             raise unavailable(
