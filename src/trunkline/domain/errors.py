@@ -28,6 +28,7 @@ class Code(IntEnum):
     UNAVAILABLE = 20503
     RECIPIENT_INVALID = 21211
     SENDER_INVALID = 21212
+    APPLICATION_INVALID = 21218
     SENDER_IS_RECIPIENT = 21266
     URL_INVALID = 21402
     NUMBER_INVALID = 21421
@@ -89,6 +90,7 @@ FAULTS: Final[Mapping[Code, Fault]] = {
     Code.SENDER_INVALID: Fault(
         400, "'From' is not a phone number in E.164 form, like +15551234567."
     ),
+    Code.APPLICATION_INVALID: Fault(400, "'{parameter}' is not an application of this account."),
     Code.SENDER_IS_RECIPIENT: Fault(400, "'To' and 'From' are the same number."),
     Code.URL_INVALID: Fault(400, "'{parameter}' is not an absolute http or https URL."),
     Code.NUMBER_INVALID: Fault(
