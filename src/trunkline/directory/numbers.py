@@ -1,7 +1,7 @@
 """Owning a telephone number: decided in one place, the number's home shard, and never diverted."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from trunkline.directory.records import (
@@ -39,7 +39,9 @@ class Owned:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Somebody owns it already."""
+    """Somebody owns it already: the `number` as it is, where that is known."""
+
+    number: Number | None = field(default=None, compare=False)
 
 
 OwnAnswer = Owned | Taken | Spent | Undecidable
@@ -49,16 +51,44 @@ class Numbers:
     """Numbers as the API owns, changes and releases them: what was just done is also seen by the next
     read here."""
 
-    def __init__(self, log: Log, replica: Replica, *, author: Author) -> None:
+    def __init__(
+        self,
+        log: Log,
+        replica: Replica,
+        *,
+        author: Author,
+        is_closed: Callable[[str], bool] = lambda _: False,
+    ) -> None:
+        """`is_closed` says of an account whether it is closed: what it has left is anybody's."""
         self._log = log
         self._author = author
+        self._is_closed = is_closed
         self._view = View(log, replica, author.clock)
 
     async def own(
         self, account: str, settings: NumberOwned, *, is_keyed: bool, deadline: Deadline
     ) -> OwnAnswer:
         """Make `settings.phone_number` the account's; repeatable with the same `settings.sid`."""
-        answer = await own_number(
+        answer = await self._own(account, settings, is_keyed=is_keyed, deadline=deadline)
+        if (
+            isinstance(answer, Taken)
+            and answer.number is not None
+            and self._is_closed(answer.number.account)
+        ):
+            # It was closed, and the host that did so died before it had given back everything.
+            freed = await self.release(answer.number, deadline=deadline)
+            if isinstance(freed, Undecidable):
+                return freed
+            answer = await self._own(account, settings, is_keyed=is_keyed, deadline=deadline)
+        if isinstance(answer, Owned):
+            # The newest of the shard, and not only ours: a repeat finds an older record.
+            await self._view.show_newest(home(settings.phone_number, self._log.shards))
+        return answer
+
+    async def _own(
+        self, account: str, settings: NumberOwned, *, is_keyed: bool, deadline: Deadline
+    ) -> OwnAnswer:
+        return await own_number(
             self._log,
             account,
             settings,
@@ -66,10 +96,6 @@ class Numbers:
             deadline=deadline,
             is_keyed=is_keyed,
         )
-        if isinstance(answer, Owned):
-            # The newest of the shard, and not only ours: a repeat finds an older record.
-            await self._view.show_newest(home(settings.phone_number, self._log.shards))
-        return answer
 
     async def change(
         self, number: Number, edit: Callable[[NumberOwned], NumberOwned], *, deadline: Deadline
@@ -138,8 +164,8 @@ async def own_number(
     match answer:
         case Written(record=record, is_repeat=is_repeat):
             return Owned(number_of(record), is_repeat)
-        case Occupied():
-            return Taken()
+        case Occupied(record=record):
+            return Taken(number_of(record))
         case Spent() | Undecidable():
             return answer
         case other:

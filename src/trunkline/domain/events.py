@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from trunkline.domain.account import AccountStatus
+
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Anything that may stand in an event's `data`."""
@@ -156,11 +158,26 @@ class ApplicationMade(Body, frozen=True, kw_only=True):
 
 
 class AccountOpened(Body, frozen=True, kw_only=True):
-    """An account exists, with the token it authenticates with and its webhooks are signed with."""
+    """An account exists, with the token it authenticates with and its webhooks are signed with.
+    `owner` is its parent's SID. `fingerprint` as in `ApplicationMade`."""
 
     sid: str
     friendly_name: str
     auth_token: str
+    owner: str = ""
+    status: AccountStatus = AccountStatus.ACTIVE
+    type: str = "Full"
+    fingerprint: str = ""
+
+
+class KeyMade(Body, frozen=True, kw_only=True):
+    """An API key. Of its secret only the SHA-256 is kept, in hexadecimal digits. `fingerprint` as in
+    `ApplicationMade`."""
+
+    sid: str
+    friendly_name: str
+    secret_digest: str
+    fingerprint: str = ""
 
 
 class Deleted(Body, frozen=True, kw_only=True):
@@ -190,6 +207,7 @@ class Kind(StrEnum):
     NUMBER = "number"
     ACCOUNT = "account"
     APPLICATION = "application"
+    KEY = "key"
 
 
 class Type(StrEnum):
@@ -210,7 +228,7 @@ class Type(StrEnum):
     DELETION = "deletion"
 
 
-ONE_REGISTER: Final = frozenset({Kind.NUMBER, Kind.APPLICATION})
+ONE_REGISTER: Final = frozenset({Kind.NUMBER, Kind.ACCOUNT, Kind.APPLICATION, Kind.KEY})
 """The kinds whose records have one register each, in the home shard of its name, with the record's
 whole chain in it (`directory/records`). No shard is passed over, so an original is never late."""
 
@@ -221,6 +239,7 @@ _ORIGINALS: Final[Mapping[Kind, type[Body]]] = {
     Kind.NUMBER: NumberOwned,
     Kind.ACCOUNT: AccountOpened,
     Kind.APPLICATION: ApplicationMade,
+    Kind.KEY: KeyMade,
 }
 
 _LATER: Final[Mapping[Type, type[Body]]] = {

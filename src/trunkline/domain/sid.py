@@ -14,6 +14,7 @@ SMS: Final = "SM"
 MMS: Final = "MM"
 PHONE_NUMBER: Final = "PN"
 APPLICATION: Final = "AP"
+KEY: Final = "SK"
 REQUEST: Final = "RQ"
 
 _DIGITS: Final = re.compile(r"[0-9a-f]{32}\Z")

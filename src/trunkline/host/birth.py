@@ -9,7 +9,6 @@ from trunkline.domain.sid import PHONE_NUMBER, sid_from_key
 from trunkline.host.credentials import Credentials
 from trunkline.host.refusal import EngineError
 from trunkline.kernel import Deadline
-from trunkline.log.append import ShardHealth
 from trunkline.log.author import Author
 from trunkline.log.interface import Log
 
@@ -17,7 +16,6 @@ BIRTH_DEADLINE_S: Final = 10.0
 CLUSTER_BIRTH_DEADLINE_S: Final = 60.0
 """In a cluster a shard may be choosing its leader, which takes 4-9 s, and may take several turns
 while other hosts come and go."""
-RETRY_AFTER_S: Final = 0.1
 
 
 async def give_birth(
@@ -30,12 +28,8 @@ async def give_birth(
         friendly_name="First account",
         auth_token=credentials.auth_token,
     )
-    health = ShardHealth(author.clock)
     deadline = Deadline.after(within_s, author.clock)
-    is_open = await open_account(log, opened, author=author, health=health)
-    while not is_open and not deadline.has_passed():
-        await author.clock.sleep(RETRY_AFTER_S)
-        is_open = await open_account(log, opened, author=author, health=health)
+    is_open = await open_account(log, opened, author=author, deadline=deadline)
     number = NumberOwned(
         sid=sid_from_key(PHONE_NUMBER, credentials.account_sid, credentials.phone_number),
         phone_number=credentials.phone_number,

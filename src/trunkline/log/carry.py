@@ -1,4 +1,4 @@
-"""Carrying forward what never ends: the registers of numbers and accounts, before a prefix goes.
+"""Carrying forward what never ends: the registers of numbers, accounts and the like, before a prefix goes.
 
 A message ends, and with it the need for its register. Who owns a number does not: its register is
 what makes it unique, and what an inbound message is matched with. So before a prefix is purged, the
@@ -27,6 +27,7 @@ ENDS: Final[Mapping[Kind, bool]] = {
     Kind.NUMBER: False,
     Kind.ACCOUNT: False,
     Kind.APPLICATION: False,
+    Kind.KEY: False,
 }
 """Whether a resource of the kind is finished some day, so that its register may be trimmed. A test
 fails for a kind without a row."""

@@ -7,8 +7,7 @@ from typing import Final
 
 import msgspec
 
-from trunkline.domain.account import Account
-from trunkline.domain.events import ONE_REGISTER, AccountOpened, Body, Kind, Type
+from trunkline.domain.events import ONE_REGISTER, Body, Kind, Type
 from trunkline.domain.message import Link, Message, fold, link_of, merge
 from trunkline.domain.sid import digits_of
 from trunkline.log.append import is_late
@@ -31,7 +30,6 @@ _PUT_MESSAGE: Final = (
     "recipient = excluded.recipient, created_at = excluded.created_at, "
     "sent_or_created_at = excluded.sent_or_created_at, state = excluded.state"
 )
-_PUT_ACCOUNT: Final = "INSERT OR IGNORE INTO account VALUES (?, ?)"
 _PUT_CURSOR: Final = "INSERT OR REPLACE INTO cursor VALUES (?, ?)"
 
 
@@ -43,7 +41,6 @@ class Folding:
         self._recent: OrderedDict[str, Message] = OrderedDict()
         self._changed: set[str] = set()
         self._records: list[Statement] = []
-        self._accounts: list[tuple[object, ...]] = []
         self._cursors: dict[int, int] = {}
 
     @property
@@ -63,10 +60,8 @@ class Folding:
         match event.kind:
             case Kind.MESSAGE | Kind.INBOUND:
                 self._add_to_message(event, body, stored)
-            case Kind.NUMBER | Kind.APPLICATION:
-                self._records += statements_of(event, body)
-            case Kind.ACCOUNT:
-                self._add_account(event, body)
+            case Kind.NUMBER | Kind.APPLICATION | Kind.ACCOUNT | Kind.KEY:
+                self._records += statements_of(event, body, stored.subject)
 
     def mend(self, theirs: Message) -> None:
         """Merge in what a peer knows of a message; a record of ours that cannot be read gives way."""
@@ -108,7 +103,6 @@ class Folding:
             yield
         for statement, values in self._records:  # in the order in which they happened
             database.execute(statement, values)
-        database.executemany(_PUT_ACCOUNT, self._accounts)
         database.executemany(_PUT_CURSOR, self._cursors.items())
 
     def commit(self) -> None:
@@ -124,7 +118,6 @@ class Folding:
         """After a commit."""
         self._changed.clear()
         self._records.clear()
-        self._accounts.clear()
         self._cursors.clear()
         while len(self._recent) > MESSAGES_CACHED_MAX:
             self._recent.popitem(last=False)
@@ -153,17 +146,6 @@ class Folding:
             "SELECT state FROM message WHERE digits = ?", (digits,)
         ).fetchone()
         return None if row is None else _MESSAGE.decode(row[0])
-
-    def _add_account(self, event: Event, body: Body) -> None:
-        if isinstance(body, AccountOpened):
-            account = Account(
-                sid=body.sid,
-                friendly_name=body.friendly_name,
-                auth_token=body.auth_token,
-                created_at=event.at,
-                updated_at=event.at,
-            )
-            self._accounts.append((body.sid, _ENCODER.encode(account)))
 
 
 def _link(event: Event, body: Body, stored: Stored) -> Link | None:

@@ -25,6 +25,24 @@ STEPS: Final[Mapping[int, tuple[str, ...]]] = {
         """,
         "CREATE INDEX application_newest ON application (account, created_at DESC, sid DESC)",
     ),
+    4: (),
+    5: (  # subaccounts and keys
+        "ALTER TABLE account ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE account ADD COLUMN friendly_name TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE account ADD COLUMN status TEXT NOT NULL DEFAULT 'active'",
+        "ALTER TABLE account ADD COLUMN created_at REAL NOT NULL DEFAULT 0",
+        "UPDATE account SET owner = sid",
+        "CREATE INDEX account_newest ON account (owner, created_at DESC, sid DESC)",
+        """
+        CREATE TABLE api_key (
+            sid TEXT PRIMARY KEY,
+            account TEXT NOT NULL,
+            created_at REAL NOT NULL,
+            state BLOB NOT NULL
+        ) WITHOUT ROWID
+        """,
+        "CREATE INDEX api_key_newest ON api_key (account, created_at DESC, sid DESC)",
+    ),
 }
 """By the version that each step leads to; they follow one another without a gap."""
 

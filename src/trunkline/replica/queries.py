@@ -7,9 +7,10 @@ from typing import Final
 
 import msgspec
 
-from trunkline.domain.account import Account
+from trunkline.domain.account import Account, AccountStatus
 from trunkline.domain.application import Application
 from trunkline.domain.inventory import PREFIXES, NumberType
+from trunkline.domain.key import Key
 from trunkline.domain.message import Link, Message
 from trunkline.domain.number import Number
 from trunkline.kernel import Deadline
@@ -21,6 +22,7 @@ _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
 _NUMBER: Final = msgspec.msgpack.Decoder(Number)
 _ACCOUNT: Final = msgspec.msgpack.Decoder(Account)
 _APPLICATION: Final = msgspec.msgpack.Decoder(Application)
+_KEY: Final = msgspec.msgpack.Decoder(Key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,41 @@ class Replica:
     def account(self, sid: str) -> Account | None:
         row = self._one("SELECT state FROM account WHERE sid = ?", sid)
         return None if row is None else _ACCOUNT.decode(row[0])
+
+    def accounts(
+        self,
+        owner: str,
+        friendly_name: str | None = None,
+        status: AccountStatus | None = None,
+        *,
+        only: str | None = None,
+        items_max: int,
+        behind: Place | None = None,
+    ) -> list[Account]:
+        """At most `items_max` of the main account `owner` and its subaccounts, newest first, behind a
+        place; or of these `only` the one. `friendly_name` matches whole."""
+        where, values = ["owner = ?"], [owner]
+        terms: list[tuple[str, object | None]] = [
+            ("friendly_name = ?", friendly_name),
+            ("status = ?", None if status is None else status.value),
+            ("sid = ?", only),
+        ]
+        return [
+            _ACCOUNT.decode(row[0])
+            for row in self._page("account", where, values, terms, items_max, behind)
+        ]
+
+    def key(self, sid: str) -> Key | None:
+        row = self._one("SELECT state FROM api_key WHERE sid = ?", sid)
+        return None if row is None else _KEY.decode(row[0])
+
+    def keys(self, account: str, *, items_max: int, behind: Place | None = None) -> list[Key]:
+        """At most `items_max` of the account's keys, newest first, behind a place."""
+        where, values = ["account = ?"], [account]
+        return [
+            _KEY.decode(row[0])
+            for row in self._page("api_key", where, values, [], items_max, behind)
+        ]
 
     def lag_ms(self) -> float:
         """How long ago this copy was last known to be complete, in milliseconds."""

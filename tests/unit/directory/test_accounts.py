@@ -5,8 +5,7 @@ from tests.unit.log.scripted_log import ACCOUNT, Fate, ScriptedLog, in_virtual_t
 
 from trunkline.directory.accounts import open_account
 from trunkline.domain.events import AccountOpened
-from trunkline.kernel import FakeClock
-from trunkline.log.append import ShardHealth
+from trunkline.kernel import Deadline, FakeClock
 
 pytestmark = pytest.mark.anyio
 
@@ -14,7 +13,8 @@ OPENED = AccountOpened(sid=ACCOUNT, friendly_name="First", auth_token="made-up")
 
 
 async def open_it(log: ScriptedLog, clock: FakeClock) -> bool:
-    opening = open_account(log, OPENED, author=pen("one", clock), health=ShardHealth(clock))
+    deadline = Deadline.after(5.0, clock)
+    opening = open_account(log, OPENED, author=pen("one", clock), deadline=deadline)
     return await in_virtual_time(clock, opening)
 
 

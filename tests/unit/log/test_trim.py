@@ -218,8 +218,8 @@ async def test_an_account_that_was_carried_forward_is_found_and_not_made_anew() 
     opened = AccountOpened(sid=ACCOUNT, friendly_name="First", auth_token="made-up")
     shard = order(ACCOUNT[2:])[0]
     for _ in range(3):
-        author, health = pen("one", clock), ShardHealth(clock)
-        assert await open_account(log, opened, author=author, health=health)
+        author, deadline = pen("one", clock), Deadline.after(5.0, clock)
+        assert await open_account(log, opened, author=author, deadline=deadline)
         await clock.advance(60 * 86_400.0)
         assert await trim_all(log, shard, clock)
 

@@ -24,7 +24,6 @@ from trunkline.domain.events import (
 from trunkline.domain.message import Message
 from trunkline.domain.status import Status
 from trunkline.kernel import Deadline
-from trunkline.log.append import ShardHealth
 from trunkline.log.event import changed_subject
 from trunkline.messaging.record import EventRecorder
 from trunkline.replica.projector import RETRY_S
@@ -50,9 +49,9 @@ async def fill(bench: Bench) -> None:
     """An account, a number, and messages in all sorts of places of the log."""
     author = bench.author("fill")
     opened = AccountOpened(sid=ACCOUNT, friendly_name="First", auth_token="made-up")
-    assert await open_account(bench.log, opened, author=author, health=ShardHealth(bench.clock))
-    settings = NumberOwned(sid="PN" + "1" * 32, phone_number=PHONE, friendly_name="desk")
     deadline = Deadline.after(5.0, bench.clock)
+    assert await open_account(bench.log, opened, author=author, deadline=deadline)
+    settings = NumberOwned(sid="PN" + "1" * 32, phone_number=PHONE, friendly_name="desk")
     await own_number(bench.log, ACCOUNT, settings, author=author, deadline=deadline)
     for number, name in enumerate(NAMES):
         await bench.clock.advance(1.0)

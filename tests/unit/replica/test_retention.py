@@ -14,8 +14,8 @@ from tests.unit.messaging.message_bench import Bench, Copy
 
 from trunkline.directory.accounts import open_account
 from trunkline.domain.events import AccountOpened, Kind
+from trunkline.kernel import Deadline
 from trunkline.kernel.crash import CrashPoint
-from trunkline.log.append import ShardHealth
 from trunkline.log.event import created_filter
 from trunkline.log.interface import Consumer, Extent
 from trunkline.replica.queries import Replica
@@ -183,8 +183,8 @@ async def test_numbers_and_accounts_outlive_every_trimming(path: Path) -> None:
     async with host_on(path) as host:
         opened = AccountOpened(sid=ACCOUNT, friendly_name="First", auth_token="made-up")
         author = host.bench.author("one")
-        health = ShardHealth(host.bench.clock)
-        assert await open_account(host.bench.log, opened, author=author, health=health)
+        deadline = Deadline.after(5.0, host.bench.clock)
+        assert await open_account(host.bench.log, opened, author=author, deadline=deadline)
         await host.work()
 
         await host.pass_days(30)
