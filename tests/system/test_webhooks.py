@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from multidict import MultiDict
+from structlog.testing import capture_logs
 from twilio.request_validator import RequestValidator
 
 from trunkline.directory.accounts import open_account
@@ -252,6 +253,7 @@ class Host:
     client: WebhookClient
     acceptor: Acceptor
     recorder: EventRecorder
+    inactive: set[str]
 
     def callbacks(self) -> StatusCallbacks:
         return StatusCallbacks(
@@ -327,14 +329,22 @@ async def host(tmp_path: Path, client: WebhookClient) -> AsyncIterator[Host]:
     async with asyncio.TaskGroup() as tasks:
         projecting = tasks.create_task(projector.run())
         opened = AccountOpened(sid=ACCOUNT, friendly_name="test", auth_token=TOKEN)
-        assert await open_account(log, opened, author=author, health=ShardHealth(CLOCK))
+        assert await open_account(log, opened, author=author, deadline=Deadline.after(5.0, CLOCK))
+        inactive: set[str] = set()
         made = Host(
             log,
             replica,
             author,
             client,
-            Acceptor(log, replica, ShardHealth(CLOCK), author),
+            Acceptor(
+                log,
+                replica,
+                ShardHealth(CLOCK),
+                author,
+                is_active=lambda account: account not in inactive,
+            ),
             EventRecorder(log, author=author),
+            inactive,
         )
         await made.catch_up()
         yield made
@@ -482,6 +492,27 @@ async def test_an_inbound_message_is_answered_by_its_application(
     assert hello.direction == "outbound-reply"
     assert hello.status_callback == application.url + "/status"
     assert look.media_urls == (application.url + "/in/pic.png",)
+
+
+async def test_nobody_is_asked_about_what_a_suspended_account_receives(
+    host: Host, application: Application
+) -> None:
+    await host.own_number(sms_url=application.url + "/in/sms")
+    host.inactive.add(ACCOUNT)
+    with capture_logs() as logs:
+        async with running(host.inbound()):
+            suspended = await host.receive("1", "Hi")
+            while not any(each["event"] == "inbound.account_inactive" for each in logs):
+                await asyncio.sleep(0.01)
+            host.inactive.clear()
+            sid = await host.receive("2", "Hi again")
+            heard = await application.hear()
+
+    assert heard.params["MessageSid"] == sid
+    await host.catch_up()
+    kept = host.replica.message(suspended)
+    assert kept is not None
+    assert kept.received is not None
 
 
 async def test_the_fallback_is_asked_when_the_first_url_fails(

@@ -13,6 +13,7 @@ import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from trunkline.api import catalogue, openapi
+from trunkline.api.access import Access, refuse_inactive
 from trunkline.api.admission import API_LIMITS, Admission
 from trunkline.api.answer import Answer
 from trunkline.api.arguments import PAGE_SIZE, ArgumentReader
@@ -28,7 +29,6 @@ from trunkline.api.resources import RESOURCES
 from trunkline.api.routes import Match, Routes
 from trunkline.api.services import ApiServices
 from trunkline.domain import sid
-from trunkline.domain.account import Account
 from trunkline.domain.errors import Code
 from trunkline.kernel import (
     CALLER_STATE,
@@ -36,7 +36,6 @@ from trunkline.kernel import (
     RETRIED_HEADER,
     WAITING,
     Alarms,
-    Caller,
     Deadline,
     Priority,
     Seen,
@@ -44,6 +43,7 @@ from trunkline.kernel import (
     deadline_scope,
     retried_above,
 )
+from trunkline.kernel import Caller as Client
 
 API_DEADLINE_S: Final = 10.0
 """Clients wait 30 s (Node) or for ever (Python); what takes longer than this should be repeated."""
@@ -83,7 +83,8 @@ class _Api:
     ) -> None:
         replica = RememberingReplica(services.replica, services.clock)
         self._services: Final = replace(services, replica=replica)
-        self._authenticator: Final = Authenticator(services.replica, services.clock)
+        self._authenticator: Final = Authenticator(services.known, services.clock)
+        self._access: Final = Access(services.known, services.accounts, services.clock)
         self._alarms: Final = Alarms()
         self._open: Final[Mapping[str, Probe]] = {
             **PROBES,
@@ -158,18 +159,27 @@ class _Api:
         self, endpoint: _Endpoint, words: tuple[str, ...], scope: Scope, receive: Receive
     ) -> Answer:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        caller = _caller_of(scope)
-        self._admission.refuse_gone(caller, endpoint.priority)
-        deadline = self._deadline(headers.get(_DEADLINE), caller.waited_s)
-        account = self._authenticator.account(headers.get(b"authorization"))
-        _check_owner(account, words, scope["path"])
-        if endpoint.handler is None:
+        client = _client_of(scope)
+        self._admission.refuse_gone(client, endpoint.priority)
+        deadline = self._deadline(headers.get(_DEADLINE), client.waited_s)
+        caller = self._authenticator.caller(headers.get(b"authorization"))
+        handler = endpoint.handler
+        account = await self._access.account(
+            caller,
+            words,
+            is_own_only=handler is not None and handler.is_own_only,
+            deadline=deadline,
+        )
+        if handler is None:
             raise not_implemented(f"The operation {endpoint.operation.name}")
+        if endpoint.operation.method == "POST" and not handler.is_for_inactive:
+            refuse_inactive(account)
         self._admission.refuse_expired(deadline, endpoint.priority)
         fields = await self._fields(endpoint.operation, scope, receive, headers)
         request = Request(
             operation=endpoint.operation,
             account=account,
+            caller=caller.account,
             path=scope["path"],
             words=words,
             headers=headers,
@@ -180,8 +190,8 @@ class _Api:
         with deadline_scope(deadline):
             if _RETRIED in headers:
                 with retried_above():
-                    return await self._admitted(request, endpoint.handler, endpoint.priority)
-            return await self._admitted(request, endpoint.handler, endpoint.priority)
+                    return await self._admitted(request, handler, endpoint.priority)
+            return await self._admitted(request, handler, endpoint.priority)
 
     async def _admitted(self, request: Request, handler: Handler, priority: Priority) -> Answer:
         # Whoever asks for a longer page than anybody reads is exporting.
@@ -242,17 +252,10 @@ def _endpoint(
     return _Endpoint(operation, ArgumentReader(known, operation, codes), handler, priority)
 
 
-def _caller_of(scope: Scope) -> Seen:
+def _client_of(scope: Scope) -> Seen:
     """What the server knows of who asks; without a word of it, that it has just come and waits."""
-    caller: Caller | None = scope.get("state", {}).get(CALLER_STATE)
-    return WAITING if caller is None else caller.look()
-
-
-def _check_owner(account: Account, words: tuple[str, ...], path: str) -> None:
-    # Unlike Twilio: another account's path is 20404 whether that account exists or not (Twilio says
-    # 20003 or 20404). The credentials were right, and nobody learns which accounts there are.
-    if words and words[0] != account.sid:
-        raise not_found(path)
+    client: Client | None = scope.get("state", {}).get(CALLER_STATE)
+    return WAITING if client is None else client.look()
 
 
 def _other_method(method: str, methods: Iterable[str]) -> Answer:

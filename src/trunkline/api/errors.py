@@ -12,6 +12,8 @@ from trunkline.api.answer import Answer, Headers, json_answer
 from trunkline.domain.errors import FAULTS, Code, explain
 
 MORE_INFO: Final = "https://www.twilio.com/docs/errors/"
+_CHALLENGE: Final = ((b"www-authenticate", b'Basic realm="Twilio API"'),)
+
 PATH_CHARS_MAX: Final = 200
 """How much of a path that does not exist is repeated in the answer."""
 
@@ -55,6 +57,11 @@ def not_found(path: str) -> ApiError:
     # A server may hand over a path that is not text; nothing here may fail while saying no.
     shown = path[:PATH_CHARS_MAX].encode("utf-8", "replace").decode()
     return ApiError(Code.NOT_FOUND, path=shown)
+
+
+def refused(reason: str) -> ApiError:
+    """Who asks may not, for a reason that is a sentence."""
+    return ApiError(Code.AUTHENTICATION_FAILED, headers=_CHALLENGE, reason=reason)
 
 
 def not_implemented(what: str) -> ApiError:

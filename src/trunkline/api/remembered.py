@@ -2,8 +2,8 @@
 
 Every request reads who is asking, and every create whose number it sends from. Both change once in
 weeks, and the copy moves some tens of times a second. So what was read is kept until the copy's
-version moves: a token that was changed is refused from the moment the copy shows the change, as if
-nothing were remembered.
+version moves: a token that was changed is refused from the moment the copy shows the change, or it is
+heard from the host that made it (`directory/news`), as if nothing were remembered.
 """
 
 from collections.abc import Callable
@@ -63,6 +63,9 @@ class RememberingReplica:
         self.number = replica.number
         self.numbers = replica.numbers
         self.account = replica.account
+        self.accounts = replica.accounts
+        self.key = replica.key
+        self.keys = replica.keys
         self.application = replica.application
         self.applications = replica.applications
         self.lag_ms = replica.lag_ms

@@ -16,10 +16,12 @@ from trunkline.kernel import Deadline
 
 
 class Request(msgspec.Struct, frozen=True):
-    """`words` stand at the placeholders of the path, the account's SID first; `fields` are as sent."""
+    """`words` stand at the placeholders of the path, the account's SID first; `fields` are as sent.
+    `account` is the one that is acted on, by `caller`, which is the same or its parent."""
 
     operation: Operation
     account: Account
+    caller: Account
     path: str
     words: tuple[str, ...]
     headers: dict[bytes, bytes]
@@ -35,7 +37,11 @@ class Request(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """How one operation is done, and the codes with which it refuses malformed parameters."""
+    """How one operation is done, and the codes with which it refuses malformed parameters. With
+    `is_own_only` it takes the account's own credentials, and not those of a key; `is_for_inactive`
+    ones change something, and are done for an account that is suspended, too."""
 
     run: Callable[[Request, ApiServices], Awaitable[Answer]]
     codes: Mapping[str, Code] = field(default_factory=dict)
+    is_own_only: bool = False
+    is_for_inactive: bool = False

@@ -12,9 +12,10 @@ from prometheus_client import CollectorRegistry
 
 from trunkline.directory.numbers import OwnAnswer
 from trunkline.directory.records import Missing, Removed, Spent, Undecidable
-from trunkline.domain.account import Account
+from trunkline.domain.account import Account, AccountStatus
 from trunkline.domain.application import Application
-from trunkline.domain.events import ApplicationMade, NumberOwned
+from trunkline.domain.events import AccountOpened, ApplicationMade, KeyMade, NumberOwned
+from trunkline.domain.key import Key
 from trunkline.domain.message import Message
 from trunkline.domain.number import Number
 from trunkline.domain.ports import Entropy
@@ -77,6 +78,49 @@ class ApplicationsPort(Protocol):
     async def find(self, sid: str, *, deadline: Deadline) -> Application | Unreadable | None: ...
 
 
+class AccountsPort(Protocol):
+    """Opens and changes accounts: see `directory/accounts`."""
+
+    async def open(
+        self, opened: AccountOpened, *, is_keyed: bool, deadline: Deadline
+    ) -> Account | Spent | Undecidable: ...
+
+    async def change(
+        self, sid: str, edit: Callable[[AccountOpened], AccountOpened], *, deadline: Deadline
+    ) -> Account | Missing | Undecidable: ...
+
+    async def find(self, sid: str, *, deadline: Deadline) -> Account | Unreadable | None: ...
+
+
+class KeysPort(Protocol):
+    """Makes, changes and deletes API keys: see `directory/keys`."""
+
+    async def make(
+        self, account: str, settings: KeyMade, *, is_keyed: bool, deadline: Deadline
+    ) -> Key | Spent | Undecidable: ...
+
+    async def change(
+        self, account: str, sid: str, edit: Callable[[KeyMade], KeyMade], *, deadline: Deadline
+    ) -> Key | Missing | Undecidable: ...
+
+    async def delete(
+        self, account: str, sid: str, *, deadline: Deadline
+    ) -> Removed | Missing | Undecidable: ...
+
+    async def find(self, sid: str, *, deadline: Deadline) -> Key | Unreadable | None: ...
+
+
+class KnownPort(Protocol):
+    """Who may act, as newly as it is known here: see `directory/news`."""
+
+    def account(self, sid: str) -> Account | None: ...
+
+    def key(self, sid: str) -> Key | None: ...
+
+    def version(self) -> bytes:
+        """Another one whenever either may be another than before."""
+
+
 class LookupPort(Protocol):
     """Asks the log itself for a resource that the copy does not have yet."""
 
@@ -105,6 +149,21 @@ class ReplicaPort(Protocol):
 
     def account(self, sid: str) -> Account | None: ...
 
+    def accounts(
+        self,
+        owner: str,
+        friendly_name: str | None = None,
+        status: AccountStatus | None = None,
+        *,
+        only: str | None = None,
+        items_max: int,
+        behind: Place | None = None,
+    ) -> list[Account]: ...
+
+    def key(self, sid: str) -> Key | None: ...
+
+    def keys(self, account: str, *, items_max: int, behind: Place | None = None) -> list[Key]: ...
+
     def application(self, sid: str) -> Application | None: ...
 
     def applications(
@@ -129,6 +188,9 @@ class ApiServices:
     acceptor: AcceptorPort
     numbers: NumbersPort
     applications: ApplicationsPort
+    accounts: AccountsPort
+    keys: KeysPort
+    known: KnownPort
     replica: ReplicaPort
     lookup: LookupPort
     clock: Clock

@@ -13,11 +13,11 @@ import msgspec
 
 from trunkline.api.errors import invalid
 from trunkline.api.request import Request
-from trunkline.domain.events import ApplicationMade, NumberOwned
+from trunkline.domain.events import AccountOpened, ApplicationMade, KeyMade, NumberOwned
 
 FRIENDLY_NAME_CHARS_MAX: Final = 64
 
-Settings = TypeVar("Settings", NumberOwned, ApplicationMade)
+Settings = TypeVar("Settings", NumberOwned, ApplicationMade, AccountOpened, KeyMade)
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 

@@ -54,9 +54,7 @@ class Fault:
 
 FAULTS: Final[Mapping[Code, Fault]] = {
     Code.PARAMETER_INVALID: Fault(400, "{what} is not valid: {reason}."),
-    Code.AUTHENTICATION_FAILED: Fault(
-        401, "Authentication failed: send the account SID and its auth token with HTTP Basic."
-    ),
+    Code.AUTHENTICATION_FAILED: Fault(401, "{reason}"),
     Code.METHOD_NOT_ALLOWED: Fault(405, "This resource does not answer {method}; use {allowed}."),
     Code.NOT_FOUND: Fault(404, "The requested resource {path} was not found"),
     Code.TIMED_OUT: Fault(408, "The request body did not arrive within {seconds} seconds."),

@@ -9,12 +9,15 @@ import functools
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from starlette.types import ASGIApp
 
 from trunkline.api.services import ApiServices
+from trunkline.directory.accounts import Accounts
 from trunkline.directory.applications import Applications
+from trunkline.directory.keys import Keys
+from trunkline.directory.news import News
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
 from trunkline.host import ablations, cluster, gauges, metrics, queues, status
@@ -26,6 +29,7 @@ from trunkline.host.leases import FileLeases
 from trunkline.host.retain import retention_of
 from trunkline.kernel.crash import CrashHere, arm
 from trunkline.log.append import ShardHealth
+from trunkline.log.interface import ClusteredLog
 from trunkline.log.share import WHOLE, Share
 from trunkline.messaging import receipts, schedule, work
 from trunkline.messaging.accept import Acceptor
@@ -205,6 +209,9 @@ class _Builder:
         self._parts = _parts(context)
         self._health = ShardHealth(context.clock)
         self._recorder = EventRecorder(context.log, author=context.author)
+        # Of the processes of one host, too, each has its own ears.
+        self._news = News(cast(ClusteredLog, context.log).bus, replica)
+        stack.callback(self._news.listen())
         self._carrier: SimulatedCarrier | None = None
         self.links: list[Support] = []
         self.companions: list[Service] = []
@@ -218,8 +225,16 @@ class _Builder:
         return create_app(
             ApiServices(
                 acceptor=self._acceptor(),
-                numbers=Numbers(context.log, self._replica, author=context.author),
+                numbers=Numbers(
+                    context.log,
+                    self._replica,
+                    author=context.author,
+                    is_closed=self._news.is_closed,
+                ),
                 applications=Applications(context.log, self._replica, author=context.author),
+                accounts=Accounts(context.log, self._replica, self._news, author=context.author),
+                keys=Keys(context.log, self._replica, self._news, author=context.author),
+                known=self._news,
                 replica=self._replica,
                 lookup=MessageLookup(context.log),
                 clock=context.clock,
@@ -259,6 +274,7 @@ class _Builder:
             context.author,
             self._crash_here,
             is_near=(lambda _: True) if part is None else part.shards.is_own,
+            is_active=self._news.is_active,
         )
 
     def _share(self) -> Share:
@@ -334,6 +350,7 @@ class _Builder:
                 crash_here=self._crash_here,
             ).hold_back,
             share=share,
+            is_active=self._news.is_active,
         )
 
     def _receipts(self) -> Receipts:

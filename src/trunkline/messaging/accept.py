@@ -83,7 +83,12 @@ class OutcomeUnknown:
     retry_after_s: int = 1
 
 
-AcceptAnswer = Created | KeyReused | NotAccepted | OutcomeUnknown
+@dataclass(frozen=True, slots=True)
+class Inactive:
+    """The account is suspended or closed: nothing was stored."""
+
+
+AcceptAnswer = Created | KeyReused | NotAccepted | OutcomeUnknown | Inactive
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,8 @@ class Acceptor:
     walk_every_s: float = WALK_EVERY_S
     is_near: Callable[[int], bool] = lambda _: True
     """Which shards keyless creates had better go to."""
+    is_active: Callable[[str], bool] = lambda _: True
+    """Whether an account may send."""
     _gatherer: Gatherer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -123,6 +130,8 @@ class Acceptor:
 
     async def accept(self, new: NewMessage, *, key: str | None, deadline: Deadline) -> AcceptAnswer:
         """Store `new`, or find what `key` already names. Nothing is retried here but the walk."""
+        if not self.is_active(new.account):
+            return Inactive()
         asked_at = self.author.clock.wall()
         prefix = MMS if new.media_urls else SMS
         if key is None:

@@ -33,6 +33,7 @@ from trunkline.messaging import carrier
 from trunkline.messaging.carrier import Carrier, OnOutcome, Submission, reference_of
 from trunkline.messaging.lease import Leases
 from trunkline.messaging.record import EventRecorder
+from trunkline.messaging.unwanted import IsActive, why_unwanted
 from trunkline.messaging.work import FIRST, Counters, OnAmbiguous, Turn, Work
 
 log: Final = structlog.get_logger(__name__)
@@ -52,9 +53,8 @@ RESENT_MAX: Final = 5
 
 UNSENT_REMEMBERED_MAX: Final = 10_000
 
-VALIDITY_EXPIRED: Final = 30036
 AMBIGUOUS_HAND_OVER: Final = 30008
-"""Twilio's codes for what a message ends with here."""
+"""Twilio's code for what a message ends with here."""
 
 
 LooksAgain: TypeAlias = Callable[[Work, float], None]
@@ -77,11 +77,13 @@ class Attempts:
         author: Author,
         crash_here: CrashHere = never_crash,
         look_again: LooksAgain = lambda _, __: None,
+        is_active: IsActive = lambda _: True,
     ) -> None:
-        """`look_again` is told of each message with which this process may have gone further than it
+        """`is_active` says whether an account may send. `look_again` is told of each message with which this process may have gone further than it
         is sure of: nobody else goes on with it while this process lives."""
         self.is_lease_lost = False
         self._look_again = look_again
+        self._is_active = is_active
         self._chains = chains
         self._carrier = carrier
         self._on_ambiguous = on_ambiguous
@@ -211,11 +213,12 @@ class Attempts:
 
     def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body]:
         """A claim; or a refusal, where nobody wants the message any more."""
-        wanted_since = max(work.delivery.stored.at, work.message.send_at or 0.0)
-        if self._ages.age_s(wanted_since) > work.message.validity_s:
+        unwanted = why_unwanted(work, is_active=self._is_active, ages=self._ages)
+        if unwanted is not None:
             self._counters.refused.inc()
-            reason = f"its validity period of {work.message.validity_s} s is over"
-            code = AMBIGUOUS_HAND_OVER if turn.is_resend else VALIDITY_EXPIRED
+            code, reason = unwanted
+            if turn.is_resend:  # an earlier attempt may have arrived
+                code = AMBIGUOUS_HAND_OVER
             return Type.REFUSAL, Refused(attempt=turn.attempt - 1, error_code=code, reason=reason)
         return Type.CLAIM, Claimed(
             attempt=turn.attempt,

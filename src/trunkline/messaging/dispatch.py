@@ -33,6 +33,7 @@ from trunkline.messaging.parcel import Parcel
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.schedule import HoldsBack, hold_nothing_back
 from trunkline.messaging.second_look import SecondLooks
+from trunkline.messaging.unwanted import IsActive
 from trunkline.messaging.wanted import by_dispatch
 from trunkline.messaging.window import Window
 from trunkline.messaging.work import Counters, OnAmbiguous, Work
@@ -79,6 +80,7 @@ class Dispatcher:
         together_min: int = TOGETHER_MIN,
         hold_back: HoldsBack = hold_nothing_back,
         share: Share = WHOLE,
+        is_active: IsActive = lambda _: True,
     ) -> None:
         self._log = log
         self._share = share
@@ -103,6 +105,7 @@ class Dispatcher:
             author=author,
             crash_here=crash_here,
             look_again=self._want_second_look,
+            is_active=is_active,
         )
         self._second_looks = SecondLooks(
             self._look_again, lambda: self._attempts.is_lease_lost, author.clock

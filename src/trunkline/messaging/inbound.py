@@ -27,12 +27,14 @@ from trunkline.log.share import WHOLE, Share
 from trunkline.messaging.accept import (
     Acceptor,
     Created,
+    Inactive,
     KeyReused,
     NewMessage,
     NotAccepted,
     OutcomeUnknown,
 )
 from trunkline.messaging.answering import answering
+from trunkline.messaging.media_types import media_type_of
 from trunkline.messaging.wanted import by_inbound
 from trunkline.protocols.twiml.messaging import (
     BODY_INVALID,
@@ -83,21 +85,6 @@ SPARED: Final = TwimlError(HTTP_RETRIEVAL_FAILURE, "it has failed so often that 
 _GEOGRAPHY: Final = tuple(
     (side + part, "") for side in ("From", "To") for part in ("City", "State", "Zip", "Country")
 )
-_MEDIA_TYPES: Final = {
-    "jpg": "image/jpeg",
-    "jpeg": "image/jpeg",
-    "png": "image/png",
-    "gif": "image/gif",
-    "webp": "image/webp",
-    "mp4": "video/mp4",
-    "3gp": "video/3gpp",
-    "mp3": "audio/mpeg",
-    "amr": "audio/amr",
-    "wav": "audio/wav",
-    "pdf": "application/pdf",
-    "txt": "text/plain",
-    "vcf": "text/vcard",
-}
 
 log: Final = structlog.get_logger(__name__)
 
@@ -224,6 +211,10 @@ class Inbound:
             log.warning("inbound.no_owner", sid=event.sid)
             await delivery.ack()
             return
+        if not self._acceptor.is_active(event.account):
+            log.warning("inbound.account_inactive", sid=event.sid)
+            await delivery.ack()
+            return
         settings = await answering(number, log=self._log, replica=self._replica)
         if isinstance(settings, Unreadable):
             await delivery.nak(COPY_RETRY_S)
@@ -322,7 +313,7 @@ class Inbound:
         while not work.has_passed():
             deadline = Deadline.after(min(ACCEPT_DEADLINE_S, work.remaining_s()), self._clock)
             match await self._acceptor.accept(reply, key=key, deadline=deadline):
-                case Created():
+                case Created() | Inactive():
                     return True
                 case KeyReused(sid=sid):
                     # The conversation was had before and went otherwise; what was said counts.
@@ -385,12 +376,6 @@ def params_of(conversation: Conversation) -> tuple[tuple[str, str], ...]:
         ("ApiVersion", API_VERSION),
         *_GEOGRAPHY,
     )
-
-
-def media_type_of(url: str) -> str:
-    """What the name of a file says about its content."""
-    ending = urlsplit(url).path.rpartition(".")[2].lower()
-    return _MEDIA_TYPES.get(ending, "application/octet-stream")
 
 
 def request_for(

@@ -16,6 +16,7 @@ import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from starlette.types import ASGIApp
 from starlette.types import Message as AsgiMessage
+from tests.unit.api.account_ports import Accounts, Keys
 
 from trunkline.api.admission import API_LIMITS
 from trunkline.api.app import create_app
@@ -374,6 +375,8 @@ class World:
         self.acceptor = Acceptor(self.copy, self.clock)
         self.numbers = Numbers(self.copy, self.clock)
         self.applications = Applications(self.copy, self.clock)
+        self.accounts = Accounts(self.copy, self.clock)
+        self.keys = Keys(self.copy, self.clock)
         self.lookup = Lookup()
         self.missing: list[str] = []
         self.registry = CollectorRegistry()
@@ -382,6 +385,9 @@ class World:
             acceptor=self.acceptor,
             numbers=self.numbers,
             applications=self.applications,
+            accounts=self.accounts,
+            keys=self.keys,
+            known=self.copy.replica,
             replica=self.copy.replica,
             lookup=self.lookup,
             clock=self.clock,
@@ -399,6 +405,7 @@ class World:
 
     def open_account(self, account: str, token: str) -> None:
         body = AccountOpened(sid=account, friendly_name="An account", auth_token=token)
+        self.accounts.bodies[account] = body
         self.copy.put(Kind.ACCOUNT, Type.ORIGINAL, account, account, body)
 
     def give_number(self, account: str, phone_number: str) -> str:

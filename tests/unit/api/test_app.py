@@ -123,12 +123,12 @@ async def test_what_was_remembered_is_read_again_when_the_copy_s_writer_says_not
 
 
 @pytest.mark.parametrize("account", [OTHER_ACCOUNT, "AC" + "0" * 32, "me"])
-async def test_another_account_s_path_is_404_whether_it_exists_or_not(
+async def test_another_account_s_path_is_401_whether_it_exists_or_not(
     world: World, account: str
 ) -> None:
     answered = await world.get(f"/2010-04-01/Accounts/{account}/Messages.json")
 
-    assert (answered.status, answered.code) == (404, 20404)
+    assert (answered.status, answered.code) == (401, 20003)
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,34 @@ async def _of_numbers_by_type(world: World) -> dict[str, Any]:
     return answers
 
 
+async def _of_accounts(world: World) -> dict[str, Any]:
+    accounts = "/2010-04-01/Accounts.json"
+    made = await world.post(accounts, {"FriendlyName": "Shop"})
+    uri = made.json["uri"]
+    return {
+        "CreateAccount": made,
+        "ListAccount": await world.get(accounts),
+        "FetchAccount": await world.get(uri),
+        "UpdateAccount": await world.post(uri, {"Status": "suspended"}),
+    }
+
+
+async def _of_keys(world: World) -> dict[str, Any]:
+    answers = {}
+    for word in ("Key", "SigningKey"):
+        path = f"/2010-04-01/Accounts/{ACCOUNT}/{word}s.json"
+        made = await world.post(path, {"FriendlyName": "till"})
+        uri = path.replace(".json", f"/{made.json['sid']}.json")
+        answers |= {
+            f"CreateNew{word}": made,
+            f"List{word}": await world.get(path),
+            f"Fetch{word}": await world.get(uri),
+            f"Update{word}": await world.post(uri, {"FriendlyName": "desk"}),
+            f"Delete{word}": await world.call("DELETE", uri),
+        }
+    return answers
+
+
 async def _answers(world: World) -> dict[str, Any]:
     """One good answer of every operation that is implemented."""
     message = await world.send()
@@ -174,7 +202,8 @@ async def _answers(world: World) -> dict[str, Any]:
         **await _of_applications(world),
         **await _of_available_numbers(world),
         **await _of_numbers_by_type(world),
-        "FetchAccount": await world.get(f"/2010-04-01/Accounts/{ACCOUNT}.json"),
+        **await _of_accounts(world),
+        **await _of_keys(world),
         "CreateIncomingPhoneNumber": number,
         "ListIncomingPhoneNumber": await world.get(NUMBERS),
         "FetchIncomingPhoneNumber": await world.get(owned["uri"]),

@@ -178,6 +178,7 @@ class Bench:
         self.counters = Counters(Tally(), Tally(), Tally(), Tally(), Tally())
         self.put_off, self.due = Tally(), Tally()
         self.past: Past = NoPast()
+        self.inactive: set[str] = set()
 
     def author(self, host: str) -> Author:
         return pen(host, self.clock)
@@ -237,6 +238,7 @@ class Bench:
             author=self.author(host),
             together_min=self.together_min,
             hold_back=self.schedule.hold_back,
+            is_active=lambda account: account not in self.inactive,
         )
 
     @asynccontextmanager

@@ -16,6 +16,7 @@ from trunkline.messaging.accept import (
     AcceptAnswer,
     Acceptor,
     Created,
+    Inactive,
     KeyReused,
     NewMessage,
     NotAccepted,
@@ -36,7 +37,11 @@ class Host:
         self._bench = bench
         self.copy = copy
         self._acceptor = Acceptor(
-            bench.log, copy.replica, ShardHealth(bench.clock), bench.author(name)
+            bench.log,
+            copy.replica,
+            ShardHealth(bench.clock),
+            bench.author(name),
+            is_active=lambda account: account not in bench.inactive,
         )
 
     async def accept(self, new: NewMessage, *, key: str | None = None) -> AcceptAnswer:
@@ -94,6 +99,19 @@ async def test_a_message_without_a_key_is_another_one_each_time(bench: Bench, ho
 
     assert first.message.sid != second.message.sid
     assert len(await bench.log.everything()) == 2
+
+
+@pytest.mark.parametrize("key", [None, "order 7"])
+async def test_nothing_is_accepted_for_a_suspended_account(
+    bench: Bench, host: Host, key: str | None
+) -> None:
+    bench.inactive.add(ACCOUNT)
+
+    assert await host.accept(HELLO, key=key) == Inactive()
+    assert await bench.log.everything() == []
+
+    bench.inactive.clear()
+    assert isinstance(await host.accept(HELLO, key=key), Created)
 
 
 async def test_a_repeated_key_is_the_same_message(bench: Bench, host: Host) -> None:

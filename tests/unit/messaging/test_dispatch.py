@@ -19,6 +19,7 @@ from trunkline.log.append import Appended, ShardHealth, append
 from trunkline.log.limits import LATE_MAX_S, WORK_MAX_S
 from trunkline.messaging import carrier
 from trunkline.messaging.attempt import RETRY_LATER_S
+from trunkline.messaging.dispatch import TOGETHER_MIN
 from trunkline.messaging.work import OnAmbiguous
 
 pytestmark = pytest.mark.anyio
@@ -344,6 +345,47 @@ async def test_a_message_that_waited_longer_than_it_is_valid_fails_and_is_not_se
     assert message.status is Status.FAILED
     assert message.ending is not None
     assert message.ending.error_code == 30036
+
+
+@pytest.mark.parametrize("count", [1, TOGETHER_MIN])
+async def test_what_waits_when_its_account_is_suspended_fails_and_is_not_sent(
+    bench: Bench, count: int
+) -> None:
+    names = [f"{number:032x}" for number in range(1, count + 1)]
+    for name in names:
+        await bench.put(name)
+    bench.inactive.add(ACCOUNT)
+
+    async with bench.running(bench.dispatcher("one")):
+        await bench.pass_time(1.0)
+
+    assert bench.carrier.submitted == []
+    assert len(bench.acked) == count
+    for name in names:
+        message = await bench.message(name)
+        assert message.status is Status.FAILED
+        assert message.ending is not None
+        assert message.ending.error_code == 30002
+
+
+async def test_what_may_have_left_before_its_account_was_suspended_is_not_said_to_be_unsent(
+    bench: Bench,
+) -> None:
+    await bench.put(NAME)
+    bench.carrier.answering.clear()
+    async with bench.running(bench.dispatcher("one")):
+        assert bench.carrier.under_way == 1
+    bench.inactive.add(ACCOUNT)
+
+    async with bench.running(bench.dispatcher("two", on_ambiguous=OnAmbiguous.RESEND)):
+        bench.carrier.answering.set()
+        await bench.log.deliver_again()
+        await bench.pass_time(1.0)
+
+    assert bench.carrier.attempts == [(1, False)]
+    message = await bench.message(NAME)
+    assert message.ending is not None
+    assert message.ending.error_code == 30008
 
 
 async def test_a_worker_that_thaws_after_it_was_given_up_is_not_sent_behind_its_back(

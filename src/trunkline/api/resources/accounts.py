@@ -1,15 +1,38 @@
-"""The Account resource: the one that the credentials belong to."""
+"""The Account resource: a main account and its subaccounts, one level deep.
 
-from typing import Final
+Only its parent changes whether an account may act. Closing one is for good, and gives its numbers
+back: at once those that are known here, and any other when somebody wants it.
+"""
+
+import asyncio
+import functools
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, assert_never
 
 import msgspec
 
+from trunkline.api.admission import not_begun_in_time
 from trunkline.api.answer import Answer, json_answer
+from trunkline.api.errors import ApiError, invalid, not_found, refused, unavailable
 from trunkline.api.freshness import lag_header
+from trunkline.api.idempotency import key_of
 from trunkline.api.moments import rfc_2822
+from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
-from trunkline.domain.account import Account
+from trunkline.api.settings import friendly_name, signed
+from trunkline.directory.records import Missing, Removed, Spent, Undecidable
+from trunkline.domain import sid
+from trunkline.domain.account import NEXT, Account, AccountStatus
+from trunkline.domain.errors import Code
+from trunkline.domain.events import AccountOpened
+from trunkline.domain.number import Number
+from trunkline.kernel import Deadline
+from trunkline.replica.queries import NumberFilter, Place
+
+RELEASED_AT_ONCE: Final = 16
+"""Numbers of a closed account that are given back side by side: each waits for one flush."""
 
 _SUBRESOURCES: Final = {
     "addresses": "Addresses",
@@ -46,27 +69,176 @@ class AccountJson(msgspec.Struct, frozen=True):
     date_updated: str
     uri: str
     subresource_uris: dict[str, str]
-    status: str = "active"
-    type: str = "Full"
+    status: str
+    type: str
+
+
+async def _create(request: Request, services: ApiServices) -> Answer:
+    if request.caller.is_subaccount:
+        raise refused(
+            "A subaccount has no subaccounts of its own: ask with its parent's credentials."
+        )
+    key = key_of(request)
+    owner = request.caller.sid
+    name = (
+        sid.sid_from_entropy(sid.ACCOUNT, services.entropy(16))
+        if key is None
+        else sid.sid_from_key(sid.ACCOUNT, owner, "Accounts", key)
+    )
+    given_name = friendly_name(request)
+    # Signed before it has what a repeat would make up anew.
+    asked = signed(
+        AccountOpened(sid=name, friendly_name=given_name or "", auth_token="", owner=owner)
+    )
+    wanted = msgspec.structs.replace(
+        asked,
+        friendly_name=given_name or _name_at(services.clock.wall()),
+        auth_token=services.entropy(16).hex(),
+    )
+    if request.deadline.has_passed():
+        raise not_begun_in_time()
+    answer = await services.accounts.open(
+        wanted, is_keyed=key is not None, deadline=request.deadline
+    )
+    match answer:
+        case Account():
+            if answer.fingerprint != wanted.fingerprint:
+                raise ApiError(Code.KEY_REUSED, sid=name)
+            return json_answer(201, account_json(answer))
+        case Spent():
+            raise ApiError(Code.KEY_SPENT, sid=name)
+        case Undecidable(reason):
+            raise unavailable(
+                f"Whether the account was opened cannot be told ({reason}); repeat with the same "
+                "Idempotency-Key, or look for it in the list first."
+            )
+        case other:
+            assert_never(other)
+
+
+def _name_at(seconds: float) -> str:
+    """The published name of an account that was given none."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    meridian = "am" if moment.hour < 12 else "pm"
+    return f"SubAccount Created at {moment:%Y-%m-%d} {moment:%I:%M} {meridian}"
 
 
 async def _fetch(request: Request, services: ApiServices) -> Answer:
     return json_answer(200, account_json(request.account), lag_header(services.replica))
 
 
+async def _list(request: Request, services: ApiServices) -> Answer:
+    page = requested_page(request.arguments)
+    status = request.arguments.text("Status")
+    # A subaccount's list is itself: its row is one of its parent's.
+    owner = request.caller.owner or request.caller.sid
+    rows = services.replica.accounts(
+        owner,
+        request.arguments.text("FriendlyName"),
+        None if status is None else AccountStatus(status),
+        only=request.caller.sid if request.caller.is_subaccount else None,
+        items_max=page.rows_max,
+        behind=page.behind,
+    )
+    shown = rows[: page.size]
+    last = Place(shown[-1].created_at, shown[-1].sid) if len(rows) > page.size else None
+    items: list[object] = [account_json(each) for each in shown]
+    return page_answer(request, page, items, last=last, headers=lag_header(services.replica))
+
+
+async def _update(request: Request, services: ApiServices) -> Answer:
+    name = friendly_name(request)
+    word = request.arguments.text("Status")
+    status = None if word is None else AccountStatus(word)
+    if status is not None and status is not request.account.status:
+        _check_parent(request)
+    # Asked of the log, not of the copy: what another host just made of it counts.
+    answer = await services.accounts.change(
+        request.account.sid,
+        functools.partial(_edited, name=name, status=status),
+        deadline=request.deadline,
+    )
+    match answer:
+        case Account():
+            if not _is_as_wanted(answer, name, status):
+                raise invalid("Status", "the account is closed, and that is for good")
+            if answer.status is AccountStatus.CLOSED:
+                await _release_numbers(request, services)
+            return json_answer(200, account_json(answer))
+        case Missing():
+            raise not_found(request.path)
+        case Undecidable(reason):
+            raise unavailable(f"Whether it was changed cannot be told ({reason}). Send it again.")
+        case other:
+            assert_never(other)
+
+
+def _check_parent(request: Request) -> None:
+    if not request.account.is_subaccount:
+        raise invalid("Status", "a main account has no parent that could change it")
+    if request.caller.sid == request.account.sid:
+        raise refused("Only its parent changes the status of an account.")
+
+
+def _edited(
+    body: AccountOpened, *, name: str | None, status: AccountStatus | None
+) -> AccountOpened:
+    """What is asked for; or `body` as it is, where that cannot be done."""
+    if body.status is AccountStatus.CLOSED:
+        return body
+    changed: dict[str, Any] = {} if name is None else {"friendly_name": name}
+    if status is not None and status in NEXT[body.status]:
+        changed["status"] = status
+    return msgspec.structs.replace(body, **changed)
+
+
+def _is_as_wanted(account: Account, name: str | None, status: AccountStatus | None) -> bool:
+    return name in (None, account.friendly_name) and status in (None, account.status)
+
+
+async def _release_numbers(request: Request, services: ApiServices) -> None:
+    """Give back every number of the account. Raises `ApiError` when that does not end in time: the
+    account is closed then, and its last numbers are anybody's who asks for one by name."""
+    owner, deadline = request.account.sid, request.deadline
+    is_whole = await services.numbers.catch_up(deadline=deadline)
+    while not deadline.has_passed():
+        left = services.replica.numbers(owner, NumberFilter(), items_max=RELEASED_AT_ONCE)
+        if not left and is_whole:
+            return
+        if not left or not await _released(left, services, deadline):
+            break
+    raise unavailable(
+        "The account is closed, and some of its numbers are not given back yet. Send it again."
+    )
+
+
+async def _released(numbers: Sequence[Number], services: ApiServices, deadline: Deadline) -> bool:
+    """Whether all of them are free now."""
+    async with asyncio.TaskGroup() as tasks:
+        asked = [
+            tasks.create_task(services.numbers.release(each, deadline=deadline)) for each in numbers
+        ]
+    return all(isinstance(each.result(), Removed | Missing) for each in asked)
+
+
 def account_json(account: Account) -> AccountJson:
-    """The account as the API shows it. It owns itself: there are no subaccounts."""
+    """The account as the API shows it. A main account owns itself."""
     place = f"/2010-04-01/Accounts/{account.sid}"
     return AccountJson(
         sid=account.sid,
-        owner_account_sid=account.sid,
+        owner_account_sid=account.owner or account.sid,
         friendly_name=account.friendly_name,
         auth_token=account.auth_token,
         date_created=rfc_2822(account.created_at),
         date_updated=rfc_2822(account.updated_at),
         uri=f"{place}.json",
         subresource_uris={name: f"{place}/{word}.json" for name, word in _SUBRESOURCES.items()},
+        status=account.status.value,
+        type=account.type,
     )
 
 
-FETCH: Final = Handler(_fetch)
+CREATE: Final = Handler(_create, is_own_only=True)
+LIST: Final = Handler(_list, is_own_only=True)
+FETCH: Final = Handler(_fetch, is_own_only=True)
+UPDATE: Final = Handler(_update, is_own_only=True, is_for_inactive=True)

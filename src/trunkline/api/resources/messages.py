@@ -12,7 +12,14 @@ import msgspec
 from trunkline.api.admission import not_begun_in_time
 from trunkline.api.answer import Answer, json_answer
 from trunkline.api.arguments import Arguments, Value
-from trunkline.api.errors import ApiError, invalid, not_found, not_implemented, unavailable
+from trunkline.api.errors import (
+    ApiError,
+    invalid,
+    not_found,
+    not_implemented,
+    refused,
+    unavailable,
+)
 from trunkline.api.freshness import lag_header
 from trunkline.api.idempotency import key_of, split_callback
 from trunkline.api.moments import rfc_2822
@@ -27,6 +34,7 @@ from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import (
     AcceptAnswer,
     Created,
+    Inactive,
     KeyReused,
     NewMessage,
     NotAccepted,
@@ -121,6 +129,8 @@ def _accepted(answer: AcceptAnswer, request: Request, key: str | None) -> Answer
             return json_answer(201, message_json(message, request.account.sid))
         case KeyReused(earlier):
             raise ApiError(Code.KEY_REUSED, sid=earlier)
+        case Inactive():
+            raise refused("The account is not active, and nothing is sent for it.")
         case NotAccepted(reason, retry_after_s):
             raise unavailable(
                 f"The message was not accepted and will not be sent ({reason}). Try again.",
