@@ -119,10 +119,11 @@ async def test_a_subaccount_opens_no_accounts(main: As) -> None:
 
 
 async def test_accounts_are_listed_newest_first_and_found_by_name_and_status(main: As) -> None:
+    shops = {}
     for name in ("One", "Two", "Three"):
         await main.world.clock.advance(1.0)
-        shop = await opened(main, name)
-    await main.post(at(shop.user), {"Status": "suspended"})
+        shops[name] = await opened(main, name)
+    await main.post(at(shops["Three"].user), {"Status": "suspended"})
 
     async def names(query: str = "") -> list[str]:
         answered = await main.get(ACCOUNTS + query)

@@ -177,7 +177,7 @@ async def _of_accounts(world: World) -> dict[str, Any]:
 
 
 async def _of_keys(world: World) -> dict[str, Any]:
-    answers = {}
+    answers: dict[str, Any] = {}
     for word in ("Key", "SigningKey"):
         path = f"/2010-04-01/Accounts/{ACCOUNT}/{word}s.json"
         made = await world.post(path, {"FriendlyName": "till"})
