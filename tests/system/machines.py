@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.system import running
-from tests.system.running import descendants, get_json, wait_until
+from tests.system.running import descendants, end, get_json, wait_until
 
 from trunkline.host.listen import Address, address_of, bound
 from trunkline.host.supervise import PROGRAM
@@ -191,16 +191,6 @@ class Machines:
 def free_port(last: int, chosen: ExitStack) -> int:
     held = chosen.enter_context(bound(Address(f"127.0.0.{last}", 0), setting=""))
     return address_of(held).port
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=ENDED_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(timeout=ENDED_S)
 
 
 @contextmanager

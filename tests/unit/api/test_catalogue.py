@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import published_shapes
 from tests.unit.api.api_world import ACCOUNT, MESSAGES, NUMBERS, World
 
 from trunkline.api import catalogue, resources
@@ -20,15 +21,7 @@ from trunkline.domain.errors import FAULTS
 ROOT = Path(__file__).parents[3]
 SOURCE = ROOT.parent / "shared" / "twilio-oai" / "twilio_api_v2010.json"
 RFC_2822 = re.compile(r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} \+0000\Z")
-KINDS: dict[str, type | tuple[type, ...]] = {
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "boolean": bool,
-    "array": list,
-    "object": dict,
-    "any": object,
-}
+KINDS = published_shapes.KINDS | {"any": object}
 
 
 @pytest.fixture(scope="module")
