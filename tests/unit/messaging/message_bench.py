@@ -33,8 +33,9 @@ from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
 
-TEST_MAX_S: Final = 5.0
-"""No test waits longer than this for anything, in real time."""
+TEST_MAX_S: Final = 30.0
+"""No test waits longer than this for anything, in real time. It is there for what hangs: on a machine
+that is busy with other work, what takes a second takes ten."""
 
 STEP_S: Final = 1.0
 CATCH_UP_STEP_S: Final = 0.01
