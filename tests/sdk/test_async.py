@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
-from tests.sdk.walking import VERBS, Call, calls, steps_of
+from tests.sdk.walking import NAMED, VERBS, Call, calls, steps_of
 from tests.system.running import Running, up
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.async_http_client import AsyncTwilioHttpClient
@@ -40,7 +40,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 async def test_every_operation_answers_the_asynchronous_client(host: Running) -> None:
     account = host.facts["account_sid"]
-    known = {"Accounts": account}
+    known = {"Accounts": account, **NAMED}
     called = set()
 
     async with AsyncTwilioHttpClient(timeout=ATTEMPT_MAX_S) as http_client:

@@ -19,6 +19,9 @@ ROOT = "/2010-04-01/"
 VERBS = ("Create", "List", "Fetch", "Update", "Delete")
 """In the order in which they are called on one resource."""
 
+# What is in a path and has no SID: a country with every type of number.
+NAMED = {"Accounts/{AccountSid}/AvailablePhoneNumbers": "GB"}
+
 # Where an SDK calls a resource by another word than its path.
 WORDS = {
     "CreateNewKey": "NewKeys",

@@ -63,6 +63,8 @@ class RememberingReplica:
         self.number = replica.number
         self.numbers = replica.numbers
         self.account = replica.account
+        self.application = replica.application
+        self.applications = replica.applications
         self.lag_ms = replica.lag_ms
         self.version = replica.version
         self.number_by_phone: Remembered[str, Number] = Remembered(

@@ -11,8 +11,10 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from trunkline.directory.numbers import OwnAnswer
+from trunkline.directory.records import Missing, Removed, Spent, Undecidable
 from trunkline.domain.account import Account
-from trunkline.domain.events import NumberOwned
+from trunkline.domain.application import Application
+from trunkline.domain.events import ApplicationMade, NumberOwned
 from trunkline.domain.message import Message
 from trunkline.domain.number import Number
 from trunkline.domain.ports import Entropy
@@ -34,8 +36,45 @@ class NumbersPort(Protocol):
     """Decides who owns a telephone number."""
 
     async def own(
-        self, account: str, settings: NumberOwned, *, deadline: Deadline
+        self, account: str, settings: NumberOwned, *, is_keyed: bool, deadline: Deadline
     ) -> OwnAnswer: ...
+
+    async def change(
+        self, number: Number, edit: Callable[[NumberOwned], NumberOwned], *, deadline: Deadline
+    ) -> Number | Missing | Undecidable: ...
+
+    async def release(
+        self, number: Number, *, deadline: Deadline
+    ) -> Removed | Missing | Undecidable: ...
+
+    async def find(
+        self, phone_number: str, *, deadline: Deadline
+    ) -> Number | Unreadable | None: ...
+
+    async def catch_up(self, *, deadline: Deadline) -> bool: ...
+
+
+class ApplicationsPort(Protocol):
+    """Makes, changes and deletes applications: see `directory/applications`."""
+
+    async def make(
+        self, account: str, settings: ApplicationMade, *, is_keyed: bool, deadline: Deadline
+    ) -> Application | Spent | Undecidable: ...
+
+    async def change(
+        self,
+        account: str,
+        sid: str,
+        edit: Callable[[ApplicationMade], ApplicationMade],
+        *,
+        deadline: Deadline,
+    ) -> Application | Missing | Undecidable: ...
+
+    async def delete(
+        self, account: str, sid: str, *, deadline: Deadline
+    ) -> Removed | Missing | Undecidable: ...
+
+    async def find(self, sid: str, *, deadline: Deadline) -> Application | Unreadable | None: ...
 
 
 class LookupPort(Protocol):
@@ -66,6 +105,17 @@ class ReplicaPort(Protocol):
 
     def account(self, sid: str) -> Account | None: ...
 
+    def application(self, sid: str) -> Application | None: ...
+
+    def applications(
+        self,
+        account: str,
+        friendly_name: str | None = None,
+        *,
+        items_max: int,
+        behind: Place | None = None,
+    ) -> list[Application]: ...
+
     def lag_ms(self) -> float: ...
 
     def version(self) -> bytes: ...
@@ -78,6 +128,7 @@ class ApiServices:
 
     acceptor: AcceptorPort
     numbers: NumbersPort
+    applications: ApplicationsPort
     replica: ReplicaPort
     lookup: LookupPort
     clock: Clock

@@ -1,22 +1,32 @@
 """Owning a telephone number: decided in one place, the number's home shard, and never diverted."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import assert_never
 
-from trunkline.domain.events import Kind, NumberOwned, Type
+from trunkline.directory.records import (
+    Missing,
+    Occupied,
+    Record,
+    Register,
+    Removed,
+    Spent,
+    Undecidable,
+    Written,
+    change,
+    create,
+    delete,
+    find,
+)
+from trunkline.directory.view import View
+from trunkline.domain.events import Kind, NumberOwned
 from trunkline.domain.number import Number, is_e164
 from trunkline.kernel import Deadline
 from trunkline.log.author import Author
-from trunkline.log.chain import Advanced, Overtaken, Stalled, advance
-from trunkline.log.event import Event, created_subject, decode
-from trunkline.log.interface import Log, Stored, Unreadable
+from trunkline.log.interface import Log, Unreadable
+from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.shards import home
 from trunkline.replica.queries import Replica
-
-ANYBODY: Final = "any"
-ASK_TIMEOUT_S: Final = 0.5
-SHOWN_MAX_S: Final = 1.0
-"""How long an answer waits for this host's copy to show the number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,59 +42,106 @@ class Taken:
     """Somebody owns it already."""
 
 
-@dataclass(frozen=True, slots=True)
-class Undecidable:
-    """The home shard could not be reached in the deadline. Nothing is known to have changed."""
-
-    reason: str
-
-
-OwnAnswer = Owned | Taken | Undecidable
+OwnAnswer = Owned | Taken | Spent | Undecidable
 
 
 class Numbers:
-    """Numbers as the API owns them: what was just owned is also seen by the next read here."""
+    """Numbers as the API owns, changes and releases them: what was just done is also seen by the next
+    read here."""
 
     def __init__(self, log: Log, replica: Replica, *, author: Author) -> None:
         self._log = log
-        self._replica = replica
         self._author = author
+        self._view = View(log, replica, author.clock)
 
-    async def own(self, account: str, settings: NumberOwned, *, deadline: Deadline) -> OwnAnswer:
+    async def own(
+        self, account: str, settings: NumberOwned, *, is_keyed: bool, deadline: Deadline
+    ) -> OwnAnswer:
         """Make `settings.phone_number` the account's; repeatable with the same `settings.sid`."""
         answer = await own_number(
-            self._log, account, settings, author=self._author, deadline=deadline
+            self._log,
+            account,
+            settings,
+            author=self._author,
+            deadline=deadline,
+            is_keyed=is_keyed,
         )
         if isinstance(answer, Owned):
-            shard = home(settings.phone_number, self._log.shards)
-            last = await self._log.last_sequence(shard, timeout_s=ASK_TIMEOUT_S)
-            if isinstance(last, int):
-                shown_by = Deadline.after(SHOWN_MAX_S, self._author.clock)
-                await self._replica.wait_until_seen(shard, last, deadline=shown_by)
+            # The newest of the shard, and not only ours: a repeat finds an older record.
+            await self._view.show_newest(home(settings.phone_number, self._log.shards))
         return answer
+
+    async def change(
+        self, number: Number, edit: Callable[[NumberOwned], NumberOwned], *, deadline: Deadline
+    ) -> Number | Missing | Undecidable:
+        """Make the settings what `edit` makes of the newest ones."""
+        answer = await change(
+            self._log,
+            register_of(number.phone_number),
+            edit,
+            sid=number.sid,
+            account=number.account,
+            author=self._author,
+            deadline=deadline,
+        )
+        if not isinstance(answer, Written):
+            return answer
+        await self._view.show(answer.record.shard, answer.record.sequence)
+        return number_of(answer.record)
+
+    async def release(
+        self, number: Number, *, deadline: Deadline
+    ) -> Removed | Missing | Undecidable:
+        """Give the number back: from now on anybody may own it."""
+        answer = await delete(
+            self._log,
+            register_of(number.phone_number),
+            sid=number.sid,
+            account=number.account,
+            author=self._author,
+            deadline=deadline,
+        )
+        if isinstance(answer, Removed):
+            await self._view.show(answer.shard, answer.sequence)
+        return answer
+
+    async def find(self, phone_number: str, *, deadline: Deadline) -> Number | Unreadable | None:
+        """The number as the log has it: for what must be certain."""
+        bound_s = min(TRY_TIMEOUT_S, deadline.remaining_s())
+        return await find_number(self._log, phone_number, timeout_s=bound_s)
+
+    async def catch_up(self, *, deadline: Deadline) -> bool:
+        """Whether this host's copy shows everything now that was acknowledged before the call."""
+        return await self._view.catch_up(deadline=deadline)
 
 
 async def own_number(
-    log: Log, account: str, settings: NumberOwned, *, author: Author, deadline: Deadline
+    log: Log,
+    account: str,
+    settings: NumberOwned,
+    *,
+    author: Author,
+    deadline: Deadline,
+    is_keyed: bool = True,
 ) -> OwnAnswer:
     """Claim the number's register in its home shard, where nobody else's claim can pass it."""
-    shard = home(settings.phone_number, log.shards)
-    event = author.event(Kind.NUMBER, Type.ORIGINAL, account, settings.sid, settings)
-    subject = _subject(shard, settings.phone_number)
-    answer = await advance(
-        log, shard, subject, event, expected=0, clock=author.clock, deadline=deadline
+    answer = await create(
+        log,
+        register_of(settings.phone_number),
+        settings,
+        sid=settings.sid,
+        account=account,
+        is_keyed=is_keyed,
+        author=author,
+        deadline=deadline,
     )
     match answer:
-        case Advanced():
-            return Owned(_number(event, settings))
-        case Overtaken(newest=newest):
-            standing = decode(newest.payload)
-            body = standing.body()
-            if standing.sid == settings.sid and isinstance(body, NumberOwned):
-                return Owned(_number(standing, body), is_repeat=True)
+        case Written(record=record, is_repeat=is_repeat):
+            return Owned(number_of(record), is_repeat)
+        case Occupied():
             return Taken()
-        case Stalled(reason=reason):
-            return Undecidable(reason)
+        case Spent() | Undecidable():
+            return answer
         case other:
             assert_never(other)
 
@@ -95,21 +152,22 @@ async def find_number(
     """The number as the log itself has it; `None` only when surely nobody owns it."""
     if not is_e164(phone_number):
         return None  # carriers may say anything, and a subject has words and wildcards of its own
-    shard = home(phone_number, log.shards)
-    standing = await log.read_last(shard, _subject(shard, phone_number), timeout_s=timeout_s)
-    if not isinstance(standing, Stored):
-        return standing
-    event = decode(standing.payload)
-    body = event.body()
-    return _number(event, body) if isinstance(body, NumberOwned) else None
+    found = await find(log, register_of(phone_number), timeout_s=timeout_s)
+    return number_of(found) if isinstance(found, Record) else found
 
 
-def _subject(shard: int, phone_number: str) -> str:
+def register_of(phone_number: str) -> Register[NumberOwned]:
     """The account is no part of the register's name: it is one register for everybody."""
-    return created_subject(shard, Kind.NUMBER, ANYBODY, phone_number.removeprefix("+"))
+    return Register(
+        Kind.NUMBER, NumberOwned, phone_number.removeprefix("+"), placed_by=phone_number
+    )
 
 
-def _number(event: Event, settings: NumberOwned) -> Number:
+def number_of(record: Record[NumberOwned]) -> Number:
+    """The number that a record is."""
     return Number(
-        account=event.account, settings=settings, created_at=event.at, updated_at=event.at
+        account=record.account,
+        settings=record.body,
+        created_at=record.created_at,
+        updated_at=record.changed_at,
     )

@@ -18,6 +18,7 @@ class Code(IntEnum):
     METHOD_NOT_ALLOWED = 20004
     NOT_FOUND = 20404
     TIMED_OUT = 20408
+    KEY_SPENT = 20409
     BODY_TOO_LARGE = 20413
     MEDIA_TYPE_UNSUPPORTED = 20415
     KEY_REUSED = 20422
@@ -27,6 +28,7 @@ class Code(IntEnum):
     UNAVAILABLE = 20503
     RECIPIENT_INVALID = 21211
     SENDER_INVALID = 21212
+    APPLICATION_INVALID = 21218
     SENDER_IS_RECIPIENT = 21266
     URL_INVALID = 21402
     NUMBER_INVALID = 21421
@@ -58,6 +60,11 @@ FAULTS: Final[Mapping[Code, Fault]] = {
     Code.METHOD_NOT_ALLOWED: Fault(405, "This resource does not answer {method}; use {allowed}."),
     Code.NOT_FOUND: Fault(404, "The requested resource {path} was not found"),
     Code.TIMED_OUT: Fault(408, "The request body did not arrive within {seconds} seconds."),
+    Code.KEY_SPENT: Fault(
+        409,
+        "The idempotency key names {sid}, which was created with it and has been deleted since. "
+        "Use a new key for a new request.",
+    ),
     Code.BODY_TOO_LARGE: Fault(413, "The request body is larger than {bytes_max} bytes."),
     Code.MEDIA_TYPE_UNSUPPORTED: Fault(
         415, "The request body must be application/x-www-form-urlencoded, in UTF-8."
@@ -83,6 +90,7 @@ FAULTS: Final[Mapping[Code, Fault]] = {
     Code.SENDER_INVALID: Fault(
         400, "'From' is not a phone number in E.164 form, like +15551234567."
     ),
+    Code.APPLICATION_INVALID: Fault(400, "'{parameter}' is not an application of this account."),
     Code.SENDER_IS_RECIPIENT: Fault(400, "'To' and 'From' are the same number."),
     Code.URL_INVALID: Fault(400, "'{parameter}' is not an absolute http or https URL."),
     Code.NUMBER_INVALID: Fault(

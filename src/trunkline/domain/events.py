@@ -124,6 +124,35 @@ class NumberOwned(Body, frozen=True, kw_only=True):
     voice_method: str = "POST"
     voice_fallback_url: str = ""
     voice_fallback_method: str = "POST"
+    sms_application_sid: str = ""
+    voice_application_sid: str = ""
+    address_sid: str = ""
+    bundle_sid: str = ""
+    identity_sid: str = ""
+    fingerprint: str = ""
+
+
+class ApplicationMade(Body, frozen=True, kw_only=True):
+    """A set of URLs under one name, which numbers may share. `fingerprint` tells a repeat of a key
+    from another use, here as in `NumberOwned`: it stays what it was at the creation."""
+
+    sid: str
+    friendly_name: str
+    sms_url: str = ""
+    sms_method: str = "POST"
+    sms_fallback_url: str = ""
+    sms_fallback_method: str = "POST"
+    sms_status_callback: str = ""
+    message_status_callback: str = ""
+    status_callback: str = ""
+    status_callback_method: str = "POST"
+    voice_url: str = ""
+    voice_method: str = "POST"
+    voice_fallback_url: str = ""
+    voice_fallback_method: str = "POST"
+    voice_caller_id_lookup: bool = False
+    public_application_connect_enabled: bool = False
+    fingerprint: str = ""
 
 
 class AccountOpened(Body, frozen=True, kw_only=True):
@@ -132,6 +161,10 @@ class AccountOpened(Body, frozen=True, kw_only=True):
     sid: str
     friendly_name: str
     auth_token: str
+
+
+class Deleted(Body, frozen=True, kw_only=True):
+    """The record is gone. Its register stays, and may be taken anew under another SID."""
 
 
 class Tombstone(Body, frozen=True, kw_only=True):
@@ -156,6 +189,7 @@ class Kind(StrEnum):
     INBOUND = "inbound"
     NUMBER = "number"
     ACCOUNT = "account"
+    APPLICATION = "application"
 
 
 class Type(StrEnum):
@@ -171,6 +205,14 @@ class Type(StrEnum):
     RECEIPT = "receipt"
     TOLD = "told"
     KEY_CONFLICT = "key_conflict"
+    CHANGE = "change"
+    """The whole record anew: its body is that of an original."""
+    DELETION = "deletion"
+
+
+ONE_REGISTER: Final = frozenset({Kind.NUMBER, Kind.APPLICATION})
+"""The kinds whose records have one register each, in the home shard of its name, with the record's
+whole chain in it (`directory/records`). No shard is passed over, so an original is never late."""
 
 
 _ORIGINALS: Final[Mapping[Kind, type[Body]]] = {
@@ -178,6 +220,7 @@ _ORIGINALS: Final[Mapping[Kind, type[Body]]] = {
     Kind.INBOUND: MessageReceived,
     Kind.NUMBER: NumberOwned,
     Kind.ACCOUNT: AccountOpened,
+    Kind.APPLICATION: ApplicationMade,
 }
 
 _LATER: Final[Mapping[Type, type[Body]]] = {
@@ -190,9 +233,12 @@ _LATER: Final[Mapping[Type, type[Body]]] = {
     Type.RECEIPT: Receipt,
     Type.TOLD: Told,
     Type.KEY_CONFLICT: KeyConflict,
+    Type.DELETION: Deleted,
 }
+
+_WHOLE: Final = frozenset({Type.ORIGINAL, Type.CHANGE})
 
 
 def body_type(kind: Kind, type_: Type) -> type[Body]:
     """The struct that stands in the `data` of an event of this kind and type."""
-    return _ORIGINALS[kind] if type_ is Type.ORIGINAL else _LATER[type_]
+    return _ORIGINALS[kind] if type_ in _WHOLE else _LATER[type_]

@@ -13,6 +13,7 @@ ACCOUNT: Final = "AC"
 SMS: Final = "SM"
 MMS: Final = "MM"
 PHONE_NUMBER: Final = "PN"
+APPLICATION: Final = "AP"
 REQUEST: Final = "RQ"
 
 _DIGITS: Final = re.compile(r"[0-9a-f]{32}\Z")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from starlette.types import ASGIApp
 
 from trunkline.api.services import ApiServices
+from trunkline.directory.applications import Applications
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
 from trunkline.host import ablations, cluster, gauges, metrics, queues, status
@@ -218,6 +219,7 @@ class _Builder:
             ApiServices(
                 acceptor=self._acceptor(),
                 numbers=Numbers(context.log, self._replica, author=context.author),
+                applications=Applications(context.log, self._replica, author=context.author),
                 replica=self._replica,
                 lookup=MessageLookup(context.log),
                 clock=context.clock,

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from trunkline.domain.events import Kind
+from trunkline.domain.events import Kind, Type
 from trunkline.kernel import Clock
 from trunkline.log.append import is_late
 from trunkline.log.event import created_filter, decode, encode
@@ -26,6 +26,7 @@ ENDS: Final[Mapping[Kind, bool]] = {
     Kind.INBOUND: True,
     Kind.NUMBER: False,
     Kind.ACCOUNT: False,
+    Kind.APPLICATION: False,
 }
 """Whether a resource of the kind is finished some day, so that its register may be trimmed. A test
 fails for a kind without a row."""
@@ -55,8 +56,8 @@ async def _carry_one(log: RetainedLog, found: Stored, before: int, clock: Clock)
     newest = await log.read_last(found.shard, found.subject, timeout_s=CARRY_TIMEOUT_S)
     if not isinstance(newest, Stored):
         return False
-    if newest.sequence >= before:
-        return True
+    if newest.sequence >= before or decode(newest.payload).type is Type.DELETION:
+        return True  # what was deleted has ended: an empty register says the same
     answer = await log.publish(
         newest.shard,
         newest.subject,
@@ -70,8 +71,15 @@ async def _carry_one(log: RetainedLog, found: Stored, before: int, clock: Clock)
 
 def _renewed(record: Stored, clock: Clock) -> bytes:
     """The same record, of now: with its own time it would count as late, and so as closed. One that
-    is late already stays so."""
+    is late already stays so. When it was created and changed it goes on to say."""
     event = decode(record.payload)
     if is_late(event, record.at):
         return record.payload
-    return encode(msgspec.structs.replace(event, at=clock.wall()))
+    return encode(
+        msgspec.structs.replace(
+            event,
+            at=clock.wall(),
+            created_at=event.record_created_at,
+            changed_at=event.record_changed_at,
+        )
+    )

@@ -25,7 +25,11 @@ ENVELOPE_VERSION: Final = 1
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One fact. `at` is the wall clock of `by_host`; `position` and `prior` are of its append."""
+    """One fact. `at` is the wall clock of `by_host`; `position` and `prior` are of its append.
+
+    `created_at` and `changed_at` are there on a whole record that was changed or carried forward:
+    then `at` says neither.
+    """
 
     v: int = ENVELOPE_VERSION
     id: str
@@ -37,12 +41,24 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     by_host: str
     position: int = 0
     prior: tuple[int, ...] | None = None
+    created_at: float | None = None
+    changed_at: float | None = None
     data: msgspec.Raw
 
     @property
     def is_keyed(self) -> bool:
         """Whether its create carried a key; then its position says which shards it passed over."""
         return self.prior is None
+
+    @property
+    def record_created_at(self) -> float:
+        """When the record was created that this event is the whole of."""
+        return self.at if self.created_at is None else self.created_at
+
+    @property
+    def record_changed_at(self) -> float:
+        """When that record was last changed, or created."""
+        return self.at if self.changed_at is None else self.changed_at
 
     def body(self) -> Body:
         """The `data`, decoded and validated."""

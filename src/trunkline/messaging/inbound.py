@@ -15,7 +15,7 @@ from urllib.parse import urljoin, urlsplit
 import structlog
 
 from trunkline.directory.numbers import find_number
-from trunkline.domain.events import MessageReceived, Type
+from trunkline.domain.events import ApplicationMade, MessageReceived, NumberOwned, Type
 from trunkline.domain.number import Number, is_e164
 from trunkline.kernel import Backoff, Clock, Deadline, Open
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
@@ -32,6 +32,7 @@ from trunkline.messaging.accept import (
     NotAccepted,
     OutcomeUnknown,
 )
+from trunkline.messaging.answering import answering
 from trunkline.messaging.wanted import by_inbound
 from trunkline.protocols.twiml.messaging import (
     BODY_INVALID,
@@ -211,7 +212,7 @@ class Inbound:
         if not isinstance(received, MessageReceived):
             await delivery.ack()
             return
-        number = self._replica.number_by_phone(received.recipient) or await find_number(
+        number = self._shown(event.account, received.recipient) or await find_number(
             self._log, received.recipient, timeout_s=TRY_TIMEOUT_S
         )
         account = self._replica.account(event.account)
@@ -223,7 +224,11 @@ class Inbound:
             log.warning("inbound.no_owner", sid=event.sid)
             await delivery.ack()
             return
-        conversation = conversation_of(received, number, account.auth_token)
+        settings = await answering(number, log=self._log, replica=self._replica)
+        if isinstance(settings, Unreadable):
+            await delivery.nak(COPY_RETRY_S)
+            return
+        conversation = conversation_of(received, number, account.auth_token, settings)
         if conversation is None or await self._converse_in_turn(conversation):
             await delivery.ack()
         else:
@@ -308,7 +313,7 @@ class Inbound:
         self, conversation: Conversation, place: Place, message: Message, key: str, work: Deadline
     ) -> bool:
         """Have one reply accepted; `False` if it is not known to be before `work` ends."""
-        prepared = reply_of(conversation, place, message, owns=self._owns)
+        prepared = reply_of(conversation, place, message, owns=self._shown)
         _warn_all(conversation.received.sid, prepared.warnings)
         reply = prepared.reply
         if reply is None:
@@ -331,16 +336,21 @@ class Inbound:
                     assert_never(other)
         return False
 
-    def _owns(self, account: str, phone_number: str) -> bool:
+    def _shown(self, account: str, phone_number: str) -> Number | None:
+        """The account's number; none where the copy shows another owner, who may be an earlier one."""
         number = self._replica.number_by_phone(phone_number)
-        return number is not None and number.account == account
+        return number if number is not None and number.account == account else None
 
 
 def conversation_of(
-    received: MessageReceived, number: Number, auth_token: str
+    received: MessageReceived,
+    number: Number,
+    auth_token: str,
+    settings: ApplicationMade | NumberOwned | None = None,
 ) -> Conversation | None:
-    """Whom to ask about `received`; `None` if its number asks nobody."""
-    settings = number.settings
+    """Whom to ask about `received`; `None` if its number asks nobody. `settings` are those that
+    count, if not the number's own."""
+    settings = settings or number.settings
     if not settings.sms_url:
         return None
     fallback = Place(settings.sms_fallback_url, method_of(settings.sms_fallback_method))
@@ -431,7 +441,7 @@ def reply_of(
     place: Place,
     message: Message,
     *,
-    owns: Callable[[str, str], bool],
+    owns: Callable[[str, str], object],
 ) -> Prepared:
     """What a `<Message>` comes to; `owns(account, number)` guards its sender. It is sent without
     what is only around it and cannot be used."""

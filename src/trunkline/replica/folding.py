@@ -8,13 +8,13 @@ from typing import Final
 import msgspec
 
 from trunkline.domain.account import Account
-from trunkline.domain.events import AccountOpened, Body, Kind, NumberOwned, Type
+from trunkline.domain.events import ONE_REGISTER, AccountOpened, Body, Kind, Type
 from trunkline.domain.message import Link, Message, fold, link_of, merge
-from trunkline.domain.number import Number
 from trunkline.domain.sid import digits_of
 from trunkline.log.append import is_late
 from trunkline.log.event import Event, is_changed
 from trunkline.log.interface import Stored
+from trunkline.replica.record_rows import Statement, statements_of
 
 MESSAGES_CACHED_MAX: Final = 20_000
 """Messages whose events still come are folded from memory; about 1 KiB each."""
@@ -31,7 +31,6 @@ _PUT_MESSAGE: Final = (
     "recipient = excluded.recipient, created_at = excluded.created_at, "
     "sent_or_created_at = excluded.sent_or_created_at, state = excluded.state"
 )
-_PUT_NUMBER: Final = "INSERT OR IGNORE INTO number VALUES (?, ?, ?, ?, ?, ?)"
 _PUT_ACCOUNT: Final = "INSERT OR IGNORE INTO account VALUES (?, ?)"
 _PUT_CURSOR: Final = "INSERT OR REPLACE INTO cursor VALUES (?, ?)"
 
@@ -43,7 +42,7 @@ class Folding:
         self._database = database
         self._recent: OrderedDict[str, Message] = OrderedDict()
         self._changed: set[str] = set()
-        self._numbers: list[tuple[object, ...]] = []
+        self._records: list[Statement] = []
         self._accounts: list[tuple[object, ...]] = []
         self._cursors: dict[int, int] = {}
 
@@ -55,16 +54,17 @@ class Folding:
     def add(self, event: Event, body: Body, stored: Stored) -> None:
         """Take in one event; a late original is closed and changes nothing.
 
-        A number's is never closed: it has one register, so no earlier one can have been missed.
+        A number's is never closed, nor that of anything else with one register: no earlier one can
+        have been missed.
         """
-        is_closable = event.type is Type.ORIGINAL and event.kind is not Kind.NUMBER
+        is_closable = event.type is Type.ORIGINAL and event.kind not in ONE_REGISTER
         if is_closable and is_late(event, stored.at):
             return
         match event.kind:
             case Kind.MESSAGE | Kind.INBOUND:
                 self._add_to_message(event, body, stored)
-            case Kind.NUMBER:
-                self._add_number(event, body)
+            case Kind.NUMBER | Kind.APPLICATION:
+                self._records += statements_of(event, body)
             case Kind.ACCOUNT:
                 self._add_account(event, body)
 
@@ -106,7 +106,8 @@ class Folding:
             rows = [_message_row(digits, self._recent[digits]) for digits in part]
             database.executemany(_PUT_MESSAGE, rows)
             yield
-        database.executemany(_PUT_NUMBER, self._numbers)
+        for statement, values in self._records:  # in the order in which they happened
+            database.execute(statement, values)
         database.executemany(_PUT_ACCOUNT, self._accounts)
         database.executemany(_PUT_CURSOR, self._cursors.items())
 
@@ -122,7 +123,7 @@ class Folding:
     def forget_written(self) -> None:
         """After a commit."""
         self._changed.clear()
-        self._numbers.clear()
+        self._records.clear()
         self._accounts.clear()
         self._cursors.clear()
         while len(self._recent) > MESSAGES_CACHED_MAX:
@@ -152,22 +153,6 @@ class Folding:
             "SELECT state FROM message WHERE digits = ?", (digits,)
         ).fetchone()
         return None if row is None else _MESSAGE.decode(row[0])
-
-    def _add_number(self, event: Event, body: Body) -> None:
-        if isinstance(body, NumberOwned):
-            number = Number(
-                account=event.account, settings=body, created_at=event.at, updated_at=event.at
-            )
-            self._numbers.append(
-                (
-                    body.sid,
-                    event.account,
-                    body.phone_number,
-                    body.friendly_name,
-                    event.at,
-                    _ENCODER.encode(number),
-                )
-            )
 
     def _add_account(self, event: Event, body: Body) -> None:
         if isinstance(body, AccountOpened):

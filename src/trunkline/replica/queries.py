@@ -8,6 +8,8 @@ from typing import Final
 import msgspec
 
 from trunkline.domain.account import Account
+from trunkline.domain.application import Application
+from trunkline.domain.inventory import PREFIXES, NumberType
 from trunkline.domain.message import Link, Message
 from trunkline.domain.number import Number
 from trunkline.kernel import Deadline
@@ -18,6 +20,7 @@ from trunkline.replica.progress import Progress
 _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
 _NUMBER: Final = msgspec.msgpack.Decoder(Number)
 _ACCOUNT: Final = msgspec.msgpack.Decoder(Account)
+_APPLICATION: Final = msgspec.msgpack.Decoder(Application)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +44,12 @@ class MessageFilter:
 
 @dataclass(frozen=True, slots=True)
 class NumberFilter:
-    """`phone_number` matches anywhere in the number; `friendly_name` matches whole."""
+    """`phone_number` matches anywhere in the number, each `*` in it one digit; `friendly_name` matches
+    whole."""
 
     phone_number: str | None = None
     friendly_name: str | None = None
+    type: NumberType | None = None
 
 
 class Replica:
@@ -109,12 +114,34 @@ class Replica:
         """At most `items_max` of the account's numbers, newest first, behind a place."""
         where, values = ["account = ?"], [account]
         terms: list[tuple[str, object | None]] = [
-            ("instr(phone_number, ?) > 0", wanted.phone_number),
+            ("phone_number GLOB ?", _glob(wanted.phone_number)),
             ("friendly_name = ?", wanted.friendly_name),
         ]
+        terms += _terms_of(wanted.type)
         return [
             _NUMBER.decode(row[0])
             for row in self._page("number", where, values, terms, items_max, behind)
+        ]
+
+    def application(self, sid: str) -> Application | None:
+        row = self._one("SELECT state FROM application WHERE sid = ?", sid)
+        return None if row is None else _APPLICATION.decode(row[0])
+
+    def applications(
+        self,
+        account: str,
+        friendly_name: str | None = None,
+        *,
+        items_max: int,
+        behind: Place | None = None,
+    ) -> list[Application]:
+        """At most `items_max` of the account's applications, newest first, behind a place;
+        `friendly_name` matches whole."""
+        where, values = ["account = ?"], [account]
+        terms: list[tuple[str, object | None]] = [("friendly_name = ?", friendly_name)]
+        return [
+            _APPLICATION.decode(row[0])
+            for row in self._page("application", where, values, terms, items_max, behind)
         ]
 
     def account(self, sid: str) -> Account | None:
@@ -163,7 +190,7 @@ class Replica:
         for term, value in terms:
             if value is not None:
                 where.append(term)
-                given.append(value)
+                given += value if isinstance(value, tuple) else (value,)
         if behind is not None:
             where.append("(created_at, sid) < (?, ?)")
             given += [behind.created_at, behind.sid]
@@ -175,6 +202,26 @@ class Replica:
             self._database().execute(statement, [*given, items_max]).fetchall()
         )
         return rows
+
+
+def _glob(part: str | None) -> str | None:
+    """The pattern for a part of a number. What no number has matches none, and is not read as a
+    pattern."""
+    if part is None:
+        return None
+    known = "".join(each for each in part if each in "+*0123456789")
+    return f"*{known.replace('*', '[0-9]')}*" if known == part else "-"
+
+
+def _terms_of(type_: NumberType | None) -> list[tuple[str, object | None]]:
+    """What tells the numbers of a type from others: how they begin."""
+    if type_ is None:
+        return []
+    if type_ is NumberType.LOCAL:
+        others = [each for prefixes in PREFIXES.values() for each in prefixes]
+        return [("phone_number NOT GLOB ?", f"{each}*") for each in others]
+    either = " OR ".join(["phone_number GLOB ?"] * len(PREFIXES[type_]))
+    return [(f"({either})", tuple(f"{each}*" for each in PREFIXES[type_]))]
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -72,6 +72,7 @@ async def make_ready(
     own = _Own(why, behind) if why is None else await _fallback(path, cluster, why, extents)
     is_near = own is not None and own.behind <= NEAR_EVENTS
     if refill is not None and not is_near and await _refilled(log, path, cluster, refill, why, own):
+        _migrate(path, cluster)
         return
     if own is None:
         raise CopyLost(path, why or "")
@@ -79,6 +80,7 @@ async def make_ready(
         return
     if own.restorable is not None:
         snapshot.restore(own.restorable, path)
+        _migrate(path, cluster)
         name = own.restorable.path.name
         _log.warning("replica.restored", why=own.why, snapshot=name, behind=own.behind)
         return
@@ -152,6 +154,11 @@ def misfit(cursors: Mapping[int, int], extents: Extents) -> str | None:
                 f"at {held.first})"
             )
     return None
+
+
+def _migrate(path: Path, cluster: str) -> None:
+    """A snapshot may be of an older version; who only reads the copy finds a newest one."""
+    schema.open_for_writing(path, cluster=cluster).close()
 
 
 def _look(path: Path, cluster: str, extents: Extents) -> tuple[str | None, int]:

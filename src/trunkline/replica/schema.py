@@ -9,9 +9,9 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
-SCHEMA_VERSION: Final = 2
-"""2: a message shows where its chain stands. A copy of version 1 does not say what is claimed, and is
-made anew from the log, which no program of its time ever trimmed."""
+from trunkline.replica import migrations
+
+SCHEMA_VERSION: Final = migrations.NEWEST
 
 BUSY_TIMEOUT_S: Final = 5.0
 CACHE_KIB: Final = 16_384
@@ -77,8 +77,8 @@ def look(path: Path, *, cluster: str) -> Look:
 
 
 def is_ours(database: sqlite3.Connection, cluster: str) -> bool:
-    """Whether it is a copy of this cluster that this program reads."""
-    if database.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+    """Whether it is a copy of this cluster that this program reads, or migrates and then reads."""
+    if not migrations.is_migratable(database.execute("PRAGMA user_version").fetchone()[0]):
         return False
     return bool(database.execute("SELECT cluster FROM origin").fetchone() == (cluster,))
 
@@ -89,11 +89,17 @@ def cursors(database: sqlite3.Connection) -> dict[int, int]:
 
 
 def open_for_writing(path: Path, *, cluster: str) -> sqlite3.Connection:
-    """The projector's handle; an empty copy where there is none. Never replaces a file: whether
-    that may be done is for `replica/restore` to say."""
+    """The projector's handle; an empty copy where there is none, and one of an older version is
+    migrated. Never replaces a file: whether that may be done is for `replica/restore` to say."""
     if not path.exists():
         make(path, cluster=cluster)
-    return _open(path)
+    database = _open(path)
+    try:
+        migrations.migrate(database)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
 
 
 def make(path: Path, *, cluster: str) -> None:
@@ -105,8 +111,9 @@ def make(path: Path, *, cluster: str) -> None:
     database.executescript(_TABLES)
     database.execute("CREATE TABLE origin (cluster TEXT NOT NULL)")
     database.execute("INSERT INTO origin VALUES (?)", (cluster,))
-    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    database.execute(f"PRAGMA user_version = {migrations.OLDEST}")
     database.commit()
+    migrations.migrate(database)
     database.close()
     remove(path)
     new.replace(path)

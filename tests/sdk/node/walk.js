@@ -52,7 +52,7 @@ async function performed(client, call, known) {
 async function main(told) {
   const client = twilio(told.account_sid, told.auth_token, { timeout: ATTEMPT_MS_MAX });
   client.api.baseUrl = told.base_url;
-  const known = { Accounts: told.account_sid };
+  const known = { Accounts: told.account_sid, ...told.known };
   for (const call of told.calls) {
     const line = { operation: call.operation };
     try {

@@ -3,6 +3,7 @@
 import pytest
 from tests.unit.api.api_world import (
     ACCOUNT,
+    APPLICATIONS,
     HANDSET,
     NUMBERS,
     OTHER_ACCOUNT,
@@ -12,7 +13,8 @@ from tests.unit.api.api_world import (
     World,
 )
 
-from trunkline.directory.numbers import Undecidable
+from trunkline.directory.records import Spent, Undecidable
+from trunkline.domain.events import Deleted, Kind, Type
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +50,9 @@ async def test_a_number_is_owned_with_what_to_do_when_something_arrives(world: W
         ({"PhoneNumber": HANDSET, "SmsUrl": "app.example/sms"}, 400, 21402),
         ({"PhoneNumber": HANDSET, "SmsMethod": "PUT"}, 400, 20001),
         ({"PhoneNumber": HANDSET, "FriendlyName": "x" * 65}, 400, 20001),
-        ({"PhoneNumber": HANDSET, "SmsApplicationSid": "AP" + "1" * 32}, 501, 20501),
+        ({"PhoneNumber": HANDSET, "SmsApplicationSid": "AP" + "1" * 32}, 400, 21218),
+        ({"PhoneNumber": HANDSET, "VoiceApplicationSid": "AP1"}, 400, 21218),
+        ({"PhoneNumber": HANDSET, "TrunkSid": "TK" + "1" * 32}, 501, 20501),
         ({"PhoneNumber": HANDSET, "EmergencyStatus": "Active"}, 501, 20501),
     ],
 )
@@ -148,8 +152,20 @@ async def test_numbers_are_listed_and_filtered(world: World, query: str, expecte
     assert all(number["account_sid"] == ACCOUNT for number in page["incoming_phone_numbers"])
 
 
-async def test_a_wildcard_in_the_middle_is_refused_and_not_misread(world: World) -> None:
-    assert (await world.get(f"{NUMBERS}?PhoneNumber=512*0100")).status == 501
+async def test_a_wildcard_stands_for_one_digit(world: World) -> None:
+    world.give_number(ACCOUNT, "+15125550170")
+    world.copy.catch_up()
+
+    async def found(part: str) -> int:
+        page = (await world.get(f"{NUMBERS}?PhoneNumber={part}")).json
+        return len(page["incoming_phone_numbers"])
+
+    assert [await found(part) for part in ("512***01*0", "512*0100", "[0-9]", "5550?70")] == [
+        2,
+        0,
+        0,
+        0,
+    ]
 
 
 async def test_following_the_links_shows_every_number_once(world: World) -> None:
@@ -165,3 +181,221 @@ async def test_following_the_links_shows_every_number_once(world: World) -> None
         uri = page["next_page_uri"]
 
     assert len(seen) == len(set(seen)) == 6
+
+
+def show(world: World, phone_number: str) -> None:
+    """Have the copy follow up with a number that was just owned."""
+    settings = world.numbers.owned[phone_number].settings
+    world.copy.put(Kind.NUMBER, Type.ORIGINAL, ACCOUNT, settings.sid, settings)
+    world.copy.catch_up()
+
+
+def path_of(name: str) -> str:
+    return NUMBERS.replace(".json", f"/{name}.json")
+
+
+async def test_an_update_changes_what_it_names_and_nothing_else(world: World) -> None:
+    form = {"PhoneNumber": "+15125550150", "SmsUrl": "https://app.example/sms", "SmsMethod": "GET"}
+    made = (await world.post(NUMBERS, form)).json
+    show(world, "+15125550150")
+    await world.clock.advance(60.0)
+
+    renamed = await world.post(path_of(made["sid"]), {"FriendlyName": "Shop"})
+    moved = await world.post(
+        path_of(made["sid"]), {"VoiceUrl": "https://app.example/voice", "SmsUrl": ""}
+    )
+
+    assert (renamed.status, renamed.json["friendly_name"]) == (200, "Shop")
+    assert renamed.json["sms_url"] == "https://app.example/sms"
+    number = moved.json
+    assert (number["sms_url"], number["sms_method"]) == ("", "GET")
+    assert (number["voice_url"], number["friendly_name"]) == ("https://app.example/voice", "Shop")
+    assert number["date_created"] == made["date_created"] != number["date_updated"]
+
+
+async def test_papers_and_applications_are_kept(world: World) -> None:
+    application = (await world.post(APPLICATIONS, {"FriendlyName": "desk"})).json["sid"]
+    name = world.give_number(ACCOUNT, "+15125550160")
+    world.copy.catch_up()
+    form = {
+        "SmsApplicationSid": application,
+        "VoiceApplicationSid": application,
+        "AddressSid": "AD" + "1" * 32,
+        "BundleSid": "BU" + "1" * 32,
+        "IdentitySid": "RI" + "1" * 32,
+        "AccountSid": ACCOUNT,
+        "EmergencyStatus": "Inactive",
+        "VoiceReceiveMode": "voice",
+    }
+
+    number = (await world.post(path_of(name), form)).json
+
+    assert number["sms_application_sid"] == number["voice_application_sid"] == application
+    assert number["address_sid"] == form["AddressSid"]
+    assert (number["bundle_sid"], number["identity_sid"]) == (
+        form["BundleSid"],
+        form["IdentitySid"],
+    )
+    cleared = (await world.post(path_of(name), {"SmsApplicationSid": ""})).json
+    assert (cleared["sms_application_sid"], cleared["voice_application_sid"]) == ("", application)
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "code"),
+    [
+        ({"SmsUrl": "app.example"}, 400, 21402),
+        ({"SmsApplicationSid": "AP" + "9" * 32}, 400, 21218),
+        ({"TrunkSid": "TK" + "1" * 32}, 501, 20501),
+        ({"EmergencyStatus": "Active"}, 501, 20501),
+        ({"VoiceReceiveMode": "fax"}, 501, 20501),
+        ({"VoiceCallerIdLookup": "true"}, 501, 20501),
+        ({"AccountSid": OTHER_ACCOUNT}, 501, 20501),
+        ({"FriendlyName": "x" * 65}, 400, 20001),
+    ],
+)
+async def test_an_update_that_cannot_be_honoured_changes_nothing(
+    world: World, form: dict[str, str], status: int, code: int
+) -> None:
+    name = world.give_number(ACCOUNT, "+15125550160")
+    world.copy.catch_up()
+
+    answered = await world.post(path_of(name), {"FriendlyName": "renamed"} | form)
+
+    assert (answered.status, answered.code) == (status, code)
+    assert (await world.get(path_of(name))).json["friendly_name"] == "Front desk"
+
+
+async def test_another_accounts_application_is_none_of_ours(world: World) -> None:
+    theirs = APPLICATIONS.replace(ACCOUNT, OTHER_ACCOUNT)
+    made = await world.call("POST", theirs, user=OTHER_ACCOUNT, token=OTHER_TOKEN)
+
+    answered = await world.post(
+        NUMBERS, {"PhoneNumber": "+15125550150", "SmsApplicationSid": made.json["sid"]}
+    )
+
+    assert (answered.status, answered.code) == (400, 21218)
+
+
+async def test_a_number_that_was_deleted_is_free_for_anybody(world: World) -> None:
+    name = world.give_number(ACCOUNT, "+15125550160")
+    world.copy.catch_up()
+
+    deleted = await world.call("DELETE", path_of(name))
+
+    assert (deleted.status, deleted.body) == (204, b"")
+    assert "content-length" not in deleted.headers
+    assert (await world.get(path_of(name))).status == 404
+    assert (await world.call("DELETE", path_of(name))).status == 404
+    assert (await world.post(path_of(name), {"FriendlyName": "ghost"})).status == 404
+    theirs = await world.call(
+        "POST",
+        NUMBERS.replace(ACCOUNT, OTHER_ACCOUNT),
+        body=b"PhoneNumber=%2B15125550160",
+        user=OTHER_ACCOUNT,
+        token=OTHER_TOKEN,
+    )
+    assert (theirs.status, theirs.json["account_sid"]) == (201, OTHER_ACCOUNT)
+
+
+async def test_another_accounts_number_can_be_neither_changed_nor_deleted(world: World) -> None:
+    name = world.give_number(OTHER_ACCOUNT, "+15125550160")
+    world.copy.catch_up()
+
+    assert (await world.post(path_of(name), {"FriendlyName": "mine"})).status == 404
+    assert (await world.call("DELETE", path_of(name))).status == 404
+    assert world.copy.replica.number(name) is not None
+
+
+async def test_a_number_the_copy_does_not_show_yet_is_waited_for(world: World) -> None:
+    name = world.give_number(ACCOUNT, "+15125550160")
+
+    assert (await world.get(path_of(name))).status == 200
+    assert world.numbers.caught_up == 1
+    world.numbers.is_electing = True
+    unknown = await world.get(path_of("PN" + "9" * 32))
+    assert (unknown.status, unknown.code) == (503, 20503)
+    assert (await world.get(path_of("PN9"))).status == 404
+
+
+async def test_what_cannot_be_decided_is_503(world: World) -> None:
+    name = world.give_number(ACCOUNT, "+15125550160")
+    world.copy.catch_up()
+    world.numbers.says = Undecidable("no quorum")
+
+    changed = await world.post(path_of(name), {"FriendlyName": "Shop"})
+    deleted = await world.call("DELETE", path_of(name))
+
+    assert [(each.status, each.code) for each in (changed, deleted)] == [(503, 20503)] * 2
+
+
+async def test_a_repeat_is_the_same_create_although_it_was_changed_meanwhile(world: World) -> None:
+    headers = {"idempotency-key": "front-desk"}
+    form = {"PhoneNumber": "+15125550150"}
+    made = (await world.post(NUMBERS, form, headers)).json
+    show(world, "+15125550150")
+    await world.post(path_of(made["sid"]), {"FriendlyName": "Shop"})
+
+    again = await world.post(NUMBERS, form, headers)
+    other = await world.post(NUMBERS, form | {"FriendlyName": "Desk"}, headers)
+
+    assert (again.status, again.json["sid"]) == (201, made["sid"])
+    assert again.json["friendly_name"] == "Shop"
+    assert (other.status, other.code) == (422, 20422)
+
+
+async def test_a_repeat_by_area_code_stays_with_its_number_when_one_before_it_is_free(
+    world: World,
+) -> None:
+    headers = {"idempotency-key": "front-desk"}
+    first = world.give_number(OTHER_ACCOUNT, "+12125550100")
+    world.copy.catch_up()
+    made = (await world.post(NUMBERS, {"AreaCode": "212"}, headers)).json
+    world.copy.put(Kind.NUMBER, Type.DELETION, OTHER_ACCOUNT, first, Deleted())
+    world.copy.catch_up()
+
+    again = await world.post(NUMBERS, {"AreaCode": "212"}, headers)
+    world.numbers.is_electing = True
+    unsure = await world.post(NUMBERS, {"AreaCode": "212"}, headers)
+
+    assert made["phone_number"] == "+12125550101"
+    assert (again.status, again.json["sid"]) == (201, made["sid"])
+    assert (unsure.status, unsure.code) == (503, 20503)
+    assert list(world.numbers.owned) == ["+12125550101"]
+
+
+async def test_a_key_whose_number_was_deleted_is_spent(world: World) -> None:
+    world.numbers.says = Spent()
+
+    answered = await world.post(
+        NUMBERS, {"PhoneNumber": "+15125550150"}, {"idempotency-key": "front-desk"}
+    )
+
+    assert (answered.status, answered.code) == (409, 20409)
+
+
+@pytest.mark.parametrize(
+    ("word", "ours", "others"),
+    [
+        ("Local", "+15125550150", "+18005550150"),
+        ("Mobile", "+447700900123", "+15125550150"),
+        ("TollFree", "+18005550150", "+447700900123"),
+    ],
+)
+async def test_numbers_are_owned_and_listed_by_type(
+    world: World, word: str, ours: str, others: str
+) -> None:
+    path = NUMBERS.replace(".json", f"/{word}.json")
+
+    made = await world.post(path, {"PhoneNumber": ours})
+    refused = await world.post(path, {"PhoneNumber": others})
+    missing = await world.post(path, {})
+
+    assert (made.status, made.json["phone_number"]) == (201, ours)
+    assert "type" not in made.json
+    assert [(each.status, each.code) for each in (refused, missing)] == [(400, 20001)] * 2
+    world.give_number(ACCOUNT, ours)
+    world.give_number(ACCOUNT, others)
+    world.copy.catch_up()
+    listed = (await world.get(path)).json["incoming_phone_numbers"]
+    assert ours in [number["phone_number"] for number in listed]
+    assert others not in [number["phone_number"] for number in listed]

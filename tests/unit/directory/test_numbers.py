@@ -9,10 +9,10 @@ from trunkline.directory.numbers import (
     OwnAnswer,
     Owned,
     Taken,
-    Undecidable,
     find_number,
     own_number,
 )
+from trunkline.directory.records import Undecidable
 from trunkline.domain.events import NumberOwned
 from trunkline.kernel import Deadline, FakeClock
 from trunkline.log.interface import Unreadable

@@ -4,10 +4,13 @@ import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from trunkline.domain.events import (
+    ApplicationMade,
     Body,
+    Deleted,
     HandedOver,
     Kind,
     MessageCreated,
@@ -39,9 +42,28 @@ class Rows:
         self.replica = Replica(path, self._progress)
 
     def add(
-        self, kind: Kind, type_: Type, sid: str, body: Body, *, at: float, account: str = ACCOUNT
+        self,
+        kind: Kind,
+        type_: Type,
+        sid: str,
+        body: Body,
+        *,
+        at: float,
+        account: str = ACCOUNT,
+        created_at: float | None = None,
+        changed_at: float | None = None,
     ) -> None:
-        self.add_stored_at(at, kind, type_, sid, body, at=at, account=account)
+        self.add_stored_at(
+            at,
+            kind,
+            type_,
+            sid,
+            body,
+            at=at,
+            account=account,
+            created_at=created_at,
+            changed_at=changed_at,
+        )
 
     def add_stored_at(
         self,
@@ -53,6 +75,8 @@ class Rows:
         *,
         at: float,
         account: str = ACCOUNT,
+        created_at: float | None = None,
+        changed_at: float | None = None,
     ) -> None:
         event = Event(
             id=f"event-{next(self._ids)}",
@@ -62,6 +86,8 @@ class Rows:
             account=account,
             at=at,
             by_host="one",
+            created_at=created_at,
+            changed_at=changed_at,
             data=encode_body(body),
         )
         stored = Stored(0, changed_subject(0, kind, account), 1, stored_at, b"")
@@ -206,3 +232,66 @@ def test_numbers_are_listed_newest_first_and_found_by_parts_of_them(rows: Rows) 
     found = rows.replica.number(f"PN{2:032x}")
     assert found is not None
     assert rows.replica.number_by_phone(found.phone_number) == found
+
+
+def test_a_number_that_was_released_is_shown_to_its_new_owner_alone(rows: Rows) -> None:
+    first, second = f"PN{1:032x}", f"PN{2:032x}"
+    owned = NumberOwned(sid=first, phone_number="+15125550100", friendly_name="desk")
+    rows.add(Kind.NUMBER, Type.ORIGINAL, first, owned, at=100.0)
+    shop = msgspec.structs.replace(owned, friendly_name="shop")
+    rows.add(Kind.NUMBER, Type.CHANGE, first, shop, at=150.0, created_at=100.0, changed_at=150.0)
+
+    changed = rows.replica.number(first)
+    assert changed is not None
+    assert (changed.settings, changed.created_at, changed.updated_at) == (shop, 100.0, 150.0)
+
+    theirs = msgspec.structs.replace(owned, sid=second)
+    rows.add(Kind.NUMBER, Type.DELETION, first, Deleted(), at=200.0)
+    assert rows.replica.number_by_phone("+15125550100") is None
+    rows.add(Kind.NUMBER, Type.ORIGINAL, second, theirs, at=300.0, account=OTHER_ACCOUNT)
+
+    assert rows.replica.number(first) is None
+    found = rows.replica.number_by_phone("+15125550100")
+    assert found is not None
+    assert (found.account, found.sid, found.created_at) == (OTHER_ACCOUNT, second, 300.0)
+
+
+def test_a_number_that_is_carried_forward_keeps_its_times(rows: Rows) -> None:
+    sid = f"PN{1:032x}"
+    owned = NumberOwned(sid=sid, phone_number="+15125550100", friendly_name="desk")
+    rows.add(Kind.NUMBER, Type.ORIGINAL, sid, owned, at=100.0)
+    before = rows.replica.number(sid)
+
+    rows.add(Kind.NUMBER, Type.ORIGINAL, sid, owned, at=900.0)  # as older programs did it
+    assert rows.replica.number(sid) == before
+    rows.add(Kind.NUMBER, Type.ORIGINAL, sid, owned, at=950.0, created_at=100.0, changed_at=100.0)
+    assert rows.replica.number(sid) == before
+
+
+def test_applications_are_listed_changed_and_gone(rows: Rows) -> None:
+    for number in range(3):
+        made = ApplicationMade(sid=f"AP{number:032x}", friendly_name="desk" if number else "shop")
+        rows.add(Kind.APPLICATION, Type.ORIGINAL, made.sid, made, at=100.0 + number)
+    renamed = ApplicationMade(sid=f"AP{0:032x}", friendly_name="store")
+    rows.add(
+        Kind.APPLICATION,
+        Type.CHANGE,
+        renamed.sid,
+        renamed,
+        at=200.0,
+        created_at=100.0,
+        changed_at=200.0,
+    )
+    rows.add(Kind.APPLICATION, Type.DELETION, f"AP{1:032x}", Deleted(), at=201.0)
+
+    def listed(name: str | None = None) -> list[str]:
+        found = rows.replica.applications(ACCOUNT, name, items_max=9)
+        return [application.settings.friendly_name for application in found]
+
+    assert listed() == ["desk", "store"]
+    assert listed("store") == ["store"]
+    assert rows.replica.applications(OTHER_ACCOUNT, items_max=9) == []
+    assert rows.replica.application(f"AP{1:032x}") is None
+    found = rows.replica.application(renamed.sid)
+    assert found is not None
+    assert (found.created_at, found.updated_at) == (100.0, 200.0)

@@ -14,7 +14,7 @@ from trunkline.domain.events import HandedOver, Kind, Receipt, Type
 from trunkline.domain.message import Message
 from trunkline.domain.status import Status
 from trunkline.messaging.record import EventRecorder
-from trunkline.replica import schema
+from trunkline.replica import migrations, schema
 from trunkline.replica.progress import Progress
 from trunkline.replica.queries import Replica
 from trunkline.replica.restore import CopyLost, make_ready
@@ -68,6 +68,28 @@ async def trim(bench: Bench) -> None:
         last = await bench.log.last_sequence(shard, timeout_s=0.0)
         assert isinstance(last, int)
         await bench.log.purge(shard, before=last, timeout_s=0.0)
+
+
+def make_old(snapshot: Path) -> None:
+    """What the snapshot holds, in the tables of the oldest version that is migrated."""
+    old = snapshot.with_name("old")
+    with closing(sqlite3.connect(old, isolation_level=None)) as database:
+        database.executescript(schema._TABLES)
+        tables = [
+            row[0]
+            for row in database.execute(
+                "SELECT name FROM sqlite_master WHERE sql NOT NULL AND type = 'table'"
+            )
+        ]
+        database.execute("ATTACH ? AS new", (str(snapshot),))
+        for table in tables:
+            names = ", ".join(
+                row[1] for row in database.execute(f"PRAGMA main.table_info({table})")
+            )
+            database.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM new.{table}")  # noqa: S608 - our own names
+        database.execute("CREATE TABLE origin AS SELECT * FROM new.origin")
+        database.execute(f"PRAGMA main.user_version = {migrations.OLDEST}")
+    old.replace(snapshot)
 
 
 def spoil(path: Path) -> None:
@@ -131,6 +153,23 @@ async def test_a_process_that_only_reads_sees_the_restored_copy(bench: Bench, pa
         shown_now = [reader.message("SM" + name) for name in NAMES]
 
     assert shown_now == [before[0], *[None] * (len(NAMES) - 1)]
+
+
+async def test_a_snapshot_of_an_older_version_is_migrated_before_anybody_reads_it(
+    bench: Bench, path: Path
+) -> None:
+    before = await fill(bench, path)
+    snapshot = take_snapshot(path)
+    make_old(snapshot)
+    await trim(bench)
+    path.unlink()
+
+    await make_ready(bench.log, path, "test")
+
+    progress = Progress(path.with_name("progress"), shards=bench.log.shards, clock=bench.clock)
+    with closing(progress), closing(Replica(path, progress)) as reader:
+        assert [reader.message("SM" + name) for name in NAMES] == before
+        assert reader.applications(ACCOUNT, items_max=9) == []
 
 
 async def test_no_host_serves_a_copy_with_a_hole(bench: Bench, path: Path) -> None:

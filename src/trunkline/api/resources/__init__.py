@@ -8,13 +8,37 @@ from collections.abc import Mapping
 from typing import Final
 
 from trunkline.api.request import Handler
-from trunkline.api.resources import accounts, incoming_phone_numbers, messages
+from trunkline.api.resources import (
+    accounts,
+    applications,
+    available_phone_numbers,
+    incoming_phone_numbers,
+    messages,
+)
 
 RESOURCES: Final[Mapping[str, Handler]] = {
     "FetchAccount": accounts.FETCH,
+    "ListAvailablePhoneNumberCountry": available_phone_numbers.LIST_COUNTRIES,
+    "FetchAvailablePhoneNumberCountry": available_phone_numbers.FETCH_COUNTRY,
+    "ListAvailablePhoneNumberLocal": available_phone_numbers.LIST_LOCAL,
+    "ListAvailablePhoneNumberMobile": available_phone_numbers.LIST_MOBILE,
+    "ListAvailablePhoneNumberTollFree": available_phone_numbers.LIST_TOLL_FREE,
     "CreateIncomingPhoneNumber": incoming_phone_numbers.CREATE,
     "ListIncomingPhoneNumber": incoming_phone_numbers.LIST,
     "FetchIncomingPhoneNumber": incoming_phone_numbers.FETCH,
+    "UpdateIncomingPhoneNumber": incoming_phone_numbers.UPDATE,
+    "DeleteIncomingPhoneNumber": incoming_phone_numbers.DELETE,
+    "CreateIncomingPhoneNumberLocal": incoming_phone_numbers.CREATE_LOCAL,
+    "CreateIncomingPhoneNumberMobile": incoming_phone_numbers.CREATE_MOBILE,
+    "CreateIncomingPhoneNumberTollFree": incoming_phone_numbers.CREATE_TOLL_FREE,
+    "ListIncomingPhoneNumberLocal": incoming_phone_numbers.LIST_LOCAL,
+    "ListIncomingPhoneNumberMobile": incoming_phone_numbers.LIST_MOBILE,
+    "ListIncomingPhoneNumberTollFree": incoming_phone_numbers.LIST_TOLL_FREE,
+    "CreateApplication": applications.CREATE,
+    "ListApplication": applications.LIST,
+    "FetchApplication": applications.FETCH,
+    "UpdateApplication": applications.UPDATE,
+    "DeleteApplication": applications.DELETE,
     "CreateMessage": messages.CREATE,
     "ListMessage": messages.LIST,
     "FetchMessage": messages.FETCH,

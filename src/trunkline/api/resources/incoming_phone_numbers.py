@@ -1,12 +1,13 @@
-"""The IncomingPhoneNumber resource: own a number, say what happens to what arrives there, find it.
+"""The IncomingPhoneNumber resource: own a number, say what happens to what arrives there, find it,
+change it, give it back. Also under the path of its type: Local, Mobile, TollFree.
 
 Ownership is decided in one place for the whole cluster. A number taken by area code comes from a
 simulated inventory: fictional numbers, tried in a fixed order until one is free.
 """
 
 import asyncio
-import re
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Mapping
 from typing import Final, assert_never
 
 import msgspec
@@ -21,36 +22,42 @@ from trunkline.api.moments import rfc_2822
 from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
-from trunkline.directory.numbers import Owned, Taken, Undecidable
+from trunkline.api.settings import URLS, Setting, friendly_name, given, is_repeat_of, signed
+from trunkline.directory.numbers import Owned, Taken
+from trunkline.directory.records import Missing, Removed, Spent, Undecidable
 from trunkline.domain import sid
 from trunkline.domain.errors import Code
 from trunkline.domain.events import NumberOwned
+from trunkline.domain.inventory import NumberType, local_area, type_of
 from trunkline.domain.number import Number
+from trunkline.log.interface import Unreadable
 from trunkline.replica.queries import NumberFilter, Place
 
-INVENTORY_MAX: Final = 100
-"""Numbers in one area: 555-0100 to 555-0199 are kept for fiction (North American Numbering Plan)."""
-FRIENDLY_NAME_CHARS_MAX: Final = 64
 ORIGIN: Final = "twilio"
 """Of the two origins that clients know, the one that means "not brought from another carrier"."""
 
-_AREA_CODE: Final = re.compile(r"[2-9][0-9]{2}\Z")
+_SETTINGS: Final[Mapping[str, Setting]] = {
+    **URLS,
+    "SmsApplicationSid": Setting("sms_application_sid"),
+    "VoiceApplicationSid": Setting("voice_application_sid"),
+    "AddressSid": Setting("address_sid"),
+    "BundleSid": Setting("bundle_sid"),
+    "IdentitySid": Setting("identity_sid"),
+}
+# Kept and shown, though nobody asks for them here: the three that stand for papers. Taken and ignored:
+# ApiVersion, of which there is one.
+
+_APPLICATIONS: Final = ("SmsApplicationSid", "VoiceApplicationSid")
 
 _CODES: Final[Mapping[str, Code]] = {
     "PhoneNumber": Code.NUMBER_INVALID,
-    "SmsUrl": Code.URL_INVALID,
-    "SmsFallbackUrl": Code.URL_INVALID,
-    "StatusCallback": Code.URL_INVALID,
-    "VoiceUrl": Code.URL_INVALID,
-    "VoiceFallbackUrl": Code.URL_INVALID,
+    **{name: Code.URL_INVALID for name in URLS if name.endswith(("Url", "Callback"))},
+    **dict.fromkeys(_APPLICATIONS, Code.APPLICATION_INVALID),
 }
 
 # Each with the values that ask for nothing: ignoring any other would change who answers what arrives
-# here, or whom an emergency call reaches. Taken and ignored: AddressSid, ApiVersion, BundleSid,
-# IdentitySid, which are papers that a simulated inventory does not ask for.
+# here, or whom an emergency call reaches.
 _UNSUPPORTED: Final[Mapping[str, tuple[Value, ...]]] = {
-    "SmsApplicationSid": (),
-    "VoiceApplicationSid": (),
     "TrunkSid": (),
     "EmergencyAddressSid": (),
     "EmergencyStatus": ("Inactive",),
@@ -58,8 +65,14 @@ _UNSUPPORTED: Final[Mapping[str, tuple[Value, ...]]] = {
     "VoiceCallerIdLookup": (False,),
 }
 
+_NAMES: Final[Mapping[NumberType, str]] = {
+    NumberType.LOCAL: "a local number",
+    NumberType.MOBILE: "a mobile number",
+    NumberType.TOLL_FREE: "a toll-free number",
+}
 
-class NumberJson(msgspec.Struct, frozen=True):
+
+class NumberOfTypeJson(msgspec.Struct, frozen=True, kw_only=True):
     """Every property of the published schema. What we do not have is null, or the quiet default."""
 
     sid: str
@@ -80,39 +93,75 @@ class NumberJson(msgspec.Struct, frozen=True):
     voice_fallback_method: str
     capabilities: dict[str, bool]
     uri: str
+    sms_application_sid: str
+    voice_application_sid: str
+    address_sid: str | None
+    bundle_sid: str | None
+    identity_sid: str | None
     address_requirements: str = "none"
-    address_sid: str | None = None
     api_version: str = "2010-04-01"
     beta: bool = False
-    bundle_sid: str | None = None
     emergency_address_sid: str | None = None
     emergency_address_status: str = "unregistered"
     emergency_status: str = "Inactive"
-    identity_sid: str | None = None
     origin: str = ORIGIN
-    sms_application_sid: str = ""
     status: str = "in-use"
     trunk_sid: str | None = None
-    type: str = "local"
-    voice_application_sid: str = ""
     voice_caller_id_lookup: bool = False
     voice_receive_mode: str = "voice"
 
 
+class NumberJson(NumberOfTypeJson, frozen=True, kw_only=True):
+    """The same with `type`, which the lists of one type do not show."""
+
+    type: str
+
+
 async def _create(request: Request, services: ApiServices) -> Answer:
+    return await _created(request, services, None)
+
+
+async def _created(request: Request, services: ApiServices, type_: NumberType | None) -> Answer:
+    """`type_` is that of the path; by area code only a number of any type is given."""
     arguments = request.arguments
-    for name, value in arguments.given(_UNSUPPORTED):
-        if value not in _UNSUPPORTED[name]:
-            raise not_implemented(f"The parameter '{name}' of a phone number")
+    _refuse_unsupported(request)
+    await _check_applications(request, services)
     key = key_of(request)
     phone_number = arguments.text("PhoneNumber")
     if phone_number is not None:
+        if type_ is not None and type_of(phone_number) is not type_:
+            raise invalid("PhoneNumber", f"it is not {_NAMES[type_]}")
         number = await _own(request, services, phone_number, key)
         if number is None:
             raise ApiError(Code.NUMBER_TAKEN)
-    else:
+    elif type_ is None:
         number = await _own_in_area(request, services, arguments.text("AreaCode"), key)
-    return json_answer(201, number_json(number))
+    else:
+        raise invalid("PhoneNumber", "it is required")
+    return json_answer(201, number_json(number, type_))
+
+
+def _refuse_unsupported(request: Request) -> None:
+    for name, value in request.arguments.given(_UNSUPPORTED):
+        if value not in _UNSUPPORTED[name]:
+            raise not_implemented(f"The parameter '{name}' of a phone number")
+
+
+async def _check_applications(request: Request, services: ApiServices) -> None:
+    for name in _APPLICATIONS:
+        wanted = request.arguments.text(name)
+        if wanted is None:
+            continue
+        # The log is asked, and not the copy: the application may have been made, or deleted, through
+        # another host a moment ago.
+        found = await services.applications.find(wanted, deadline=request.deadline)
+        if isinstance(found, Unreadable):
+            raise unavailable(
+                f"Whether the application of '{name}' exists cannot be told at the moment; "
+                "nothing was done. Try again."
+            )
+        if found is None or found.account != request.account.sid:
+            raise ApiError(Code.APPLICATION_INVALID, parameter=name)
 
 
 async def _own_in_area(
@@ -120,18 +169,49 @@ async def _own_in_area(
 ) -> Number:
     if area_code is None:
         raise invalid("PhoneNumber", "it is required, unless an AreaCode is given")
-    if _AREA_CODE.match(area_code) is None:
+    area = local_area("US", area_code) or local_area("CA", area_code)
+    if area is None:
         raise ApiError(Code.NUMBER_NONE_IN_AREA)
-    for candidate in inventory(area_code):
+    candidates = list(area.numbers())
+    if key is not None:
+        # What an earlier request with this key took goes first: one before it may be free by now.
+        earlier = await _taken_before(request, services, candidates, key)
+        candidates = [earlier] if earlier is not None else candidates
+    passed_over: list[str] = []
+    for candidate in candidates:
+        if services.replica.number_by_phone(candidate) is not None:
+            passed_over.append(candidate)
+            continue
+        number = await _own(request, services, candidate, key)
+        if number is not None:
+            return number
+    for candidate in passed_over:  # one of them may be free without the copy showing it yet
         number = await _own(request, services, candidate, key)
         if number is not None:
             return number
     raise ApiError(Code.NUMBER_NONE_IN_AREA)
 
 
-def inventory(area_code: str) -> Iterator[str]:
-    """The numbers of an area, always in the same order, so that a repeat meets its own first try."""
-    return (f"+1{area_code}55501{last:02}" for last in range(INVENTORY_MAX))
+async def _taken_before(
+    request: Request, services: ApiServices, candidates: list[str], key: str
+) -> str | None:
+    """The number that this key already named, as the log knows it. Raises `ApiError` while it cannot
+    be asked: to guess would be to own a second number."""
+    account = request.account.sid
+    for candidate in candidates:
+        name = _number_sid(account, candidate, key, services)
+        known = services.replica.number_by_phone(candidate)
+        if known is None or known.sid != name:
+            found = await services.numbers.find(candidate, deadline=request.deadline)
+            if isinstance(found, Unreadable):
+                raise unavailable(
+                    f"Whether the key has a number already cannot be told ({found.reason}); "
+                    "nothing was done. Repeat with the same Idempotency-Key."
+                )
+            known = found
+        if known is not None and known.sid == name:
+            return candidate
+    return None
 
 
 async def _own(
@@ -139,21 +219,23 @@ async def _own(
 ) -> Number | None:
     """The number, owned; None if it is somebody's already. Raises `ApiError` when that is unknown."""
     account = request.account.sid
-    known = services.replica.number_by_phone(phone_number)
     number_sid = _number_sid(account, phone_number, key, services)
-    if known is not None and known.sid != number_sid:
-        return None  # nobody ever gives a number back, so an old copy cannot be wrong about this
-    settings = await _settings(request.arguments, phone_number, number_sid)
+    settings = await _settings(request, phone_number, number_sid)
     if request.deadline.has_passed():
         raise not_begun_in_time()
-    answer = await services.numbers.own(account, settings, deadline=request.deadline)
+    # The log decides, whatever the copy shows: it may have been given back a moment ago.
+    answer = await services.numbers.own(
+        account, settings, is_keyed=key is not None, deadline=request.deadline
+    )
     match answer:
         case Owned(number, is_repeat):
-            if is_repeat and number.settings != settings:
+            if is_repeat and not is_repeat_of(number.settings, settings):
                 raise ApiError(Code.KEY_REUSED, sid=number.sid)
             return number
         case Taken():
             return None
+        case Spent():
+            raise ApiError(Code.KEY_SPENT, sid=number_sid)
         case Undecidable(reason):
             # Not the next candidate: this one may be ours already.
             raise unavailable(
@@ -171,28 +253,13 @@ def _number_sid(account: str, phone_number: str, key: str | None, services: ApiS
     return sid.sid_from_key(sid.PHONE_NUMBER, account, "IncomingPhoneNumbers", phone_number, key)
 
 
-async def _settings(arguments: Arguments, phone_number: str, number_sid: str) -> NumberOwned:
-    name = arguments.text("FriendlyName")
+async def _settings(request: Request, phone_number: str, number_sid: str) -> NumberOwned:
+    name = friendly_name(request)
     if name is None:
         # Importing the numbering plans takes 50 ms the first time: not on the event loop.
         name = await asyncio.to_thread(national_form, phone_number)
-    if len(name) > FRIENDLY_NAME_CHARS_MAX:
-        raise invalid("FriendlyName", f"it is longer than {FRIENDLY_NAME_CHARS_MAX} characters")
-    return NumberOwned(
-        sid=number_sid,
-        phone_number=phone_number,
-        friendly_name=name,
-        sms_url=arguments.text("SmsUrl") or "",
-        sms_method=arguments.text("SmsMethod") or "POST",
-        sms_fallback_url=arguments.text("SmsFallbackUrl") or "",
-        sms_fallback_method=arguments.text("SmsFallbackMethod") or "POST",
-        status_callback=arguments.text("StatusCallback") or "",
-        status_callback_method=arguments.text("StatusCallbackMethod") or "POST",
-        voice_url=arguments.text("VoiceUrl") or "",
-        voice_method=arguments.text("VoiceMethod") or "POST",
-        voice_fallback_url=arguments.text("VoiceFallbackUrl") or "",
-        voice_fallback_method=arguments.text("VoiceFallbackMethod") or "POST",
-    )
+    bare = NumberOwned(sid=number_sid, phone_number=phone_number, friendly_name=name)
+    return signed(msgspec.structs.replace(bare, **given(request, _SETTINGS)))
 
 
 def national_form(phone_number: str) -> str:
@@ -207,19 +274,80 @@ def national_form(phone_number: str) -> str:
 
 
 async def _fetch(request: Request, services: ApiServices) -> Answer:
-    number = services.replica.number(request.words[1])
-    if number is None or number.account != request.account.sid:
-        raise not_found(request.path)
+    number = await _found(request, services)
     return json_answer(200, number_json(number), lag_header(services.replica))
 
 
+async def _found(request: Request, services: ApiServices) -> Number:
+    """The account's number of the SID in the path. Raises `ApiError`.
+
+    Its SID does not say in which register it stands. So if the copy does not show it, the copy is
+    waited for until it shows all there is: it is 404 only when it surely is not there.
+    """
+    name = request.words[1]
+    if not sid.is_sid(name, sid.PHONE_NUMBER):
+        raise not_found(request.path)
+    number = services.replica.number(name)
+    if number is None:
+        if not await services.numbers.catch_up(deadline=request.deadline):
+            raise unavailable("Whether this number exists cannot be told at the moment. Try again.")
+        number = services.replica.number(name)
+    if number is None or number.account != request.account.sid:
+        raise not_found(request.path)
+    return number
+
+
+async def _update(request: Request, services: ApiServices) -> Answer:
+    _refuse_unsupported(request)
+    if request.arguments.text("AccountSid") not in (None, request.account.sid):
+        raise not_implemented(
+            "The parameter 'AccountSid' of a phone number, naming another account"
+        )
+    await _check_applications(request, services)
+    number = await _found(request, services)
+    changed = given(request, _SETTINGS)
+    name = friendly_name(request)
+    if name is not None:
+        changed["friendly_name"] = name
+    answer = await services.numbers.change(
+        number, functools.partial(msgspec.structs.replace, **changed), deadline=request.deadline
+    )
+    match answer:
+        case Number():
+            return json_answer(200, number_json(answer))
+        case Missing():
+            raise not_found(request.path)
+        case Undecidable(reason):
+            raise unavailable(f"Whether it was changed cannot be told ({reason}). Send it again.")
+        case other:
+            assert_never(other)
+
+
+async def _delete(request: Request, services: ApiServices) -> Answer:
+    number = await _found(request, services)
+    answer = await services.numbers.release(number, deadline=request.deadline)
+    match answer:
+        case Removed():
+            return Answer(204, b"")
+        case Missing():
+            raise not_found(request.path)
+        case Undecidable(reason):
+            raise unavailable(f"Whether it was deleted cannot be told ({reason}). Send it again.")
+        case other:
+            assert_never(other)
+
+
 async def _list(request: Request, services: ApiServices) -> Answer:
+    return await _listed(request, services, None)
+
+
+async def _listed(request: Request, services: ApiServices, type_: NumberType | None) -> Answer:
     page = requested_page(request.arguments)
     rows: list[Number] = []
     if request.arguments.text("Origin") in (None, ORIGIN):
         rows = services.replica.numbers(
             request.account.sid,
-            _filter(request.arguments),
+            _filter(request.arguments, type_),
             items_max=page.rows_max,
             behind=page.behind,
         )
@@ -228,23 +356,24 @@ async def _list(request: Request, services: ApiServices) -> Answer:
     return page_answer(
         request,
         page,
-        [number_json(number) for number in shown],
+        [number_json(number, type_) for number in shown],
         last=last,
         headers=lag_header(services.replica),
     )
 
 
-def _filter(arguments: Arguments) -> NumberFilter:
-    part = (arguments.text("PhoneNumber") or "").strip("*")
-    if "*" in part:
-        raise not_implemented("A '*' within the 'PhoneNumber' that is searched for")
-    return NumberFilter(phone_number=part or None, friendly_name=arguments.text("FriendlyName"))
+def _filter(arguments: Arguments, type_: NumberType | None) -> NumberFilter:
+    return NumberFilter(
+        phone_number=arguments.text("PhoneNumber"),
+        friendly_name=arguments.text("FriendlyName"),
+        type=type_,
+    )
 
 
-def number_json(number: Number) -> NumberJson:
-    """The number as the API shows it."""
+def number_json(number: Number, type_: NumberType | None = None) -> NumberOfTypeJson:
+    """The number as the API shows it; under the path of `type_`, without its type."""
     settings = number.settings
-    return NumberJson(
+    shown = NumberJson(
         sid=number.sid,
         account_sid=number.account,
         phone_number=number.phone_number,
@@ -261,11 +390,44 @@ def number_json(number: Number) -> NumberJson:
         voice_method=settings.voice_method,
         voice_fallback_url=settings.voice_fallback_url,
         voice_fallback_method=settings.voice_fallback_method,
+        sms_application_sid=settings.sms_application_sid,
+        voice_application_sid=settings.voice_application_sid,
+        address_sid=settings.address_sid or None,
+        bundle_sid=settings.bundle_sid or None,
+        identity_sid=settings.identity_sid or None,
         capabilities={"voice": True, "sms": True, "mms": True, "fax": False},
         uri=f"/2010-04-01/Accounts/{number.account}/IncomingPhoneNumbers/{number.sid}.json",
+        type=type_of(number.phone_number).value,
     )
+    if type_ is None:
+        return shown
+    values = msgspec.structs.asdict(shown)
+    del values["type"]
+    return NumberOfTypeJson(**values)
+
+
+def _create_of(type_: NumberType) -> Handler:
+    async def run(request: Request, services: ApiServices) -> Answer:
+        return await _created(request, services, type_)
+
+    return Handler(run, _CODES)
+
+
+def _list_of(type_: NumberType) -> Handler:
+    async def run(request: Request, services: ApiServices) -> Answer:
+        return await _listed(request, services, type_)
+
+    return Handler(run)
 
 
 CREATE: Final = Handler(_create, _CODES)
 FETCH: Final = Handler(_fetch)
 LIST: Final = Handler(_list)
+UPDATE: Final = Handler(_update, _CODES)
+DELETE: Final = Handler(_delete)
+CREATE_LOCAL: Final = _create_of(NumberType.LOCAL)
+CREATE_MOBILE: Final = _create_of(NumberType.MOBILE)
+CREATE_TOLL_FREE: Final = _create_of(NumberType.TOLL_FREE)
+LIST_LOCAL: Final = _list_of(NumberType.LOCAL)
+LIST_MOBILE: Final = _list_of(NumberType.MOBILE)
+LIST_TOLL_FREE: Final = _list_of(NumberType.TOLL_FREE)

@@ -1,0 +1,251 @@
+"""A simulated inventory of phone numbers: where they are, which they are, and how one searches them.
+
+Numbers come from ranges that their countries keep for fiction, so that nothing done to them can reach
+anybody: 555-0100 to 555-0199 of an area code in North America, Ofcom's numbers for drama in the United
+Kingdom, ARCEP's in France. Of toll-free numbers in North America only 800-555-0199 is kept so; there the
+others are made the same way, and are answered by nobody but this simulation either. An area has a
+hundred numbers, always in the same order.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+NUMBERS_MAX: Final = 100
+"""Numbers in one area."""
+
+EARTH_RADIUS_MILES: Final = 3_958.8
+
+_AREA_CODE: Final = re.compile(r"[2-9][0-9]{2}\Z")
+_TOLL_FREE_CODES: Final = frozenset({"800", "833", "844", "855", "866", "877", "888"})
+_KEYPAD: Final = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
+_PATTERN: Final = re.compile(r"\+?[0-9A-Z*]{2,15}\$?\Z")
+
+
+class NumberType(StrEnum):
+    """What a number is. The API's words for `type`."""
+
+    LOCAL = "local"
+    MOBILE = "mobile"
+    TOLL_FREE = "toll-free"
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Where numbers are. `prefix` is all of a number but its last two digits, from the plus sign on;
+    `code` is the area code, where the country has such."""
+
+    country: str
+    type: NumberType
+    prefix: str
+    code: str = ""
+    locality: str | None = None
+    region: str | None = None
+    postal_code: str | None = None
+    lata: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+    @property
+    def rate_center(self) -> str | None:
+        return None if self.lata is None or self.locality is None else self.locality.upper()
+
+    def numbers(self) -> Iterator[str]:
+        """All of them, in E.164 form."""
+        return (f"{self.prefix}{last:02}" for last in range(NUMBERS_MAX))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Every given part must match. `contains` is a pattern of `pattern_of`; `near` is a place of which
+    an area must be within `miles`."""
+
+    code: str | None = None
+    contains: re.Pattern[str] | None = None
+    locality: str | None = None
+    region: str | None = None
+    postal_code: str | None = None
+    lata: str | None = None
+    rate_center: str | None = None
+    near: tuple[float, float] | None = None
+    miles: float = 0.0
+
+    def has(self, area: Area) -> bool:
+        """Whether the area is one of those."""
+        return (
+            self.code in (None, area.code)
+            and _is_same(self.locality, area.locality)
+            and _is_same(self.region, area.region)
+            and _is_same(self.postal_code, area.postal_code)
+            and _is_same(self.lata, area.lata)
+            and _is_same(self.rate_center, area.rate_center)
+            and (self.near is None or _miles(self.near, area) <= self.miles)
+        )
+
+
+def search(country: str, type_: NumberType, wanted: Wanted) -> Iterator[tuple[Area, str]]:
+    """The numbers that match, with where they are; always in the same order."""
+    areas = [area for area in AREAS if (area.country, area.type) == (country, type_)]
+    if wanted.code is not None and type_ is NumberType.LOCAL:
+        unlisted = local_area(country, wanted.code)
+        areas += [unlisted] if unlisted is not None and unlisted not in areas else []
+    for area in areas:
+        if not wanted.has(area):
+            continue
+        for number in area.numbers():
+            if wanted.contains is None or wanted.contains.search(number):
+                yield area, number
+
+
+def local_area(country: str, code: str) -> Area | None:
+    """The area of an area code; one that is not listed is somewhere in the United States. `None` for
+    what is no area code of the country."""
+    if _AREA_CODE.match(code) is None or code in _TOLL_FREE_CODES:
+        return None
+    listed = _BY_CODE.get(code)
+    if listed is not None:
+        return listed if listed.country == country else None
+    return Area("US", NumberType.LOCAL, f"+1{code}55501", code) if country == "US" else None
+
+
+def area_of(phone_number: str) -> Area | None:
+    """Where a number of the inventory, or another one of a listed area code, is."""
+    listed = _BY_PREFIX.get(phone_number[:-2])
+    return listed or (_BY_CODE.get(phone_number[2:5]) if phone_number.startswith("+1") else None)
+
+
+def type_of(phone_number: str) -> NumberType:
+    """What any E.164 number is, as far as its first digits say."""
+    for type_, prefixes in PREFIXES.items():
+        if phone_number.startswith(prefixes):
+            return type_
+    return NumberType.LOCAL
+
+
+def pattern_of(text: str) -> re.Pattern[str] | None:
+    """What a search for part of a number means: digits, letters as on a keypad, `*` for any digit, a
+    `+` before the first and a `$` behind the last. `None` if it is none of that, or too short."""
+    upper = text.upper()
+    if _PATTERN.match(upper) is None:
+        return None
+    expression = "".join(
+        "[0-9]" if each == "*" else each if each == "$" else re.escape(each)
+        for each in upper.translate(_KEYPAD)
+    )
+    return re.compile(expression)
+
+
+def _is_same(wanted: str | None, there: str | None) -> bool:
+    return wanted is None or (there is not None and wanted.casefold() == there.casefold())
+
+
+def _miles(place: tuple[float, float], area: Area) -> float:
+    """The way to an area along the earth (the haversine formula)."""
+    if area.latitude is None or area.longitude is None:
+        return math.inf
+    here, there = math.radians(place[0]), math.radians(area.latitude)
+    across = math.radians(area.longitude - place[1])
+    half = (
+        math.sin((there - here) / 2) ** 2
+        + math.cos(here) * math.cos(there) * math.sin(across / 2) ** 2
+    )
+    return 2 * EARTH_RADIUS_MILES * math.asin(math.sqrt(min(1.0, half)))
+
+
+COUNTRIES: Final[Mapping[str, str]] = {
+    "US": "United States",
+    "CA": "Canada",
+    "FR": "France",
+    "GB": "United Kingdom",
+}
+"""Where there are numbers, by ISO code."""
+
+PREFIXES: Final[Mapping[NumberType, tuple[str, ...]]] = {
+    NumberType.TOLL_FREE: (
+        *(f"+1{code}" for code in _TOLL_FREE_CODES),
+        "+44800",
+        "+44808",
+        "+3380",
+    ),
+    NumberType.MOBILE: (*(f"+447{digit}" for digit in "12345789"), "+336", "+337"),
+}
+"""How numbers of a type begin; all others are local."""
+
+# Area code, place, region, postal code, LATA, latitude, longitude.
+_NORTH_AMERICA: Final = (
+    ("US", "512", "Austin", "TX", "78701", "558", 30.27, -97.74),
+    ("US", "202", "Washington", "DC", "20001", "236", 38.91, -77.04),
+    ("US", "206", "Seattle", "WA", "98101", "674", 47.61, -122.33),
+    ("US", "212", "New York", "NY", "10001", "132", 40.71, -74.01),
+    ("US", "213", "Los Angeles", "CA", "90001", "730", 34.05, -118.24),
+    ("US", "303", "Denver", "CO", "80202", "656", 39.74, -104.99),
+    ("US", "305", "Miami", "FL", "33101", "460", 25.76, -80.19),
+    ("US", "312", "Chicago", "IL", "60601", "358", 41.88, -87.63),
+    ("US", "404", "Atlanta", "GA", "30303", "438", 33.75, -84.39),
+    ("US", "415", "San Francisco", "CA", "94103", "722", 37.77, -122.42),
+    ("US", "510", "Oakland", "CA", "94601", "722", 37.80, -122.27),
+    ("US", "617", "Boston", "MA", "02108", "128", 42.36, -71.06),
+    ("CA", "416", "Toronto", "ON", "M5H", "888", 43.65, -79.38),
+    ("CA", "514", "Montreal", "QC", "H2Y", "888", 45.50, -73.57),
+    ("CA", "604", "Vancouver", "BC", "V6B", "888", 49.28, -123.12),
+)
+
+_BRITAIN: Final = (
+    ("20794600", "London", "England", 51.51, -0.13),
+    ("11349600", "Leeds", "England", 53.80, -1.55),
+    ("12149600", "Birmingham", "England", 52.48, -1.90),
+    ("13149600", "Edinburgh", "Scotland", 55.95, -3.19),
+    ("14149600", "Glasgow", "Scotland", 55.86, -4.25),
+    ("16149600", "Manchester", "England", 53.48, -2.24),
+)
+
+
+def _areas() -> Iterator[Area]:
+    local, mobile, free = NumberType.LOCAL, NumberType.MOBILE, NumberType.TOLL_FREE
+    for country, code, locality, region, postal_code, lata, latitude, longitude in _NORTH_AMERICA:
+        prefix = f"+1{code}55501"
+        yield Area(
+            country, local, prefix, code, locality, region, postal_code, lata, latitude, longitude
+        )
+    for digits, locality, region, latitude, longitude in _BRITAIN:
+        yield Area(
+            "GB",
+            local,
+            f"+44{digits}",
+            locality=locality,
+            region=region,
+            latitude=latitude,
+            longitude=longitude,
+        )
+    yield Area(
+        "FR",
+        local,
+        "+331990000",
+        locality="Paris",
+        region="Ile-de-France",
+        latitude=48.86,
+        longitude=2.35,
+    )
+    yield Area("GB", mobile, "+4477009000")
+    yield Area("FR", mobile, "+336399800")
+    for country in ("US", "CA"):
+        for code in sorted(_TOLL_FREE_CODES):
+            yield Area(country, free, f"+1{code}55501", code)
+    yield Area("GB", free, "+4480815700")
+
+
+AREAS: Final = tuple(_areas())
+
+_BY_CODE: Final[Mapping[str, Area]] = {
+    area.code: area for area in AREAS if area.code and area.type is NumberType.LOCAL
+}
+_BY_PREFIX: Final[Mapping[str, Area]] = {area.prefix: area for area in AREAS}
+
+
+def types_in(country: str) -> tuple[NumberType, ...]:
+    """Which types of number a country has here."""
+    there = {area.type for area in AREAS if area.country == country}
+    return tuple(type_ for type_ in NumberType if type_ in there)

@@ -1,0 +1,76 @@
+"""From the events of a record to the statements that bring its row up to date.
+
+A record has one register, so its events come in one order, that of its shard, and each is the whole
+record: the last one is what the row shows. Nothing is merged, and doing it all again ends the same.
+"""
+
+from typing import Final
+
+import msgspec
+
+from trunkline.domain.application import Application
+from trunkline.domain.events import ApplicationMade, Body, Deleted, Kind, NumberOwned
+from trunkline.domain.number import Number
+from trunkline.log.event import Event
+
+Statement = tuple[str, tuple[object, ...]]
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+
+# A phone number has one owner: whoever had it before has it no more, even if no event said so.
+_FREE_NUMBER: Final = "DELETE FROM number WHERE phone_number = ? AND sid <> ?"
+_PUT_NUMBER: Final = "INSERT OR REPLACE INTO number VALUES (?, ?, ?, ?, ?, ?)"
+_KNOWN_NUMBER: Final = "INSERT OR IGNORE INTO number VALUES (?, ?, ?, ?, ?, ?)"
+_DROP_NUMBER: Final = "DELETE FROM number WHERE sid = ?"
+_PUT_APPLICATION: Final = "INSERT OR REPLACE INTO application VALUES (?, ?, ?, ?, ?)"
+_DROP_APPLICATION: Final = "DELETE FROM application WHERE sid = ?"
+
+
+def statements_of(event: Event, body: Body) -> tuple[Statement, ...]:
+    """What to do, in this order."""
+    if isinstance(body, NumberOwned):
+        return _number(event, body)
+    if isinstance(body, ApplicationMade):
+        return (_application(event, body),)
+    if isinstance(body, Deleted):
+        drop = _DROP_NUMBER if event.kind is Kind.NUMBER else _DROP_APPLICATION
+        return ((drop, (event.sid,)),)
+    return ()
+
+
+def _number(event: Event, body: NumberOwned) -> tuple[Statement, ...]:
+    number = Number(
+        account=event.account,
+        settings=body,
+        created_at=event.record_created_at,
+        updated_at=event.record_changed_at,
+    )
+    row = (
+        body.sid,
+        event.account,
+        body.phone_number,
+        body.friendly_name,
+        number.created_at,
+        _ENCODER.encode(number),
+    )
+    # One that an older program carried forward does not say when it was created; the row does.
+    is_dated = event.created_at is not None
+    put = _PUT_NUMBER if is_dated else _KNOWN_NUMBER
+    return ((_FREE_NUMBER, (body.phone_number, body.sid)), (put, row))
+
+
+def _application(event: Event, body: ApplicationMade) -> Statement:
+    application = Application(
+        account=event.account,
+        settings=body,
+        created_at=event.record_created_at,
+        updated_at=event.record_changed_at,
+    )
+    row = (
+        body.sid,
+        event.account,
+        body.friendly_name,
+        application.created_at,
+        _ENCODER.encode(application),
+    )
+    return (_PUT_APPLICATION, row)

@@ -1,0 +1,325 @@
+"""Records that change: one register each, and no change is lost or made twice, whatever the network does."""
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from msgspec import structs
+from tests.unit.log.scripted_log import ACCOUNT, Fate, Publish, ScriptedLog, in_virtual_time
+
+from trunkline.directory.records import (
+    Missing,
+    Occupied,
+    Record,
+    Register,
+    Removed,
+    Spent,
+    Undecidable,
+    Written,
+    change,
+    create,
+    delete,
+    find,
+)
+from trunkline.domain.events import ApplicationMade, Kind, Type
+from trunkline.kernel import Deadline, FakeClock
+from trunkline.log.author import Author
+from trunkline.log.carry import carry
+from trunkline.log.interface import Unreadable
+from trunkline.log.marker import Markers
+
+pytestmark = pytest.mark.anyio
+
+SID = "AP" + "1" * 32
+OTHER_SID = "AP" + "2" * 32
+OTHER_ACCOUNT = "AC" + "b" * 32
+REGISTER = Register(Kind.APPLICATION, ApplicationMade, SID[2:])
+MADE = ApplicationMade(sid=SID, friendly_name="desk")
+
+Edit = Callable[[ApplicationMade], ApplicationMade]
+
+
+class Office:
+    """A log with hosts that each do one thing."""
+
+    def __init__(self, log: ScriptedLog, clock: FakeClock) -> None:
+        self.log = log
+        self.clock = clock
+        self.shard = REGISTER.shard(log)
+        self._given = 0
+
+    def author(self, host: str) -> Author:
+        def entropy(size: int) -> bytes:
+            self._given += 1
+            return self._given.to_bytes(size, "big")
+
+        return Author(host, self.clock, entropy)
+
+    def deadline(self) -> Deadline:
+        return Deadline.after(5.0, self.clock)
+
+    async def create(
+        self, sid: str = SID, account: str = ACCOUNT, *, is_keyed: bool = True
+    ) -> object:
+        body = structs.replace(MADE, sid=sid)
+        return await in_virtual_time(
+            self.clock,
+            create(
+                self.log,
+                REGISTER,
+                body,
+                sid=sid,
+                account=account,
+                is_keyed=is_keyed,
+                author=self.author("one"),
+                deadline=self.deadline(),
+            ),
+        )
+
+    async def changing(self, edit: Edit, account: str = ACCOUNT) -> object:
+        return await change(
+            self.log,
+            REGISTER,
+            edit,
+            sid=SID,
+            account=account,
+            author=self.author("two"),
+            deadline=self.deadline(),
+        )
+
+    async def change(self, edit: Edit, account: str = ACCOUNT) -> object:
+        return await in_virtual_time(self.clock, self.changing(edit, account))
+
+    async def delete(self, sid: str = SID, account: str = ACCOUNT) -> object:
+        deleting = delete(
+            self.log,
+            REGISTER,
+            sid=sid,
+            account=account,
+            author=self.author("three"),
+            deadline=self.deadline(),
+        )
+        return await in_virtual_time(self.clock, deleting)
+
+    async def body(self) -> ApplicationMade | None:
+        found = await find(self.log, REGISTER)
+        assert not isinstance(found, Unreadable)
+        return None if found is None else found.body
+
+    async def types(self) -> list[Type]:
+        return [event.type for event in await self.log.chain(self.shard, SID[2:])]
+
+    async def trim(self) -> None:
+        markers = Markers(self.shard)
+        assert await markers.publish(self.log)
+        last = await self.log.last_sequence(self.shard, timeout_s=1.0)
+        assert isinstance(last, int)
+        assert await carry(self.log, self.shard, before=last, clock=self.clock)
+        assert isinstance(await self.log.purge(self.shard, before=last, timeout_s=1.0), int)
+
+
+@pytest.fixture
+def office(log: ScriptedLog, clock: FakeClock) -> Office:
+    return Office(log, clock)
+
+
+def named(name: str) -> Edit:
+    return lambda body: structs.replace(body, friendly_name=name)
+
+
+def texted_at(url: str) -> Edit:
+    return lambda body: structs.replace(body, sms_url=url)
+
+
+async def test_a_record_is_created_changed_and_deleted(office: Office) -> None:
+    created = await office.create()
+    await office.clock.advance(60.0)
+    changed = await office.change(named("shop"))
+
+    assert isinstance(created, Written)
+    assert isinstance(changed, Written)
+    assert changed.record.body.friendly_name == "shop"
+    assert changed.record.created_at == created.record.created_at
+    assert changed.record.changed_at == created.record.created_at + 60.0
+    assert await find(office.log, REGISTER) == changed.record
+
+    assert isinstance(await office.delete(), Removed)
+    assert await find(office.log, REGISTER) is None
+    assert await office.delete() == Missing()
+    assert await office.change(named("ghost")) == Missing()
+    assert await office.types() == [Type.ORIGINAL, Type.CHANGE, Type.DELETION]
+
+
+async def test_a_record_of_another_account_can_be_neither_changed_nor_deleted(
+    office: Office,
+) -> None:
+    await office.create()
+
+    assert await office.change(named("theirs"), OTHER_ACCOUNT) == Missing()
+    assert await office.delete(account=OTHER_ACCOUNT) == Missing()
+    assert await office.delete(OTHER_SID) == Missing()
+    assert await office.types() == [Type.ORIGINAL]
+
+
+async def test_two_changes_at_once_to_different_fields_are_both_kept(office: Office) -> None:
+    await office.create()
+    gate = asyncio.Barrier(2)
+    waits = 2
+
+    async def meet(publish: Publish) -> None:
+        nonlocal waits
+        if waits and publish.event.type is Type.CHANGE:
+            waits -= 1
+            await gate.wait()
+
+    office.log.on_publish = meet
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(office.change(named("shop")))
+        tasks.create_task(office.change(texted_at("https://app.example/sms")))
+
+    body = await office.body()
+    assert body is not None
+    assert (body.friendly_name, body.sms_url) == ("shop", "https://app.example/sms")
+    assert await office.types() == [Type.ORIGINAL, Type.CHANGE, Type.CHANGE]
+
+
+async def test_a_change_whose_answer_was_lost_is_made_once(office: Office) -> None:
+    await office.create()
+    office.log.will(office.shard, Fate.ANSWER_LOST)
+
+    assert isinstance(await office.change(named("shop")), Written)
+    assert await office.types() == [Type.ORIGINAL, Type.CHANGE]
+
+
+async def test_a_change_that_landed_unseen_does_not_undo_the_one_behind_it(office: Office) -> None:
+    await office.create()
+    office.log.will(office.shard, Fate.ANSWER_LOST)
+    tries = 0
+
+    async def overtake(publish: Publish) -> None:
+        nonlocal tries
+        tries += publish.event.type is Type.CHANGE
+        if tries == 2:
+            office.log.on_publish = None
+            await office.changing(named("last"))
+
+    office.log.on_publish = overtake
+
+    assert isinstance(await office.change(named("first")), Written)
+    body = await office.body()
+    assert body is not None
+    assert body.friendly_name == "last"
+    assert await office.types() == [Type.ORIGINAL, Type.CHANGE, Type.CHANGE]
+
+
+async def test_a_change_that_changes_nothing_is_not_written(office: Office) -> None:
+    await office.create()
+
+    answer = await office.change(named("desk"))
+
+    assert isinstance(answer, Written)
+    assert answer.is_repeat
+    assert await office.types() == [Type.ORIGINAL]
+
+
+async def test_a_register_that_is_free_again_is_taken_by_exactly_one(office: Office) -> None:
+    await office.create()
+    assert isinstance(await office.create(OTHER_SID, OTHER_ACCOUNT), Occupied)
+    await office.delete()
+    answers: list[object] = []
+
+    async def ask(sid: str, account: str) -> None:
+        answers.append(await office.create(sid, account))
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(ask("AP" + "3" * 32, ACCOUNT))
+        tasks.create_task(ask(OTHER_SID, OTHER_ACCOUNT))
+
+    assert sorted(type(answer).__name__ for answer in answers) == ["Occupied", "Written"]
+
+
+async def test_the_repeat_of_a_create_finds_what_became_of_it(office: Office) -> None:
+    await office.create()
+    await office.change(named("shop"))
+
+    repeat = await office.create()
+
+    assert isinstance(repeat, Written)
+    assert repeat.is_repeat
+    assert repeat.record.body.friendly_name == "shop"
+
+
+async def test_the_repeat_of_a_create_brings_back_nothing_that_was_deleted(office: Office) -> None:
+    await office.create()
+    await office.delete()
+    assert await office.create() == Spent()
+
+    await office.create(OTHER_SID, OTHER_ACCOUNT)
+    await office.delete(OTHER_SID, OTHER_ACCOUNT)
+
+    assert await office.create() == Spent()
+    assert await office.body() is None
+
+
+@pytest.mark.parametrize("fate", [Fate.LOST, Fate.REFUSED, Fate.UNDECIDED])
+async def test_what_cannot_be_decided_is_not_decided_elsewhere(office: Office, fate: Fate) -> None:
+    await office.create()
+    office.log.published.clear()
+    office.log.always(fate, office.shard)
+
+    assert isinstance(await office.change(named("shop")), Undecidable)
+    assert isinstance(await office.delete(), Undecidable)
+    assert {publish.shard for publish in office.log.published} == {office.shard}
+    assert await office.body() == MADE
+
+
+async def test_nothing_is_said_to_be_missing_while_its_shard_cannot_be_asked(
+    office: Office,
+) -> None:
+    await office.create()
+    office.log.unreadable.add(office.shard)
+
+    assert isinstance(await office.change(named("shop")), Undecidable)
+    assert isinstance(await office.delete(), Undecidable)
+    assert isinstance(await find(office.log, REGISTER), Unreadable)
+
+
+async def test_a_record_outlives_the_trimming_of_the_log_with_its_times(office: Office) -> None:
+    await office.create()
+    await office.clock.advance(60.0)
+    await office.change(named("shop"))
+    before = await find(office.log, REGISTER)
+
+    for _ in range(2):
+        await office.clock.advance(60 * 86_400.0)
+        await office.trim()
+    after = await find(office.log, REGISTER)
+
+    assert isinstance(before, Record)
+    assert isinstance(after, Record)
+    assert after == structs_like(before, after)
+    assert isinstance(await office.change(named("store")), Written)
+
+
+def structs_like(before: Record[ApplicationMade], after: Record[ApplicationMade]) -> object:
+    """`before`, at the place of `after`: everything else must be as it was."""
+    return Record(
+        before.account,
+        before.sid,
+        before.body,
+        before.created_at,
+        before.changed_at,
+        before.shard,
+        after.sequence,
+    )
+
+
+async def test_what_was_deleted_is_not_carried_forward(office: Office) -> None:
+    await office.create()
+    await office.delete()
+
+    await office.clock.advance(60 * 86_400.0)
+    await office.trim()
+
+    assert await office.types() == []
+    assert isinstance(await office.create(OTHER_SID, OTHER_ACCOUNT), Written)
