@@ -63,6 +63,7 @@ class RememberingReplica:
         self.number = replica.number
         self.numbers = replica.numbers
         self.account = replica.account
+        self.usage = replica.usage
         self.lag_ms = replica.lag_ms
         self.version = replica.version
         self.number_by_phone: Remembered[str, Number] = Remembered(

@@ -68,6 +68,9 @@ async def make_ready(
     Raises `LogUnavailable`, or `CopyLost`, and then has changed nothing.
     """
     extents = await _extents_in_time(log, refill)
+    steps = await asyncio.to_thread(schema.bring_up_to_date, path, cluster=cluster)
+    if steps:
+        _log.info("replica.brought_up_to_date", steps=steps)
     why, behind = _look(path, cluster, extents)
     own = _Own(why, behind) if why is None else await _fallback(path, cluster, why, extents)
     is_near = own is not None and own.behind <= NEAR_EVENTS

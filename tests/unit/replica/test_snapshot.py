@@ -30,7 +30,11 @@ def put(database: sqlite3.Connection, number: int) -> None:
     """A row, and a cursor that says how many there are, in one transaction."""
     database.execute("BEGIN IMMEDIATE")
     row = (f"{number:032x}", "", "AC1", "", "", 0.0, 0.0, bytes(1000))
-    database.execute("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    database.execute(
+        "INSERT INTO message (digits, sid, account, sender, recipient, created_at, "
+        "sent_or_created_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        row,
+    )
     database.execute("INSERT OR REPLACE INTO cursor VALUES (0, ?)", (number + 1,))
     database.execute("COMMIT")
 

@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from trunkline.api.request import Handler
-from trunkline.api.resources import accounts, incoming_phone_numbers, messages
+from trunkline.api.resources import (
+    accounts,
+    balance,
+    incoming_phone_numbers,
+    messages,
+    usage_records,
+)
 
 RESOURCES: Final[Mapping[str, Handler]] = {
     "FetchAccount": accounts.FETCH,
@@ -18,4 +24,14 @@ RESOURCES: Final[Mapping[str, Handler]] = {
     "CreateMessage": messages.CREATE,
     "ListMessage": messages.LIST,
     "FetchMessage": messages.FETCH,
+    "FetchBalance": balance.FETCH,
+    "ListUsageRecord": usage_records.LIST,
+    "ListUsageRecordAllTime": usage_records.ALL_TIME,
+    "ListUsageRecordDaily": usage_records.DAILY,
+    "ListUsageRecordLastMonth": usage_records.LAST_MONTH,
+    "ListUsageRecordMonthly": usage_records.MONTHLY,
+    "ListUsageRecordThisMonth": usage_records.THIS_MONTH,
+    "ListUsageRecordToday": usage_records.TODAY,
+    "ListUsageRecordYearly": usage_records.YEARLY,
+    "ListUsageRecordYesterday": usage_records.YESTERDAY,
 }

@@ -9,6 +9,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from trunkline.api import magic_numbers
 from trunkline.api.admission import not_begun_in_time
 from trunkline.api.answer import Answer, json_answer
 from trunkline.api.arguments import Arguments, Value
@@ -22,6 +23,7 @@ from trunkline.api.services import ApiServices
 from trunkline.domain import sid
 from trunkline.domain.errors import Code, explain_delivery
 from trunkline.domain.message import Message
+from trunkline.domain.price import CURRENCY, price_of
 from trunkline.domain.status import Status
 from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import (
@@ -30,6 +32,7 @@ from trunkline.messaging.accept import (
     KeyReused,
     NewMessage,
     NotAccepted,
+    OptedOut,
     OutcomeUnknown,
 )
 from trunkline.replica.queries import MessageFilter, Place
@@ -89,7 +92,7 @@ class MessageJson(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     uri: str
     subresource_uris: dict[str, str]
     price: str | None = None
-    price_unit: str = "USD"
+    price_unit: str = CURRENCY
     api_version: str = "2010-04-01"
 
 
@@ -121,6 +124,8 @@ def _accepted(answer: AcceptAnswer, request: Request, key: str | None) -> Answer
             return json_answer(201, message_json(message, request.account.sid))
         case KeyReused(earlier):
             raise ApiError(Code.KEY_REUSED, sid=earlier)
+        case OptedOut():
+            raise ApiError(Code.OPTED_OUT)
         case NotAccepted(reason, retry_after_s):
             raise unavailable(
                 f"The message was not accepted and will not be sent ({reason}). Try again.",
@@ -156,6 +161,12 @@ def _parties(request: Request, services: ApiServices) -> tuple[str, str]:
         raise ApiError(Code.SENDER_MISSING)
     if sender == recipient:
         raise ApiError(Code.SENDER_IS_RECIPIENT)
+    if services.has_magic_numbers:
+        refusal = magic_numbers.refusal_of(sender, recipient)
+        if refusal is not None:
+            raise ApiError(refusal)
+        if sender == magic_numbers.ALWAYS_OURS:
+            return sender, recipient
     number = services.replica.number_by_phone(sender)
     # One answer for a number that nobody owns and one that somebody else does: who owns what here
     # is not for another account to find out.
@@ -268,6 +279,7 @@ def message_json(message: Message, account: str) -> MessageJson:
         messaging_service_sid=original.messaging_service_sid if original else None,
         uri=f"{place}.json",
         subresource_uris={"media": f"{place}/Media.json"},
+        price=price_of(message),
     )
 
 
