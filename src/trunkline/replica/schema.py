@@ -16,7 +16,7 @@ SCHEMA_VERSION: Final = migrations.SCHEMA_VERSION
 BUSY_TIMEOUT_S: Final = 5.0
 CACHE_KIB: Final = 16_384
 
-_BASE_TABLES: Final = """
+BASE_TABLES: Final = """
 CREATE TABLE message (
     digits TEXT PRIMARY KEY,
     sid TEXT NOT NULL,
@@ -121,7 +121,7 @@ def make(path: Path, *, cluster: str) -> None:
     new = path.with_name(path.name + ".new")
     remove(new)
     database = _open(new)
-    database.executescript(_BASE_TABLES)
+    database.executescript(BASE_TABLES)
     database.execute("CREATE TABLE origin (cluster TEXT NOT NULL)")
     database.execute("INSERT INTO origin VALUES (?)", (cluster,))
     database.execute(f"PRAGMA user_version = {migrations.BASE_VERSION}")

@@ -24,6 +24,7 @@ from trunkline.domain import sid
 from trunkline.domain.errors import Code, explain_delivery
 from trunkline.domain.message import Message
 from trunkline.domain.price import CURRENCY, price_of
+from trunkline.domain.smart_encoding import plain
 from trunkline.domain.status import Status
 from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import (
@@ -54,7 +55,7 @@ _CODES: Final[Mapping[str, Code]] = {
 
 # Each with the values that ask for nothing. The two retentions are here because ignoring them would
 # keep what the client asked us not to keep. Taken and ignored, because they change nothing that is
-# sent: Attempt, ForceDelivery, MaxPrice, ProvideFeedback, RiskCheck, SmartEncoded, TrafficType.
+# sent: Attempt, ForceDelivery, MaxPrice, ProvideFeedback, RiskCheck, TrafficType.
 _UNSUPPORTED: Final[Mapping[str, tuple[Value, ...]]] = {
     "MessagingServiceSid": (),
     "ContentSid": (),
@@ -183,7 +184,7 @@ def _text(arguments: Arguments, media_urls: tuple[str, ...]) -> str:
         raise ApiError(Code.BODY_TOO_LONG, characters_max=BODY_CHARS_MAX)
     if len(media_urls) > MEDIA_MAX:
         raise ApiError(Code.MEDIA_TOO_MANY, items_max=MEDIA_MAX)
-    return text
+    return plain(text) if arguments.flag("SmartEncoded") else text
 
 
 def _validity_s(arguments: Arguments) -> int:

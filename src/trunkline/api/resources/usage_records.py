@@ -147,6 +147,8 @@ def _list(
     page, now = requested_page(request.arguments), services.clock.wall()
     asked = _asked(request.arguments, within(_date_of(now)))
     names = _names(request.arguments)
+    if asked is None:
+        return page_answer(request, page, [], last=None, headers=lag_header(services.replica))
     sums = services.replica.usage(request.account.sid, _day(asked.first), _day(asked.last))
     # No days are listed from before there was anything to count.
     began = _EPOCH + timedelta(days=sums[0].day) if sums else asked.last
@@ -165,15 +167,14 @@ def _list(
     return page_answer(request, page, items, last=last, headers=lag_header(services.replica))
 
 
-def _asked(arguments: Arguments, within: Period) -> Period:
-    """What the list is of, narrowed by the dates that were given; both may be the same day."""
+def _asked(arguments: Arguments, within: Period) -> Period | None:
+    """What the list is of, narrowed by the dates that were given; None where no day is left."""
     start, end = arguments.span("StartDate"), arguments.span("EndDate")
     first = within.first if start is None else max(within.first, _date_of(start.start))
     last = within.last if end is None else min(within.last, _date_of(end.start))
     if start is not None and end is not None and start.start > end.start:
         raise invalid("EndDate", "it is before the StartDate")
-    # A span that is all in the future, or before what the list is of, has nothing in it.
-    return Period(min(first, last), last) if first <= last else Period(last, last)
+    return Period(first, last) if first <= last else None
 
 
 def _names(arguments: Arguments) -> Sequence[str]:
