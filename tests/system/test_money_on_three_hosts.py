@@ -2,6 +2,7 @@
 
 import sys
 import urllib.error
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,14 @@ def sent(facts: Facts, url: str, body: str, *, to: str = HANDSET) -> str | None:
         return None
 
 
+def refuses(facts: Facts, url: str) -> bool:
+    return sent(facts, url, "probe") is None
+
+
+def is_delivered(facts: Facts, url: str, sid: str) -> bool:
+    return status(facts, url, sid) == "delivered"
+
+
 def text(facts: Facts, body: str) -> None:
     url = f"{facts['simulator_url']}/v1/handsets/{HANDSET}/messages"
     post_json(url, {"to": facts["phone_number"], "body": body})
@@ -60,7 +69,7 @@ def test_a_stop_holds_on_every_host_and_all_count_alike(tmp_path: Path) -> None:
         for sid in sids:
             for url in urls:
                 wait_until(
-                    lambda sid=sid, url=url: status(facts, url, str(sid)) == "delivered",
+                    partial(is_delivered, facts, url, str(sid)),
                     f"{url} to tell that {sid} was delivered",
                     within_s=SETTLED_S,
                 )
@@ -68,7 +77,7 @@ def test_a_stop_holds_on_every_host_and_all_count_alike(tmp_path: Path) -> None:
         # A stop: every host refuses, and the handset is told once.
         text(facts, "STOP")
         for url in urls:
-            wait_until(lambda url=url: sent(facts, url, "probe") is None, f"{url} to refuse")
+            wait_until(partial(refuses, facts, url), f"{url} to refuse")
         wait_until(lambda: REPLIES[Keyword.STOP] in on_the_phone(facts), "the answer")
         assert sent(facts, urls[0], "to another", to="+12025550152") is not None
 
@@ -81,7 +90,7 @@ def test_a_stop_holds_on_every_host_and_all_count_alike(tmp_path: Path) -> None:
         text(facts, "START")
         for url in urls:
             wait_until(
-                lambda url=url: sent(facts, url, "after START") is not None,
+                partial(sent, facts, url, "after START"),
                 f"{url} to accept",
                 within_s=SETTLED_S,
             )
