@@ -19,6 +19,7 @@ from trunkline.directory.accounts import open_account
 from trunkline.directory.numbers import Owned, own_number
 from trunkline.domain.events import AccountOpened, Kind, MessageReceived, NumberOwned, Receipt, Type
 from trunkline.domain.message import Message
+from trunkline.domain.optout import REPLIES, Keyword
 from trunkline.domain.status import Status
 from trunkline.kernel import Deadline, SystemClock
 from trunkline.log.append import Appended, Draft, ShardHealth, append
@@ -570,3 +571,31 @@ async def test_a_conversation_whose_host_died_half_way_is_had_again_and_doubles_
     assert application.heard[0].token == application.heard[2].token
     texts = [message.original and message.original.text for message in await host.replies()]
     assert texts == ["one", "two"]
+
+
+async def test_a_stop_is_answered_once_however_often_it_is_gone_through_and_replies_to_it_are_dropped(
+    host: Host, application: Application
+) -> None:
+    released = asyncio.Event()
+
+    async def hangs_once(heard: Heard) -> web.StreamResponse:
+        if application.heard == [heard]:
+            await released.wait()
+        return web.Response(
+            text="<Response><Message>Do stay</Message></Response>", content_type="text/xml"
+        )
+
+    application.answers["/in/sms"] = hangs_once
+    await host.own_number(sms_url=application.url + "/in/sms")
+    await host.receive("1", "stop")
+    await host.catch_up()
+    async with killed(host.inbound()):
+        assert (await application.hear()).params["Body"] == "stop"
+    released.set()
+    async with running(host.inbound()):
+        await application.hear()
+
+    (answer,) = await host.replies()
+    assert answer.original is not None
+    assert (answer.original.text, answer.original.is_automatic) == (REPLIES[Keyword.STOP], True)
+    assert answer.original.direction == "outbound-reply"

@@ -21,7 +21,7 @@ from trunkline.domain.ports import Entropy
 from trunkline.kernel import Clock, Deadline
 from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import AcceptAnswer, NewMessage
-from trunkline.replica.queries import MessageFilter, NumberFilter, Place
+from trunkline.replica.queries import MessageFilter, NumberFilter, Place, Usage
 
 
 class AcceptorPort(Protocol):
@@ -116,6 +116,8 @@ class ReplicaPort(Protocol):
         behind: Place | None = None,
     ) -> list[Application]: ...
 
+    def usage(self, account: str, first_day: int, last_day: int) -> list[Usage]: ...
+
     def lag_ms(self) -> float: ...
 
     def version(self) -> bytes: ...
@@ -124,7 +126,8 @@ class ReplicaPort(Protocol):
 @dataclass(frozen=True, slots=True)
 class ApiServices:
     """Everything the API is built from. `readiness` names what is not ready; empty means ready.
-    The API counts in `registry`; `metrics` renders it with whatever else the host counts."""
+    The API counts in `registry`; `metrics` renders it with whatever else the host counts. Every
+    account began with `opening_balance` millionths. `has_magic_numbers` where the carrier is simulated."""
 
     acceptor: AcceptorPort
     numbers: NumbersPort
@@ -136,3 +139,5 @@ class ApiServices:
     registry: CollectorRegistry
     metrics: Callable[[], bytes]
     readiness: Callable[[], list[str]]
+    opening_balance: int = 0
+    has_magic_numbers: bool = False

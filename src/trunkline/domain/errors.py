@@ -31,13 +31,19 @@ class Code(IntEnum):
     APPLICATION_INVALID = 21218
     SENDER_IS_RECIPIENT = 21266
     URL_INVALID = 21402
+    REGION_NOT_PERMITTED = 21408
     NUMBER_INVALID = 21421
     NUMBER_TAKEN = 21422
     NUMBER_NONE_IN_AREA = 21452
     BODY_MISSING = 21602
     SENDER_MISSING = 21603
     RECIPIENT_MISSING = 21604
+    SENDER_NOT_CAPABLE = 21606
     STATUS_CALLBACK_INVALID = 21609
+    OPTED_OUT = 21610
+    SENDER_QUEUE_FULL = 21611
+    RECIPIENT_UNROUTABLE = 21612
+    RECIPIENT_NOT_MOBILE = 21614
     BODY_TOO_LONG = 21617
     MEDIA_URL_INVALID = 21620
     MEDIA_TOO_MANY = 21623
@@ -104,6 +110,16 @@ FAULTS: Final[Mapping[Code, Fault]] = {
     Code.STATUS_CALLBACK_INVALID: Fault(
         400, "'StatusCallback' is not an absolute http or https URL."
     ),
+    Code.REGION_NOT_PERMITTED: Fault(400, "Messages to the region of 'To' are not permitted."),
+    Code.SENDER_NOT_CAPABLE: Fault(
+        400, "'From' is not a number that can send messages, or not one of this account."
+    ),
+    Code.OPTED_OUT: Fault(
+        400, "The recipient has opted out of messages from 'From'; only their START ends that."
+    ),
+    Code.SENDER_QUEUE_FULL: Fault(400, "The queue of 'From' is full: try again later."),
+    Code.RECIPIENT_UNROUTABLE: Fault(400, "No route leads from 'From' to 'To'."),
+    Code.RECIPIENT_NOT_MOBILE: Fault(400, "'To' is not the number of a mobile phone."),
     Code.BODY_TOO_LONG: Fault(400, "'Body' is longer than {characters_max} characters."),
     Code.MEDIA_URL_INVALID: Fault(400, "A 'MediaUrl' is not an absolute http or https URL."),
     Code.MEDIA_TOO_MANY: Fault(400, "A message carries at most {items_max} 'MediaUrl'."),
@@ -111,6 +127,7 @@ FAULTS: Final[Mapping[Code, Fault]] = {
 }
 
 DELIVERY: Final[Mapping[int, str]] = {
+    21610: "The recipient had opted out of messages from this sender",
     30001: "The queue was full",
     30002: "The account was suspended before the message was sent",
     30003: "The handset could not be reached",

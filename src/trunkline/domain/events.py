@@ -17,7 +17,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
 class MessageCreated(Body, frozen=True, kw_only=True):
     """An outbound message was accepted. `fingerprint` tells a repeat of a key from another use;
-    `send_at` is when it may leave, where that is not at once."""
+    `send_at` is when it may leave, where that is not at once. `price_micros` is what it will cost
+    once it has left. `is_automatic` when it answers a keyword, and goes out whoever opted out."""
 
     sid: str
     sender: str
@@ -31,6 +32,8 @@ class MessageCreated(Body, frozen=True, kw_only=True):
     num_segments: int = 1
     fingerprint: str = ""
     send_at: float | None = None
+    price_micros: int | None = None
+    is_automatic: bool = False
 
 
 class MessageReceived(Body, frozen=True, kw_only=True):
@@ -44,6 +47,7 @@ class MessageReceived(Body, frozen=True, kw_only=True):
     num_segments: int = 1
     carrier: str = ""
     carrier_message_id: str = ""
+    price_micros: int | None = None
 
 
 class Claimed(Body, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from trunkline.api.services import ApiServices
 from trunkline.directory.applications import Applications
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
+from trunkline.domain.price import Prices, micros_of
 from trunkline.host import ablations, cluster, gauges, metrics, queues, status
 from trunkline.host.cluster import ClusterPart
 from trunkline.host.context import Context
@@ -229,7 +230,19 @@ class _Builder:
                     metrics.render, context.registry, context.own_metrics, clock=context.clock
                 ),
                 readiness=readiness,
+                opening_balance=micros_of(context.settings.prices.opening_balance),
+                has_magic_numbers=CARRIER_NAME == "simulated",
             )
+        )
+
+    def _prices(self) -> Prices:
+        """The rate table that quotes are taken from, in this process."""
+        written = self._context.settings.prices
+        return Prices(
+            sms_outbound=micros_of(written.sms_outbound),
+            sms_inbound=micros_of(written.sms_inbound),
+            mms_outbound=micros_of(written.mms_outbound),
+            mms_inbound=micros_of(written.mms_inbound),
         )
 
     def pool_owners(self) -> tuple[object, ...]:
@@ -259,6 +272,7 @@ class _Builder:
             context.author,
             self._crash_here,
             is_near=(lambda _: True) if part is None else part.shards.is_own,
+            prices=self._prices(),
         )
 
     def _share(self) -> Share:
@@ -334,6 +348,7 @@ class _Builder:
                 crash_here=self._crash_here,
             ).hold_back,
             share=share,
+            has_opted_out=self._replica.has_opted_out,
         )
 
     def _receipts(self) -> Receipts:
@@ -352,6 +367,7 @@ class _Builder:
             ),
             author=context.author,
             crash_here=self._crash_here,
+            prices=self._prices(),
         )
         return self.receipts
 

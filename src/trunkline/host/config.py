@@ -147,6 +147,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "records.keep_months", kinds.whole(0, KEEP_MONTHS_MAX), 13,
         "how long finished records can be read; 0: for ever", "months",
     ),
+    Setting("prices.sms_outbound", kinds.AMOUNT, "0.0079", "a text sent, for each segment", "USD"),
+    Setting("prices.sms_inbound", kinds.AMOUNT, "0.0079", "a text received, for each segment", "USD"),
+    Setting("prices.mms_outbound", kinds.AMOUNT, "0.02", "a message with media sent", "USD"),
+    Setting("prices.mms_inbound", kinds.AMOUNT, "0.01", "a message with media received", "USD"),
+    Setting(
+        "prices.opening_balance", kinds.AMOUNT, "0",
+        "what the balance of every account began with; the same on every host", "USD",
+    ),
 )  # fmt: skip
 
 
@@ -207,6 +215,17 @@ class RecordSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PriceSettings:
+    """Amounts as they are written, such as "0.0079"."""
+
+    sms_outbound: str
+    sms_inbound: str
+    mms_outbound: str
+    mms_inbound: str
+    opening_balance: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an operator can set. `origins` says for every key where its value came from;
     `http_fd` is the API's listener where the parent process opened it and handed it down."""
@@ -216,6 +235,7 @@ class Settings:
     carrier: CarrierSettings
     log: LogSettings
     records: RecordSettings
+    prices: PriceSettings
     origins: Mapping[str, str]
     http_fd: int | None = None
 
@@ -366,6 +386,7 @@ def _settle(layers: Sequence[Layer]) -> Settings:
         CarrierSettings(**values["carrier"]),
         LogSettings(**values["log"]),
         RecordSettings(**values["records"]),
+        PriceSettings(**values["prices"]),
         origins,
     )
     _check_together(settings)

@@ -30,10 +30,19 @@ from trunkline.log.ledger import Entry, LedgerAnswer, Overtaken, Wish
 from trunkline.log.ledgers import Chains
 from trunkline.log.limits import WORK_MAX_S
 from trunkline.messaging import carrier
-from trunkline.messaging.carrier import Carrier, OnOutcome, Submission, reference_of
+from trunkline.messaging.carrier import Carrier, OnOutcome, Submission
 from trunkline.messaging.lease import Leases
 from trunkline.messaging.record import EventRecorder
-from trunkline.messaging.work import FIRST, Counters, OnAmbiguous, Turn, Work
+from trunkline.messaging.work import (
+    FIRST,
+    Counters,
+    HasOptedOut,
+    OnAmbiguous,
+    Turn,
+    Work,
+    nobody_has,
+    submission_of,
+)
 
 log: Final = structlog.get_logger(__name__)
 
@@ -53,6 +62,7 @@ RESENT_MAX: Final = 5
 UNSENT_REMEMBERED_MAX: Final = 10_000
 
 VALIDITY_EXPIRED: Final = 30036
+OPTED_OUT: Final = 21610
 AMBIGUOUS_HAND_OVER: Final = 30008
 """Twilio's codes for what a message ends with here."""
 
@@ -77,11 +87,13 @@ class Attempts:
         author: Author,
         crash_here: CrashHere = never_crash,
         look_again: LooksAgain = lambda _, __: None,
+        has_opted_out: HasOptedOut = nobody_has,
     ) -> None:
         """`look_again` is told of each message with which this process may have gone further than it
         is sure of: nobody else goes on with it while this process lives."""
         self.is_lease_lost = False
         self._look_again = look_again
+        self._has_opted_out = has_opted_out
         self._chains = chains
         self._carrier = carrier
         self._on_ambiguous = on_ambiguous
@@ -211,11 +223,11 @@ class Attempts:
 
     def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body]:
         """A claim; or a refusal, where nobody wants the message any more."""
-        wanted_since = max(work.delivery.stored.at, work.message.send_at or 0.0)
-        if self._ages.age_s(wanted_since) > work.message.validity_s:
+        unwanted = self._unwanted(work)
+        if unwanted is not None:
             self._counters.refused.inc()
-            reason = f"its validity period of {work.message.validity_s} s is over"
-            code = AMBIGUOUS_HAND_OVER if turn.is_resend else VALIDITY_EXPIRED
+            code, reason = unwanted
+            code = AMBIGUOUS_HAND_OVER if turn.is_resend else code
             return Type.REFUSAL, Refused(attempt=turn.attempt - 1, error_code=code, reason=reason)
         return Type.CLAIM, Claimed(
             attempt=turn.attempt,
@@ -225,6 +237,17 @@ class Attempts:
             is_resend=turn.is_resend,
             has_callback=work.message.status_callback is not None,
         )
+
+    def _unwanted(self, work: Work) -> tuple[int, str] | None:
+        """The code and the reason, where nobody wants the message any more."""
+        message = work.message
+        wanted_since = max(work.delivery.stored.at, message.send_at or 0.0)
+        if self._ages.age_s(wanted_since) > message.validity_s:
+            return VALIDITY_EXPIRED, f"its validity period of {message.validity_s} s is over"
+        pair = (work.event.account, message.sender, message.recipient)
+        if not message.is_automatic and self._has_opted_out(*pair):
+            return OPTED_OUT, "the recipient has opted out since it was accepted"
+        return None
 
     async def _next_turn(self, work: Work, newest: Link) -> Turn | None:
         """What the chain's newest record asks for: another attempt behind it, or nothing now."""
@@ -328,7 +351,7 @@ class Attempts:
     def _submissions(self, turns: Sequence[tuple[Work, Turn]]) -> list[Submission]:
         """What is handed over, right before it is."""
         self._crash_here(CrashPoint.HAND_OVER_BEFORE)
-        return [_submission(work, turn) for work, turn in turns]
+        return [submission_of(work, turn) for work, turn in turns]
 
     def outcome_came(self) -> None:
         """Right behind a hand-over: nobody else knows yet what came of it."""
@@ -466,16 +489,3 @@ class Attempts:
 def growing_s(base_s: float, attempt: int) -> float:
     """The wait after the n-th attempt that came to nothing: doubled each time, up to a minute."""
     return float(min(RETRY_LATER_MAX_S, base_s * 2.0 ** min(attempt - 1, 16)))
-
-
-def _submission(work: Work, turn: Turn) -> Submission:
-    return Submission(
-        reference=reference_of(
-            work.event.account, work.event.sid, turn.attempt, work.delivery.stored.shard
-        ),
-        sender=work.message.sender,
-        recipient=work.message.recipient,
-        text=work.message.text,
-        media_urls=work.message.media_urls,
-        is_possible_duplicate=turn.is_resend,
-    )

@@ -35,7 +35,7 @@ from trunkline.messaging.schedule import HoldsBack, hold_nothing_back
 from trunkline.messaging.second_look import SecondLooks
 from trunkline.messaging.wanted import by_dispatch
 from trunkline.messaging.window import Window
-from trunkline.messaging.work import Counters, OnAmbiguous, Work
+from trunkline.messaging.work import Counters, HasOptedOut, OnAmbiguous, Work, nobody_has
 
 log: Final = structlog.get_logger(__name__)
 
@@ -79,6 +79,7 @@ class Dispatcher:
         together_min: int = TOGETHER_MIN,
         hold_back: HoldsBack = hold_nothing_back,
         share: Share = WHOLE,
+        has_opted_out: HasOptedOut = nobody_has,
     ) -> None:
         self._log = log
         self._share = share
@@ -103,6 +104,7 @@ class Dispatcher:
             author=author,
             crash_here=crash_here,
             look_again=self._want_second_look,
+            has_opted_out=has_opted_out,
         )
         self._second_looks = SecondLooks(
             self._look_again, lambda: self._attempts.is_lease_lost, author.clock

@@ -17,22 +17,17 @@ import structlog
 from trunkline.directory.numbers import find_number
 from trunkline.domain.events import ApplicationMade, MessageReceived, NumberOwned, Type
 from trunkline.domain.number import Number, is_e164
-from trunkline.kernel import Backoff, Clock, Deadline, Open
+from trunkline.kernel import Clock, Deadline, Open
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.event import Event
 from trunkline.log.fence import Verdict, is_true_copy
 from trunkline.log.interface import Delivery, Log, Unreadable
 from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.share import WHOLE, Share
-from trunkline.messaging.accept import (
-    Acceptor,
-    Created,
-    KeyReused,
-    NewMessage,
-    NotAccepted,
-    OutcomeUnknown,
-)
+from trunkline.messaging.accept import Acceptor, NewMessage
 from trunkline.messaging.answering import answering
+from trunkline.messaging.keywords import answer_to, key_of_answer
+from trunkline.messaging.replies import ACCEPT_DEADLINE_S, Replies
 from trunkline.messaging.wanted import by_inbound
 from trunkline.protocols.twiml.messaging import (
     BODY_INVALID,
@@ -65,9 +60,6 @@ WORK_MAX_S: Final = 55.0
 """One conversation ends before the log's bound on work (60 s), or goes back to the log."""
 FENCE_DEADLINE_S: Final = 5.0
 FENCE_RETRY_S: Final = 1.0
-ACCEPT_DEADLINE_S: Final = 5.0
-ACCEPT_BACKOFF_BASE_S: Final = 0.1
-ACCEPT_BACKOFF_CAP_S: Final = 2.0
 COPY_RETRY_S: Final = 2.0
 RETURN_DELAY_MIN_S: Final = 1.0
 RETURN_DELAY_MAX_S: Final = 5.0
@@ -161,11 +153,10 @@ class Inbound:
         self._log = log
         self._replica = replica
         self._client = client
-        self._acceptor = acceptor
+        self._replies = Replies(acceptor, clock, rng)
         self._crash_here = crash_here
         self._clock = clock
         self._rng = rng
-        self._backoff = Backoff(ACCEPT_BACKOFF_BASE_S, ACCEPT_BACKOFF_CAP_S, rng)
         self._receivers = Receivers(clock)
         self._intake = Intake(
             log, self.name, by_inbound, self._take, clock=clock, rng=rng, share=share
@@ -224,6 +215,9 @@ class Inbound:
             log.warning("inbound.no_owner", sid=event.sid)
             await delivery.ack()
             return
+        if not await self._answer_keyword(event, received):
+            await delivery.nak(self._rng.uniform(RETURN_DELAY_MIN_S, RETURN_DELAY_MAX_S))
+            return
         settings = await answering(number, log=self._log, replica=self._replica)
         if isinstance(settings, Unreadable):
             await delivery.nak(COPY_RETRY_S)
@@ -233,6 +227,16 @@ class Inbound:
             await delivery.ack()
         else:
             await delivery.nak(self._rng.uniform(RETURN_DELAY_MIN_S, RETURN_DELAY_MAX_S))
+
+    async def _answer_keyword(self, event: Event, received: MessageReceived) -> bool:
+        """`False` if a keyword's answer is not known to be accepted."""
+        pair = (event.account, received.recipient, received.sender)
+        had_opted_out = self._replica.has_opted_out(*pair, before=(event.at, event.sid))
+        answer = answer_to(event.account, received, had_opted_out=had_opted_out)
+        work = Deadline.after(ACCEPT_DEADLINE_S, self._clock)
+        return answer is None or await self._replies.accept(
+            answer, received.sid, key_of_answer(received.sid), work
+        )
 
     async def _converse_in_turn(self, conversation: Conversation) -> bool:
         with self._receivers.hold(conversation.account, conversation.primary.url) as receiver:
@@ -316,25 +320,9 @@ class Inbound:
         prepared = reply_of(conversation, place, message, owns=self._shown)
         _warn_all(conversation.received.sid, prepared.warnings)
         reply = prepared.reply
-        if reply is None:
-            return True
-        attempt = 0
-        while not work.has_passed():
-            deadline = Deadline.after(min(ACCEPT_DEADLINE_S, work.remaining_s()), self._clock)
-            match await self._acceptor.accept(reply, key=key, deadline=deadline):
-                case Created():
-                    return True
-                case KeyReused(sid=sid):
-                    # The conversation was had before and went otherwise; what was said counts.
-                    log.info("inbound.reply_kept", sid=sid, inbound=conversation.received.sid)
-                    return True
-                case NotAccepted() | OutcomeUnknown():
-                    delay_s = self._backoff.delay_s(attempt)
-                    await self._clock.sleep(min(delay_s, work.remaining_s()))
-                    attempt += 1
-                case other:
-                    assert_never(other)
-        return False
+        return reply is None or await self._replies.accept(
+            reply, conversation.received.sid, key, work
+        )
 
     def _shown(self, account: str, phone_number: str) -> Number | None:
         """The account's number; none where the copy shows another owner, who may be an earlier one."""

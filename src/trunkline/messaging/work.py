@@ -1,5 +1,6 @@
 """What dispatch works on: a message in hand, the turn it is at, and what becomes of the unsure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -9,6 +10,7 @@ from trunkline.domain.ports import Counter
 from trunkline.kernel import Deadline
 from trunkline.log.event import Event
 from trunkline.log.interface import Delivery
+from trunkline.messaging.carrier import Submission, reference_of
 
 
 class OnAmbiguous(StrEnum):
@@ -50,5 +52,29 @@ class Turn:
     is_resend: bool
 
 
+HasOptedOut = Callable[[str, str, str], bool]
+"""Whether the handset (last) has asked the account's number (second) to stop."""
+
+
+def nobody_has(account: str, phone_number: str, handset: str) -> bool:
+    """For a dispatcher without anybody to ask."""
+    del account, phone_number, handset
+    return False
+
+
 FIRST: Final = Turn(1, 0, is_resend=False)
 """What most messages need, and the only one that a batch takes."""
+
+
+def submission_of(work: Work, turn: Turn) -> Submission:
+    """What a carrier is handed."""
+    return Submission(
+        reference=reference_of(
+            work.event.account, work.event.sid, turn.attempt, work.delivery.stored.shard
+        ),
+        sender=work.message.sender,
+        recipient=work.message.recipient,
+        text=work.message.text,
+        media_urls=work.message.media_urls,
+        is_possible_duplicate=turn.is_resend,
+    )

@@ -14,6 +14,7 @@ from trunkline.domain.sid import digits_of
 from trunkline.log.append import is_late
 from trunkline.log.event import Event, is_changed
 from trunkline.log.interface import Stored
+from trunkline.replica.money_tables import note_keyword, owed_by
 from trunkline.replica.record_rows import Statement, statements_of
 
 MESSAGES_CACHED_MAX: Final = 20_000
@@ -26,10 +27,14 @@ _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
 
 # An index is written anew only where its columns change: most changes are of the state alone.
 _PUT_MESSAGE: Final = (
-    "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digits) DO UPDATE SET "
+    "INSERT INTO message (digits, sid, account, sender, recipient, created_at, sent_or_created_at, "
+    "state, owed_category, owed_day, owed_segments, owed_micros) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digits) DO UPDATE SET "
     "sid = excluded.sid, account = excluded.account, sender = excluded.sender, "
     "recipient = excluded.recipient, created_at = excluded.created_at, "
-    "sent_or_created_at = excluded.sent_or_created_at, state = excluded.state"
+    "sent_or_created_at = excluded.sent_or_created_at, state = excluded.state, "
+    "owed_category = excluded.owed_category, owed_day = excluded.owed_day, "
+    "owed_segments = excluded.owed_segments, owed_micros = excluded.owed_micros"
 )
 _PUT_ACCOUNT: Final = "INSERT OR IGNORE INTO account VALUES (?, ?)"
 _PUT_CURSOR: Final = "INSERT OR REPLACE INTO cursor VALUES (?, ?)"
@@ -105,6 +110,8 @@ class Folding:
             part = changed[start : start + ROWS_AT_ONCE_MAX]
             rows = [_message_row(digits, self._recent[digits]) for digits in part]
             database.executemany(_PUT_MESSAGE, rows)
+            for digits in part:
+                note_keyword(database, self._recent[digits])
             yield
         for statement, values in self._records:  # in the order in which they happened
             database.execute(statement, values)
@@ -186,4 +193,5 @@ def _message_row(digits: str, message: Message) -> tuple[object, ...]:
         message.created_at,
         message.sent_at or message.created_at,
         _ENCODER.encode(message),
+        *owed_by(message),
     )

@@ -12,9 +12,10 @@ from trunkline.domain.application import Application
 from trunkline.domain.inventory import PREFIXES, NumberType
 from trunkline.domain.message import Link, Message
 from trunkline.domain.number import Number
+from trunkline.domain.price import Category
 from trunkline.kernel import Deadline
 from trunkline.log.interface import Unreadable
-from trunkline.replica import schema
+from trunkline.replica import money_tables, schema
 from trunkline.replica.progress import Progress
 
 _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
@@ -50,6 +51,20 @@ class NumberFilter:
     phone_number: str | None = None
     friendly_name: str | None = None
     type: NumberType | None = None
+
+
+END_OF_TIME: Final = (float("inf"), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The messages of one day and category, which owe so many millionths of the currency."""
+
+    day: int
+    category: Category
+    messages: int
+    segments: int
+    micros: int
 
 
 class Replica:
@@ -143,6 +158,24 @@ class Replica:
             _APPLICATION.decode(row[0])
             for row in self._page("application", where, values, terms, items_max, behind)
         ]
+
+    def has_opted_out(
+        self,
+        account: str,
+        phone_number: str,
+        handset: str,
+        *,
+        before: tuple[float, str] = END_OF_TIME,
+    ) -> bool:
+        """Whether `handset` has asked `phone_number` to stop, as far as this copy knows; with `before`,
+        a moment and the SID of a message, whether it had when that message came."""
+        return money_tables.has_opted_out(self._database(), account, phone_number, handset, before)
+
+    def usage(self, account: str, first_day: int, last_day: int) -> list[Usage]:
+        """What the account's messages came to, by day and category, oldest first; days count from the
+        epoch, in UTC, and both are included."""
+        rows = money_tables.usage_between(self._database(), account, first_day, last_day)
+        return [Usage(day, Category(category), *sums) for day, category, *sums in rows]
 
     def account(self, sid: str) -> Account | None:
         row = self._one("SELECT state FROM account WHERE sid = ?", sid)

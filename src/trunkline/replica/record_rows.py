@@ -4,6 +4,7 @@ A record has one register, so its events come in one order, that of its shard, a
 record: the last one is what the row shows. Nothing is merged, and doing it all again ends the same.
 """
 
+import sqlite3
 from typing import Final
 
 import msgspec
@@ -24,6 +25,23 @@ _KNOWN_NUMBER: Final = "INSERT OR IGNORE INTO number VALUES (?, ?, ?, ?, ?, ?)"
 _DROP_NUMBER: Final = "DELETE FROM number WHERE sid = ?"
 _PUT_APPLICATION: Final = "INSERT OR REPLACE INTO application VALUES (?, ?, ?, ?, ?)"
 _DROP_APPLICATION: Final = "DELETE FROM application WHERE sid = ?"
+
+_APPLICATIONS: Final = (
+    """CREATE TABLE application (
+    sid TEXT PRIMARY KEY,
+    account TEXT NOT NULL,
+    friendly_name TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    state BLOB NOT NULL
+) WITHOUT ROWID""",
+    "CREATE INDEX application_newest ON application (account, created_at DESC, sid DESC)",
+)
+
+
+def add_applications(database: sqlite3.Connection) -> None:
+    """The step that makes the table of applications; numbers have had theirs from the beginning."""
+    for statement in _APPLICATIONS:
+        database.execute(statement)
 
 
 def statements_of(event: Event, body: Body) -> tuple[Statement, ...]:

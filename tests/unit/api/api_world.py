@@ -368,7 +368,9 @@ class _Client:
 class World:
     """An application over all of the above, and a client of it."""
 
-    def __init__(self, path: Path, limits: ServerLimits = API_LIMITS) -> None:
+    def __init__(
+        self, path: Path, limits: ServerLimits = API_LIMITS, *, has_magic_numbers: bool = True
+    ) -> None:
         self.clock = FakeClock()
         self.copy = Copy(path, self.clock)
         self.acceptor = Acceptor(self.copy, self.clock)
@@ -389,6 +391,7 @@ class World:
             registry=self.registry,
             metrics=functools.partial(generate_latest, self.registry),
             readiness=lambda: self.missing,
+            has_magic_numbers=has_magic_numbers,
         )
         self.app: ASGIApp = create_app(services, limits)
         self.open_account(ACCOUNT, TOKEN)

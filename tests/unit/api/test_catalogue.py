@@ -176,7 +176,14 @@ async def _answers(world: World) -> dict[str, Any]:
         "CreateMessage": message,
         "ListMessage": await world.get(MESSAGES),
         "FetchMessage": await world.get(message.json["uri"]),
+        "FetchBalance": await world.get(f"/2010-04-01/Accounts/{ACCOUNT}/Balance.json"),
     }
+    for variant in (
+        *("", "AllTime", "Daily", "LastMonth", "Monthly", "ThisMonth", "Today", "Yearly"),
+        "Yesterday",
+    ):
+        path = f"/2010-04-01/Accounts/{ACCOUNT}/Usage/Records/{variant}".rstrip("/")
+        answers[f"ListUsageRecord{variant}"] = await world.get(f"{path}.json?Category=sms")
     assert answers.keys() == RESOURCES.keys(), "a new operation needs an answer here"
     return answers
 

@@ -30,7 +30,11 @@ def put(database: sqlite3.Connection, *numbers: int) -> None:
     database.execute("BEGIN IMMEDIATE")
     for number in numbers:
         row = (f"{number:032x}", "", "AC1", "", "", 0.0, 0.0, bytes(1000))
-        database.execute("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        database.execute(
+            "INSERT INTO message (digits, sid, account, sender, recipient, created_at, "
+            "sent_or_created_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            row,
+        )
     database.execute("INSERT OR REPLACE INTO cursor VALUES (0, ?)", (numbers[-1] + 1,))
     database.execute("COMMIT")
 

@@ -9,6 +9,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from trunkline.api import magic_numbers
 from trunkline.api.admission import not_begun_in_time
 from trunkline.api.answer import Answer, json_answer
 from trunkline.api.arguments import Arguments, Value
@@ -22,6 +23,8 @@ from trunkline.api.services import ApiServices
 from trunkline.domain import sid
 from trunkline.domain.errors import Code, explain_delivery
 from trunkline.domain.message import Message
+from trunkline.domain.price import CURRENCY, price_of
+from trunkline.domain.smart_encoding import plain
 from trunkline.domain.status import Status
 from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import (
@@ -30,6 +33,7 @@ from trunkline.messaging.accept import (
     KeyReused,
     NewMessage,
     NotAccepted,
+    OptedOut,
     OutcomeUnknown,
 )
 from trunkline.replica.queries import MessageFilter, Place
@@ -51,7 +55,7 @@ _CODES: Final[Mapping[str, Code]] = {
 
 # Each with the values that ask for nothing. The two retentions are here because ignoring them would
 # keep what the client asked us not to keep. Taken and ignored, because they change nothing that is
-# sent: Attempt, ForceDelivery, MaxPrice, ProvideFeedback, RiskCheck, SmartEncoded, TrafficType.
+# sent: Attempt, ForceDelivery, MaxPrice, ProvideFeedback, RiskCheck, TrafficType.
 _UNSUPPORTED: Final[Mapping[str, tuple[Value, ...]]] = {
     "MessagingServiceSid": (),
     "ContentSid": (),
@@ -89,7 +93,7 @@ class MessageJson(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     uri: str
     subresource_uris: dict[str, str]
     price: str | None = None
-    price_unit: str = "USD"
+    price_unit: str = CURRENCY
     api_version: str = "2010-04-01"
 
 
@@ -121,6 +125,8 @@ def _accepted(answer: AcceptAnswer, request: Request, key: str | None) -> Answer
             return json_answer(201, message_json(message, request.account.sid))
         case KeyReused(earlier):
             raise ApiError(Code.KEY_REUSED, sid=earlier)
+        case OptedOut():
+            raise ApiError(Code.OPTED_OUT)
         case NotAccepted(reason, retry_after_s):
             raise unavailable(
                 f"The message was not accepted and will not be sent ({reason}). Try again.",
@@ -156,6 +162,12 @@ def _parties(request: Request, services: ApiServices) -> tuple[str, str]:
         raise ApiError(Code.SENDER_MISSING)
     if sender == recipient:
         raise ApiError(Code.SENDER_IS_RECIPIENT)
+    if services.has_magic_numbers:
+        refusal = magic_numbers.refusal_of(sender, recipient)
+        if refusal is not None:
+            raise ApiError(refusal)
+        if sender == magic_numbers.ALWAYS_OURS:
+            return sender, recipient
     number = services.replica.number_by_phone(sender)
     # One answer for a number that nobody owns and one that somebody else does: who owns what here
     # is not for another account to find out.
@@ -172,7 +184,7 @@ def _text(arguments: Arguments, media_urls: tuple[str, ...]) -> str:
         raise ApiError(Code.BODY_TOO_LONG, characters_max=BODY_CHARS_MAX)
     if len(media_urls) > MEDIA_MAX:
         raise ApiError(Code.MEDIA_TOO_MANY, items_max=MEDIA_MAX)
-    return text
+    return plain(text) if arguments.flag("SmartEncoded") else text
 
 
 def _validity_s(arguments: Arguments) -> int:
@@ -268,6 +280,7 @@ def message_json(message: Message, account: str) -> MessageJson:
         messaging_service_sid=original.messaging_service_sid if original else None,
         uri=f"{place}.json",
         subresource_uris={"media": f"{place}/Media.json"},
+        price=price_of(message),
     )
 
 
