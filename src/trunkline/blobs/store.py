@@ -5,15 +5,20 @@ time of change is when it was last known to be wanted: who removes what nobody w
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from trunkline.domain.media import BYTES_MAX, SHA256
+
+FREE_BYTES_MIN: Final = 128 * 1024 * 1024
+"""Left for the log and the read copy, which stop the host where they find no room."""
 
 _FILE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
@@ -48,6 +53,7 @@ class BlobStore:
         path = self._path(name)
         if self.want(name):
             return name
+        self._require_room(len(content))
         for folder in (self.folder, path.parent):
             if not folder.is_dir():
                 folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
@@ -106,6 +112,11 @@ class BlobStore:
                 sizes += path.stat().st_size
                 files += 1
         return files, sizes
+
+    def _require_room(self, size: int) -> None:
+        place = next(each for each in (self.folder, *self.folder.parents) if each.exists())
+        if shutil.disk_usage(place).free - size < FREE_BYTES_MIN:
+            raise OSError(errno.ENOSPC, "the rest of the disk is for the log")
 
     def _files(self) -> Iterator[Path]:
         if not self.folder.is_dir():

@@ -147,6 +147,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "records.keep_months", kinds.whole(0, KEEP_MONTHS_MAX), 13,
         "how long finished records can be read; 0: for ever", "months",
     ),
+    Setting(
+        "media.public_url", kinds.URL, "",
+        "where applications reach the API, for the media URLs that they are told; empty: this host",
+    ),
+    Setting(
+        "media.require_credentials", kinds.CLAIM, False,
+        "give the bytes of media only to who shows the account's credentials",
+    ),
 )  # fmt: skip
 
 
@@ -207,6 +215,12 @@ class RecordSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaSettings:
+    public_url: str
+    require_credentials: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an operator can set. `origins` says for every key where its value came from;
     `http_fd` is the API's listener where the parent process opened it and handed it down."""
@@ -216,6 +230,7 @@ class Settings:
     carrier: CarrierSettings
     log: LogSettings
     records: RecordSettings
+    media: MediaSettings
     origins: Mapping[str, str]
     http_fd: int | None = None
 
@@ -366,6 +381,7 @@ def _settle(layers: Sequence[Layer]) -> Settings:
         CarrierSettings(**values["carrier"]),
         LogSettings(**values["log"]),
         RecordSettings(**values["records"]),
+        MediaSettings(**values["media"]),
         origins,
     )
     _check_together(settings)

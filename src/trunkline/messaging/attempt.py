@@ -210,7 +210,11 @@ class Attempts:
             self._unsent.popitem(last=False)
 
     def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body]:
-        """A claim; or a refusal, where nobody wants the message any more."""
+        """A claim; or a refusal, where nobody wants the message any more, or it can never leave."""
+        if work.unsendable is not None:
+            self._counters.refused.inc()
+            code, reason = work.unsendable.error_code, work.unsendable.reason
+            return Type.REFUSAL, Refused(attempt=turn.attempt - 1, error_code=code, reason=reason)
         wanted_since = max(work.delivery.stored.at, work.message.send_at or 0.0)
         if self._ages.age_s(wanted_since) > work.message.validity_s:
             self._counters.refused.inc()
@@ -477,5 +481,6 @@ def _submission(work: Work, turn: Turn) -> Submission:
         recipient=work.message.recipient,
         text=work.message.text,
         media_urls=work.message.media_urls,
+        media=work.media,
         is_possible_duplicate=turn.is_resend,
     )

@@ -32,6 +32,7 @@ from trunkline.messaging.accept import (
     NotAccepted,
     OutcomeUnknown,
 )
+from trunkline.messaging.inbound_media import InboundMedia, Later
 from trunkline.messaging.wanted import by_inbound
 from trunkline.protocols.twiml.messaging import (
     BODY_INVALID,
@@ -82,21 +83,6 @@ SPARED: Final = TwimlError(HTTP_RETRIEVAL_FAILURE, "it has failed so often that 
 _GEOGRAPHY: Final = tuple(
     (side + part, "") for side in ("From", "To") for part in ("City", "State", "Zip", "Country")
 )
-_MEDIA_TYPES: Final = {
-    "jpg": "image/jpeg",
-    "jpeg": "image/jpeg",
-    "png": "image/png",
-    "gif": "image/gif",
-    "webp": "image/webp",
-    "mp4": "video/mp4",
-    "3gp": "video/3gpp",
-    "mp3": "audio/mpeg",
-    "amr": "audio/amr",
-    "wav": "audio/wav",
-    "pdf": "application/pdf",
-    "txt": "text/plain",
-    "vcf": "text/vcard",
-}
 
 log: Final = structlog.get_logger(__name__)
 
@@ -118,6 +104,8 @@ class Conversation:
     received: MessageReceived
     primary: Place
     fallback: Place | None
+    media: tuple[tuple[str, str], ...] = ()
+    """The URL and the content type of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +133,14 @@ class Inbound:
 
     name = "inbound"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part that the composition root names
         self,
         *,
         log: Log,
         replica: Replica,
         client: WebhookClient,
         acceptor: Acceptor,
+        media: InboundMedia,
         clock: Clock,
         rng: random.Random,
         crash_here: CrashHere = never_crash,
@@ -161,6 +150,7 @@ class Inbound:
         self._replica = replica
         self._client = client
         self._acceptor = acceptor
+        self._media = media
         self._crash_here = crash_here
         self._clock = clock
         self._rng = rng
@@ -223,7 +213,13 @@ class Inbound:
             log.warning("inbound.no_owner", sid=event.sid)
             await delivery.ack()
             return
-        conversation = conversation_of(received, number, account.auth_token)
+        pieces = await self._media.pieces(event, received, delivery.stored)
+        if isinstance(pieces, Later):
+            await delivery.nak(pieces.after_s)
+            return
+        conversation = conversation_of(
+            received, number, account.auth_token, self._media.told(event, pieces)
+        )
         if conversation is None or await self._converse_in_turn(conversation):
             await delivery.ack()
         else:
@@ -337,7 +333,10 @@ class Inbound:
 
 
 def conversation_of(
-    received: MessageReceived, number: Number, auth_token: str
+    received: MessageReceived,
+    number: Number,
+    auth_token: str,
+    media: tuple[tuple[str, str], ...] = (),
 ) -> Conversation | None:
     """Whom to ask about `received`; `None` if its number asks nobody."""
     settings = number.settings
@@ -350,6 +349,7 @@ def conversation_of(
         received=received,
         primary=Place(settings.sms_url, method_of(settings.sms_method)),
         fallback=fallback if fallback.url else None,
+        media=media,
     )
 
 
@@ -357,9 +357,9 @@ def params_of(conversation: Conversation) -> tuple[tuple[str, str], ...]:
     """The parameters of the incoming-message webhook, as the Twilio API sends them."""
     received = conversation.received
     media: list[tuple[str, str]] = []
-    for index, url in enumerate(received.media_urls):
+    for index, (url, content_type) in enumerate(conversation.media):
         media.append((f"MediaUrl{index}", url))
-        media.append((f"MediaContentType{index}", media_type_of(url)))
+        media.append((f"MediaContentType{index}", content_type))
     return (
         ("MessageSid", received.sid),
         ("SmsSid", received.sid),
@@ -368,19 +368,13 @@ def params_of(conversation: Conversation) -> tuple[tuple[str, str], ...]:
         ("From", received.sender),
         ("To", received.recipient),
         ("Body", received.text),
-        ("NumMedia", str(len(received.media_urls))),
+        ("NumMedia", str(len(conversation.media))),
         ("NumSegments", str(received.num_segments)),
         *media,
         ("SmsStatus", "received"),
         ("ApiVersion", API_VERSION),
         *_GEOGRAPHY,
     )
-
-
-def media_type_of(url: str) -> str:
-    """What the name of a file says about its content."""
-    ending = urlsplit(url).path.rpartition(".")[2].lower()
-    return _MEDIA_TYPES.get(ending, "application/octet-stream")
 
 
 def request_for(

@@ -21,7 +21,15 @@ from trunkline.api.app import create_app
 from trunkline.api.services import ApiServices
 from trunkline.directory.numbers import OwnAnswer, Owned, Taken
 from trunkline.domain import sid
-from trunkline.domain.events import AccountOpened, Body, Kind, MessageCreated, NumberOwned, Type
+from trunkline.domain.events import (
+    AccountOpened,
+    Body,
+    Kind,
+    MediaRemoved,
+    MessageCreated,
+    NumberOwned,
+    Type,
+)
 from trunkline.domain.message import Message, fold
 from trunkline.domain.number import Number
 from trunkline.kernel import (
@@ -206,6 +214,28 @@ class Lookup:
         return Unreadable("electing") if found is None and self.is_electing else found
 
 
+@dataclass
+class Media:
+    """The blobs of a host by name, and a log that takes what is deleted."""
+
+    copy: Copy
+    has: dict[str, bytes] = field(default_factory=dict)
+    is_log_down: bool = False
+
+    async def content(self, name: str, *, deadline: Deadline) -> bytes | None:
+        assert not deadline.has_passed()
+        return self.has.get(name)
+
+    async def remove(self, message: Message, media: str, *, deadline: Deadline) -> bool:
+        assert not deadline.has_passed()
+        if not self.is_log_down:
+            kind = Kind.MESSAGE if message.original else Kind.INBOUND
+            removed = MediaRemoved(media=(media,))
+            self.copy.put(kind, Type.MEDIA_REMOVED, message.account, message.sid, removed)
+            self.copy.catch_up()
+        return not self.is_log_down
+
+
 @dataclass(frozen=True)
 class _Client:
     """Who asks, as the server sees it."""
@@ -219,12 +249,19 @@ class _Client:
 class World:
     """An application over all of the above, and a client of it."""
 
-    def __init__(self, path: Path, limits: ServerLimits = API_LIMITS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        limits: ServerLimits = API_LIMITS,
+        *,
+        media_needs_credentials: bool = False,
+    ) -> None:
         self.clock = FakeClock()
         self.copy = Copy(path, self.clock)
         self.acceptor = Acceptor(self.copy, self.clock)
         self.numbers = Numbers(self.clock)
         self.lookup = Lookup()
+        self.media = Media(self.copy)
         self.missing: list[str] = []
         self.registry = CollectorRegistry()
         entropy = itertools.count(1)
@@ -233,6 +270,8 @@ class World:
             numbers=self.numbers,
             replica=self.copy.replica,
             lookup=self.lookup,
+            media=self.media,
+            media_needs_credentials=media_needs_credentials,
             clock=self.clock,
             entropy=lambda size: next(entropy).to_bytes(size, "big"),
             registry=self.registry,

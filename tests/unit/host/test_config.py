@@ -12,6 +12,7 @@ from trunkline.host.config import (
     ClusterSettings,
     HostSettings,
     LogSettings,
+    MediaSettings,
     RecordSettings,
     Setting,
 )
@@ -287,6 +288,7 @@ def test_the_table_and_the_types_name_the_same_settings() -> None:
         "carrier": CarrierSettings,
         "log": LogSettings,
         "records": RecordSettings,
+        "media": MediaSettings,
     }
     fields = {
         f"{section}.{field.name}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from trunkline.api.request import Handler
-from trunkline.api.resources import accounts, incoming_phone_numbers, messages
+from trunkline.api.resources import accounts, incoming_phone_numbers, media, messages
 
 RESOURCES: Final[Mapping[str, Handler]] = {
     "FetchAccount": accounts.FETCH,
@@ -18,4 +18,7 @@ RESOURCES: Final[Mapping[str, Handler]] = {
     "CreateMessage": messages.CREATE,
     "ListMessage": messages.LIST,
     "FetchMessage": messages.FETCH,
+    "ListMedia": media.LIST,
+    "FetchMedia": media.FETCH,
+    "DeleteMedia": media.DELETE,
 }
