@@ -8,12 +8,12 @@ fetches again. What is written down names bytes that two hosts have.
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from trunkline.domain.media import BYTES_MAX, Piece, is_sendable, media_sid
 from trunkline.kernel import Deadline
 from trunkline.log.event import Event
-from trunkline.messaging.media_fetch import MEDIA_TOO_LARGE, Fetched, MediaFetcher, NotFetched
+from trunkline.messaging.media_fetch import MEDIA_TOO_LARGE, Answer, Fetched, NotFetched
 from trunkline.messaging.media_shelf import MediaShelf
 
 OTHER_BYTES_MAX: Final = 500 * 1024
@@ -46,11 +46,19 @@ class NotKept:
     """The pieces cannot be kept just now: this host's disk, or the other hosts, do not take them."""
 
 
+class Fetches(Protocol):
+    """What fetches: see `media_fetch.MediaFetcher`."""
+
+    async def fetch(
+        self, url: str, *, bytes_max: Callable[[str], int], deadline: Deadline
+    ) -> Answer: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Media:
     """Brings the media of messages in, for one process."""
 
-    fetcher: MediaFetcher
+    fetcher: Fetches
     shelf: MediaShelf
 
     async def get(
