@@ -5,6 +5,7 @@ itself is safe before; it waits for its media for a while, and then goes on with
 had, so that a text is never lost for a picture.
 """
 
+import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
@@ -22,6 +23,9 @@ KEEP_MAX_S: Final = 45.0
 WAIT_MAX_S: Final = 300.0
 """How long a message waits, from when it was stored, for media that may yet be had."""
 RETRY_S: Final = 5.0
+FETCHES_MAX: Final = 8
+"""Messages whose media are being fetched at once: the others, and those without media, go on."""
+BUSY_RETRY_S: Final = 2.0
 COPY_RETRY_S: Final = 0.1
 REMEMBERED_MAX: Final = 10_000
 
@@ -43,6 +47,7 @@ class InboundMedia:
     media: Media
     base_url: str
     clock: Clock
+    _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(FETCHES_MAX))
     _written: OrderedDict[str, None] = field(default_factory=OrderedDict)
     """Messages whose media are written down, and perhaps not shown by the copy yet."""
 
@@ -58,22 +63,29 @@ class InboundMedia:
             return message.pieces
         if event.sid in self._written:
             return Later(COPY_RETRY_S)
+        if self._room.locked():
+            return Later(BUSY_RETRY_S)
+        async with self._room:
+            return Later(await self._keep(event, received, stored))
+
+    async def _keep(self, event: Event, received: MessageReceived, stored: Stored) -> float:
+        """Fetch, keep and write down; in how many seconds to look again."""
         deadline = Deadline.after(KEEP_MAX_S, self.clock)
         got = await self.media.get(
             event, received.media_urls, bytes_max=any_bytes, deadline=deadline
         )
         if not isinstance(got, Got) or not self._is_all_there_will_be(got, stored):
-            return Later(RETRY_S)
+            return RETRY_S
         for each in got.lost:
             log.warning(
                 "inbound.media_lost", sid=event.sid, index=each.index, reason=each.why.reason
             )
         if not await self.media.shelf.write_down(event, got.pieces):
-            return Later(RETRY_S)
+            return RETRY_S
         self._written[event.sid] = None
         if len(self._written) > REMEMBERED_MAX:
             self._written.popitem(last=False)
-        return Later(COPY_RETRY_S)
+        return COPY_RETRY_S
 
     def told(self, event: Event, pieces: tuple[Piece, ...]) -> tuple[tuple[str, str], ...]:
         """The URL and the type of each piece, as an application is told them."""

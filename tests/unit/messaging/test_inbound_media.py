@@ -1,16 +1,19 @@
 """Media of inbound messages: waited for as long as they may yet be had, and shown before they are told."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from tests.unit.messaging.media_bench import CAT, DOG, GONE, SLOW, Web, media_of
-from tests.unit.messaging.message_bench import Bench
+from tests.unit.messaging.message_bench import TEST_MAX_S, Bench
 
 from trunkline.domain.events import Kind, MessageReceived, Type
 from trunkline.domain.media import Piece
 from trunkline.log.interface import Stored
 from trunkline.messaging.inbound_media import (
+    BUSY_RETRY_S,
     COPY_RETRY_S,
+    FETCHES_MAX,
     RETRY_S,
     WAIT_MAX_S,
     InboundMedia,
@@ -112,3 +115,16 @@ async def test_two_hosts_give_a_piece_the_same_sid(bench: Bench, rig: Rig, tmp_p
     kept = [event.body() for _, event in await bench.history(NAME) if event.type is Type.MEDIA_KEPT]
     assert len(kept) == 2
     assert kept[0] == kept[1]
+
+
+async def test_slow_pictures_take_no_more_than_their_share_of_hands(rig: Rig) -> None:
+    rig.web.silent.add(CAT)
+    async with asyncio.timeout(TEST_MAX_S), asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(rig.pieces()) for _ in range(FETCHES_MAX)]
+        await rig.bench.clock.advance(0.0)
+        assert len(rig.web.asked) == FETCHES_MAX
+
+        assert await rig.pieces() == Later(BUSY_RETRY_S)
+
+        for task in waiting:
+            task.cancel()
