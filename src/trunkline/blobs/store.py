@@ -24,6 +24,8 @@ _FILE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
 _NEW: Final = ".new-"
 """Begins the name of a file that is still being written."""
+_OLD: Final = ".old-"
+"""Begins the name of a file that is being removed."""
 
 _FULL_FLUSH: Final[int | None] = getattr(fcntl, "F_FULLFSYNC", None)
 
@@ -100,8 +102,7 @@ class BlobStore:
         for path in self._files():
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
-                    path.unlink()
-                    removed += 1
+                    removed += _take_away(path, before)
         return removed
 
     def size(self) -> tuple[int, int]:
@@ -129,6 +130,18 @@ class BlobStore:
         if not SHA256.match(name):
             raise ValueError(f"{name!r} names no blob")
         return self.folder / name[:2] / name
+
+
+def _take_away(path: Path, before: float) -> bool:
+    """Remove a file, unless somebody wants it at this very moment: under another name it is found by
+    nobody any more, and says whether it was found just before."""
+    aside = path if path.name.startswith(".") else path.with_name(f"{_OLD}{path.name}")
+    path.rename(aside)
+    if aside.stat().st_mtime >= before:
+        aside.rename(path)
+        return False
+    aside.unlink()
+    return True
 
 
 def _flush(descriptor: int) -> None:

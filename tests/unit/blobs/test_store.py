@@ -67,3 +67,22 @@ def test_only_what_nobody_wants_is_removed(store: BlobStore) -> None:
     assert store.get(old) is None
     assert store.get(wanted) == b"wanted"
     assert not unfinished.exists()
+
+
+def test_what_somebody_wants_while_it_is_being_removed_stays(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = store.put(PICTURE, nonce="1")
+    (path,) = store.folder.glob(f"*/{name}")
+    os.utime(path, (1000.0, 1000.0))
+    rename = Path.rename
+
+    def wanted_just_before(self: Path, target: Path) -> Path:
+        if self == path:
+            store.want(name)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", wanted_just_before)
+
+    assert store.remove_unwanted(2000.0) == 0
+    assert store.get(name) == PICTURE
