@@ -38,7 +38,7 @@ def words_of(path: str) -> Words | None:
 
 def piece_of(message: Message | None, media: str, path: str) -> Piece:
     """The piece `media` of a message. Raises `ApiError`: 404 if it has none such, and 503 if its
-    media are yet to be stored, or this host does not know of it yet."""
+    media are yet to be stored, as far as this host's copy shows."""
     if message is None:
         raise not_found(path)
     for piece in message.pieces:

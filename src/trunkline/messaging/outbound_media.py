@@ -18,6 +18,7 @@ from trunkline.domain.message import Message
 from trunkline.domain.status import Status
 from trunkline.kernel import Clock, Deadline
 from trunkline.log.interface import Delivery
+from trunkline.messaging.attempt import growing_s
 from trunkline.messaging.carrier import TakesMedia
 from trunkline.messaging.media import Got, Media, sendable_bytes
 from trunkline.messaging.parcel import Parcel
@@ -32,6 +33,7 @@ WAITING_MAX: Final = 64
 TRIES_MAX: Final = 3
 """After so many failures that might have passed, the message fails with the last one's code."""
 RETRY_S: Final = 5.0
+"""After the first failure; it grows with each."""
 BUSY_RETRY_S: Final = 2.0
 REMEMBERED_MAX: Final = 10_000
 
@@ -59,6 +61,7 @@ class OutboundMedia:
         self._room = asyncio.Semaphore(FETCHES_MAX)
         self._under_way: set[str] = set()
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._failures: OrderedDict[str, int] = OrderedDict()
         self._tries: OrderedDict[str, int] = OrderedDict()
         self._brought: OrderedDict[str, None] = OrderedDict()
 
@@ -122,6 +125,8 @@ class OutboundMedia:
             if known is not None:
                 self._remember(sid, known)
                 wait_s = 0.0
+            else:
+                wait_s = growing_s(RETRY_S, self._failed(sid))
         except Exception:
             # One message that breaks us must not stop the others; it stays un-acked and visible.
             log.exception("media.failed", sid=sid)
@@ -194,7 +199,16 @@ class OutboundMedia:
             self._brought.popitem(last=False)
         return True
 
+    def _failed(self, sid: str) -> int:
+        """How often in a row nothing came of the message here: nobody's server is asked for ever at
+        the same pace."""
+        self._failures[sid] = self._failures.pop(sid, 0) + 1
+        if len(self._failures) > REMEMBERED_MAX:
+            self._failures.popitem(last=False)
+        return self._failures[sid]
+
     def _remember(self, sid: str, known: _Known) -> None:
+        self._failures.pop(sid, None)
         self._known[sid] = known
         if len(self._known) > REMEMBERED_MAX:
             self._known.popitem(last=False)

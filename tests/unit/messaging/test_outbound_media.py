@@ -17,7 +17,7 @@ from tests.unit.messaging.media_bench import (
 )
 from tests.unit.messaging.message_bench import TEST_MAX_S, Bench
 
-from trunkline.blobs.store import name_of
+from trunkline.blobs.store import BlobStore, name_of
 from trunkline.domain.events import Type
 from trunkline.domain.status import Status
 from trunkline.messaging.media_fetch import Fetched
@@ -193,3 +193,22 @@ async def test_what_nobody_fetches_for_is_put_back(bench: Bench, rig: Rig) -> No
     assert rig.web.asked == []
     assert bench.carrier.submitted == []
     assert bench.put_back
+
+
+async def test_a_message_that_cannot_be_kept_asks_ever_more_seldom(
+    bench: Bench, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: BlobStore, content: bytes, *, nonce: str) -> str:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(BlobStore, "put", full)
+    await put_with_media(bench, NAME, CAT)
+
+    async with bench.running(rig.media, bench.dispatcher("host-a")):
+        async with asyncio.timeout(TEST_MAX_S):
+            while len(bench.put_back) < 4:
+                await bench.pass_time(1.0)
+
+    waits = [wait_s for _, wait_s in bench.put_back]
+    assert waits[:4] == [5.0, 10.0, 20.0, 40.0]
+    assert bench.carrier.submitted == []
