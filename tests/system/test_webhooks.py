@@ -15,6 +15,8 @@ from aiohttp import web
 from multidict import MultiDict
 from twilio.request_validator import RequestValidator
 
+from trunkline.blobs.shared import SharedBlobs
+from trunkline.blobs.store import BlobStore
 from trunkline.directory.accounts import open_account
 from trunkline.directory.numbers import Owned, own_number
 from trunkline.domain.events import AccountOpened, Kind, MessageReceived, NumberOwned, Receipt, Type
@@ -28,6 +30,10 @@ from trunkline.log.engines.memory import MemoryLog
 from trunkline.messaging.accept import Acceptor, Created, NewMessage
 from trunkline.messaging.callbacks import StatusCallbacks
 from trunkline.messaging.inbound import Inbound
+from trunkline.messaging.inbound_media import InboundMedia
+from trunkline.messaging.media import Media
+from trunkline.messaging.media_fetch import MediaFetcher
+from trunkline.messaging.media_shelf import MediaShelf
 from trunkline.messaging.record import EventRecorder
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
@@ -253,6 +259,7 @@ class Host:
     client: WebhookClient
     acceptor: Acceptor
     recorder: EventRecorder
+    media: InboundMedia
 
     def callbacks(self) -> StatusCallbacks:
         return StatusCallbacks(
@@ -270,6 +277,7 @@ class Host:
             replica=self.replica,
             client=self.client,
             acceptor=self.acceptor,
+            media=self.media,
             clock=CLOCK,
             rng=dice(),
         )
@@ -329,17 +337,23 @@ async def host(tmp_path: Path, client: WebhookClient) -> AsyncIterator[Host]:
         projecting = tasks.create_task(projector.run())
         opened = AccountOpened(sid=ACCOUNT, friendly_name="test", auth_token=TOKEN)
         assert await open_account(log, opened, author=author, health=ShardHealth(CLOCK))
+        recorder = EventRecorder(log, author=author)
+        blobs = SharedBlobs(BlobStore(tmp_path / "blobs"), None, secrets.token_bytes)
+        shelf = MediaShelf(blobs, recorder, replica.message, CLOCK)
+        fetcher = MediaFetcher(clock=CLOCK, rng=dice())
         made = Host(
             log,
             replica,
             author,
             client,
             Acceptor(log, replica, ShardHealth(CLOCK), author),
-            EventRecorder(log, author=author),
+            recorder,
+            InboundMedia(Media(fetcher, shelf), "http://127.0.0.1:1", CLOCK),
         )
         await made.catch_up()
         yield made
         projecting.cancel()
+        await fetcher.close()
     replica.close()
 
 

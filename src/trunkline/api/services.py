@@ -86,6 +86,16 @@ class LookupPort(Protocol):
         """None only when every shard said no."""
 
 
+class MediaPort(Protocol):
+    """The bytes of media, and their end."""
+
+    async def content(self, name: str, *, deadline: Deadline) -> bytes | None:
+        """The bytes with this SHA-256; `None` if nobody that can be asked has them."""
+
+    async def remove(self, message: Message, media: str, *, deadline: Deadline) -> bool:
+        """Whether it is written down that the message's piece `media` is deleted, and shown here."""
+
+
 class ReplicaPort(Protocol):
     """The reads of `trunkline.replica.queries.Replica`: see there for what they promise."""
 
@@ -127,13 +137,15 @@ class ReplicaPort(Protocol):
 class ApiServices:
     """Everything the API is built from. `readiness` names what is not ready; empty means ready.
     The API counts in `registry`; `metrics` renders it with whatever else the host counts. Every
-    account began with `opening_balance` millionths. `has_magic_numbers` where the carrier is simulated."""
+    account began with `opening_balance` millionths. `has_magic_numbers` where the carrier is simulated.
+    The bytes of media are given to anybody who knows their URL, unless `media_needs_credentials`."""
 
     acceptor: AcceptorPort
     numbers: NumbersPort
     applications: ApplicationsPort
     replica: ReplicaPort
     lookup: LookupPort
+    media: MediaPort
     clock: Clock
     entropy: Entropy
     registry: CollectorRegistry
@@ -141,3 +153,4 @@ class ApiServices:
     readiness: Callable[[], list[str]]
     opening_balance: int = 0
     has_magic_numbers: bool = False
+    media_needs_credentials: bool = False

@@ -127,6 +127,15 @@ FAULTS: Final[Mapping[Code, Fault]] = {
 }
 
 DELIVERY: Final[Mapping[int, str]] = {
+    11100: "A media URL is not an absolute http or https URL",
+    11200: "A media URL did not answer with the file",
+    11205: "No connection to a media URL came about",
+    11210: "The host of a media URL has no address",
+    11215: "A media URL led on and on",
+    11220: "No secure connection to a media URL came about",
+    11237: "The certificate of a media URL's host is not trusted",
+    11751: "The media are larger than a message may carry",
+    12300: "A media URL answered with a type that a message may not carry",
     21610: "The recipient had opted out of messages from this sender",
     30001: "The queue was full",
     30002: "The account was suspended before the message was sent",

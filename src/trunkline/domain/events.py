@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from trunkline.domain.media import Piece
+
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Anything that may stand in an event's `data`."""
@@ -112,6 +114,18 @@ class Told(Body, frozen=True, kw_only=True):
     is_given_up: bool = False
 
 
+class MediaKept(Body, frozen=True, kw_only=True):
+    """All media of a message lie on this cluster's disks. Of two such events the earlier counts."""
+
+    pieces: tuple[Piece, ...]
+
+
+class MediaRemoved(Body, frozen=True, kw_only=True):
+    """The media `media` (SIDs) of a message were deleted by their owner; nothing brings them back."""
+
+    media: tuple[str, ...]
+
+
 class NumberOwned(Body, frozen=True, kw_only=True):
     """An account owns a telephone number, and says what to do with what arrives there."""
 
@@ -209,6 +223,8 @@ class Type(StrEnum):
     RECEIPT = "receipt"
     TOLD = "told"
     KEY_CONFLICT = "key_conflict"
+    MEDIA_KEPT = "media_kept"
+    MEDIA_REMOVED = "media_removed"
     CHANGE = "change"
     """The whole record anew: its body is that of an original."""
     DELETION = "deletion"
@@ -237,6 +253,8 @@ _LATER: Final[Mapping[Type, type[Body]]] = {
     Type.RECEIPT: Receipt,
     Type.TOLD: Told,
     Type.KEY_CONFLICT: KeyConflict,
+    Type.MEDIA_KEPT: MediaKept,
+    Type.MEDIA_REMOVED: MediaRemoved,
     Type.DELETION: Deleted,
 }
 

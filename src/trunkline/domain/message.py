@@ -16,6 +16,8 @@ from trunkline.domain.events import (
     Claimed,
     HandedOver,
     KeyConflict,
+    MediaKept,
+    MediaRemoved,
     MessageCreated,
     MessageReceived,
     Receipt,
@@ -24,6 +26,7 @@ from trunkline.domain.events import (
     Told,
     Type,
 )
+from trunkline.domain.media import Piece
 from trunkline.domain.status import FINAL, Status, rank
 
 Moment = tuple[float, str]
@@ -37,6 +40,14 @@ class Ending(msgspec.Struct, frozen=True, gc=False):
     event_id: str
     status: Status
     error_code: int | None = None
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """A message's media as they were stored, and when; the earliest wins, whole."""
+
+    at: float
+    event_id: str
+    pieces: tuple[Piece, ...]
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -107,6 +118,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """The newest record of its chain, where the log's own records may be gone."""
     key_conflicts: frozenset[str] = frozenset()
     """Fingerprints of other creates under its key that were answered 201 and are never sent."""
+    media: Kept | None = None
+    """Unset where it has none, and until they are stored."""
+    media_removed: frozenset[str] = frozenset()
+    """The SIDs of pieces that were deleted."""
 
     @property
     def status(self) -> Status:
@@ -124,6 +139,21 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
         """Whether it was accepted for a later time; it shows as scheduled until it is claimed."""
         send_at = None if self.original is None else self.original.send_at
         return send_at is not None and send_at > self.created_at
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Its media that are stored and not deleted, in their order."""
+        if self.media is None:
+            return ()
+        return tuple(piece for piece in self.media.pieces if piece.sid not in self.media_removed)
+
+    @property
+    def media_count(self) -> int:
+        """How many media it has; before they are stored, how many it was accepted with."""
+        content = self.original or self.received
+        if self.media is None:
+            return 0 if content is None else len(content.media_urls)
+        return len(self.pieces)
 
     @property
     def is_known(self) -> bool:
@@ -163,6 +193,7 @@ def merge(one: Message, other: Message) -> Message:
     sent = [copy.sent_at for copy in (one, other) if copy.sent_at is not None]
     carried = max((copy.carrier, copy.carrier_message_id) for copy in (one, other))
     links = [copy.link for copy in (one, other) if copy.link is not None]
+    media = [copy.media for copy in (one, other) if copy.media is not None]
     return Message(
         sid=first.sid,
         account=first.account or one.account or other.account,
@@ -181,6 +212,8 @@ def merge(one: Message, other: Message) -> Message:
         told=one.told | other.told,
         link=max(links, default=None, key=lambda link: link.place),
         key_conflicts=one.key_conflicts | other.key_conflicts,
+        media=min(media, default=None, key=_moment),
+        media_removed=one.media_removed | other.media_removed,
     )
 
 
@@ -256,13 +289,25 @@ def _key_conflict(message: Message, body: KeyConflict, moment: Moment, position:
     return {"key_conflicts": message.key_conflicts | {body.dropped}}
 
 
+def _media_kept(message: Message, body: MediaKept, moment: Moment, position: int) -> _Changes:
+    del position
+    kept = Kept(*moment, body.pieces)
+    known = message.media
+    return {"media": kept if known is None else min(known, kept, key=_moment)}
+
+
+def _media_removed(message: Message, body: MediaRemoved, moment: Moment, position: int) -> _Changes:
+    del moment, position
+    return {"media_removed": message.media_removed.union(body.media)}
+
+
 def _ended(message: Message, ending: Ending) -> _Changes:
     known = message.ending
     return {"ending": ending if known is None else min(known, ending, key=_moment)}
 
 
-def _moment(ending: Ending) -> Moment:
-    return ending.at, ending.event_id
+def _moment(known: Ending | Kept) -> Moment:
+    return known.at, known.event_id
 
 
 _JOINS: Final[Mapping[type[Body], Callable[..., _Changes]]] = {
@@ -276,4 +321,6 @@ _JOINS: Final[Mapping[type[Body], Callable[..., _Changes]]] = {
     Ambiguous: _ambiguous,
     Told: _told,
     KeyConflict: _key_conflict,
+    MediaKept: _media_kept,
+    MediaRemoved: _media_removed,
 }

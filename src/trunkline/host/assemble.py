@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from starlette.types import ASGIApp
 
 from trunkline.api.services import ApiServices
+from trunkline.blobs.shared import SharedBlobs
 from trunkline.directory.applications import Applications
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
@@ -24,6 +25,7 @@ from trunkline.host.context import Context
 from trunkline.host.copies import Copies
 from trunkline.host.leased_dispatch import LeasedDispatch
 from trunkline.host.leases import FileLeases
+from trunkline.host.media_parts import MediaParts, shared_blobs
 from trunkline.host.retain import retention_of
 from trunkline.kernel.crash import CrashHere, arm
 from trunkline.log.append import ShardHealth
@@ -37,13 +39,15 @@ from trunkline.messaging.lease import Leases
 from trunkline.messaging.lookup import MessageLookup
 from trunkline.messaging.receipts import Receipts
 from trunkline.messaging.record import EventRecorder
-from trunkline.messaging.schedule import DueMessages, Schedule
+from trunkline.messaging.schedule import DueMessages, Schedule, one_after_another
 from trunkline.messaging.work import OnAmbiguous
+from trunkline.replica.media_upkeep import MediaUpkeep
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
 
 if TYPE_CHECKING:
+    from trunkline.messaging.outbound_media import OutboundMedia
     from trunkline.webhooks.client import WebhookClient
 
 _WORKERS: Final = ("dispatch", "receipts", "webhooks", "inbound")
@@ -107,6 +111,7 @@ async def assemble(
             context = replace(context, peer_urls=part.base_urls)
             await stack.enter_async_context(part.listening())
         copies = Copies(context, stack)
+        blobs = shared_blobs(context, copies.peers)
         supports: list[Support] = []
         if "projector" in names:
             projector = Projector(
@@ -124,6 +129,7 @@ async def assemble(
                 projector,
                 *retention_of(context, progress, crash_here=crash_here, part=part),
                 *copies.comparison(projector, progress),
+                MediaUpkeep(path, blobs, progress.lag_ms, clock=context.clock),
             ]
         replica = Replica(path, progress)
         stack.callback(replica.close)
@@ -132,7 +138,7 @@ async def assemble(
             supports.append(part.balancer)
         if part is not None:
             supports += [each for each in (part.cut_off, part.put_down) if each is not None]
-        builder = _Builder(context, replica, stack, crash_here=crash_here, part=part)
+        builder = _Builder(context, replica, blobs, stack, crash_here=crash_here, part=part)
         gauges.watch_pools(context.registry, lambda: (*builder.pool_owners(), copies.peers))
         services = tuple(builder.build(name) for name in _WORKERS if name in names)
         app = builder.api(readiness) if "api" in names else None
@@ -193,6 +199,7 @@ class _Builder:
         self,
         context: Context,
         replica: Replica,
+        blobs: SharedBlobs,
         stack: contextlib.AsyncExitStack,
         *,
         crash_here: CrashHere,
@@ -206,6 +213,7 @@ class _Builder:
         self._parts = _parts(context)
         self._health = ShardHealth(context.clock)
         self._recorder = EventRecorder(context.log, author=context.author)
+        self._media = MediaParts(context, replica, self._recorder, blobs, stack)
         self._carrier: SimulatedCarrier | None = None
         self.links: list[Support] = []
         self.companions: list[Service] = []
@@ -223,6 +231,8 @@ class _Builder:
                 applications=Applications(context.log, self._replica, author=context.author),
                 replica=self._replica,
                 lookup=MessageLookup(context.log),
+                media=self._media.shelf,
+                media_needs_credentials=context.settings.media.require_credentials,
                 clock=context.clock,
                 entropy=context.entropy,
                 registry=context.registry,
@@ -247,7 +257,7 @@ class _Builder:
 
     def pool_owners(self) -> tuple[object, ...]:
         """The parts of this process that ask other processes, as far as they are built."""
-        return (self._context.log, self._carrier, self._client)
+        return (self._context.log, self._carrier, self._client, self._media.fetcher)
 
     def build(self, name: str) -> Service:
         match name:
@@ -295,9 +305,11 @@ class _Builder:
             due=counter("due", "Messages handed back because their time had come."),
         )
         share = self._share()
+        media = self._media.outbound(self._link())
+        self.links.append(media)
 
         def new_dispatcher(leases: Leases) -> Dispatcher:
-            return self._dispatcher(leases, share, counters, putting_off)
+            return self._dispatcher(leases, share, counters, putting_off, media)
 
         dispatch: Dispatcher | LeasedDispatch
         if part is None:
@@ -326,8 +338,12 @@ class _Builder:
         share: Share,
         counters: work.Counters,
         putting_off: schedule.Counters,
+        media: "OutboundMedia",
     ) -> Dispatcher:
         context = self._context
+        putting = Schedule(
+            context.log, clock=context.clock, counters=putting_off, crash_here=self._crash_here
+        )
         return Dispatcher(
             log=self._parts.fenced(context.log),
             chains=self._parts.ledgers(
@@ -341,12 +357,7 @@ class _Builder:
             counters=counters,
             author=context.author,
             crash_here=self._crash_here,
-            hold_back=Schedule(
-                context.log,
-                clock=context.clock,
-                counters=putting_off,
-                crash_here=self._crash_here,
-            ).hold_back,
+            hold_back=one_after_another(putting.hold_back, media.hold_back),
             share=share,
             has_opted_out=self._replica.has_opted_out,
         )
@@ -395,6 +406,7 @@ class _Builder:
             replica=self._replica,
             client=self._webhook_client(),
             acceptor=self._acceptor(),
+            media=self._media.inbound(),
             clock=self._context.clock,
             rng=self._context.rng,
             crash_here=self._crash_here,

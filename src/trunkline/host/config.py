@@ -155,6 +155,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "prices.opening_balance", kinds.AMOUNT, "0",
         "what the balance of every account began with; the same on every host", "USD",
     ),
+    Setting(
+        "media.public_url", kinds.URL, "",
+        "where applications reach the API, for the media URLs that they are told; empty: this host",
+    ),
+    Setting(
+        "media.require_credentials", kinds.CLAIM, False,
+        "give the bytes of media only to who shows the account's credentials",
+    ),
 )  # fmt: skip
 
 
@@ -226,6 +234,12 @@ class PriceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaSettings:
+    public_url: str
+    require_credentials: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an operator can set. `origins` says for every key where its value came from;
     `http_fd` is the API's listener where the parent process opened it and handed it down."""
@@ -236,6 +250,7 @@ class Settings:
     log: LogSettings
     records: RecordSettings
     prices: PriceSettings
+    media: MediaSettings
     origins: Mapping[str, str]
     http_fd: int | None = None
 
@@ -387,6 +402,7 @@ def _settle(layers: Sequence[Layer]) -> Settings:
         LogSettings(**values["log"]),
         RecordSettings(**values["records"]),
         PriceSettings(**values["prices"]),
+        MediaSettings(**values["media"]),
         origins,
     )
     _check_together(settings)

@@ -222,7 +222,7 @@ class Attempts:
             self._unsent.popitem(last=False)
 
     def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body]:
-        """A claim; or a refusal, where nobody wants the message any more."""
+        """A claim; or a refusal, where nobody wants the message any more, or it can never leave."""
         unwanted = self._unwanted(work)
         if unwanted is not None:
             self._counters.refused.inc()
@@ -239,8 +239,10 @@ class Attempts:
         )
 
     def _unwanted(self, work: Work) -> tuple[int, str] | None:
-        """The code and the reason, where nobody wants the message any more."""
+        """The code and the reason, where nobody wants the message any more, or it can never leave."""
         message = work.message
+        if work.unsendable is not None:
+            return work.unsendable.error_code, work.unsendable.reason
         wanted_since = max(work.delivery.stored.at, message.send_at or 0.0)
         if self._ages.age_s(wanted_since) > message.validity_s:
             return VALIDITY_EXPIRED, f"its validity period of {message.validity_s} s is over"

@@ -7,16 +7,14 @@ position, so that a crash half way through, and the whole conversation again, ca
 
 import functools
 import random
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Final, assert_never
-from urllib.parse import urljoin, urlsplit
 
 import structlog
 
 from trunkline.directory.numbers import find_number
-from trunkline.domain.events import ApplicationMade, MessageReceived, NumberOwned, Type
-from trunkline.domain.number import Number, is_e164
+from trunkline.domain.events import MessageReceived, Type
+from trunkline.domain.number import Number
 from trunkline.kernel import Clock, Deadline, Open
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.event import Event
@@ -24,38 +22,35 @@ from trunkline.log.fence import Verdict, is_true_copy
 from trunkline.log.interface import Delivery, Log, Unreadable
 from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.share import WHOLE, Share
-from trunkline.messaging.accept import Acceptor, NewMessage
+from trunkline.messaging.accept import Acceptor
 from trunkline.messaging.answering import answering
+from trunkline.messaging.conversation import (
+    Conversation,
+    Document,
+    Place,
+    conversation_of,
+    read,
+    reply_of,
+    request_for,
+)
+from trunkline.messaging.inbound_media import InboundMedia, Later
 from trunkline.messaging.keywords import answer_to, key_of_answer
 from trunkline.messaging.replies import ACCEPT_DEADLINE_S, Replies
 from trunkline.messaging.wanted import by_inbound
-from trunkline.protocols.twiml.messaging import (
-    BODY_INVALID,
-    Message,
-    Redirect,
-    Reply,
-    TwimlError,
-    parse,
-)
+from trunkline.protocols.twiml.messaging import Message, Reply, TwimlError
 from trunkline.replica.queries import Replica
 from trunkline.webhooks.client import (
     HTTP_RETRIEVAL_FAILURE,
     WEBHOOK_DEADLINE_S,
-    Answered,
-    Method,
     Unreachable,
     WebhookAnswer,
     WebhookClient,
     WebhookRequest,
-    method_of,
-    token_of,
 )
 from trunkline.webhooks.intake import Hands, Intake, readable
 from trunkline.webhooks.receivers import Receiver, Receivers
 
-API_VERSION: Final = "2010-04-01"
 REDIRECTS_MAX: Final = 5
-TEXT_CHARACTERS_MAX: Final = 1600
 WORK_MAX_S: Final = 55.0
 """One conversation ends before the log's bound on work (60 s), or goes back to the log."""
 FENCE_DEADLINE_S: Final = 5.0
@@ -64,73 +59,12 @@ COPY_RETRY_S: Final = 2.0
 RETURN_DELAY_MIN_S: Final = 1.0
 RETURN_DELAY_MAX_S: Final = 5.0
 
-# Twilio's codes (Twilio documentation, "Error and Warning Dictionary").
-TO_INVALID: Final = 14101
-FROM_INVALID: Final = 14102
-STATUS_CALLBACK_INVALID: Final = 14105
 DOCUMENT_LIMIT_REACHED: Final = 14106
+"""Twilio's code for it (Twilio documentation, "Error and Warning Dictionary")."""
 
 SPARED: Final = TwimlError(HTTP_RETRIEVAL_FAILURE, "it has failed so often that it was not asked")
 
-_GEOGRAPHY: Final = tuple(
-    (side + part, "") for side in ("From", "To") for part in ("City", "State", "Zip", "Country")
-)
-_MEDIA_TYPES: Final = {
-    "jpg": "image/jpeg",
-    "jpeg": "image/jpeg",
-    "png": "image/png",
-    "gif": "image/gif",
-    "webp": "image/webp",
-    "mp4": "video/mp4",
-    "3gp": "video/3gpp",
-    "mp3": "audio/mpeg",
-    "amr": "audio/amr",
-    "wav": "audio/wav",
-    "pdf": "application/pdf",
-    "txt": "text/plain",
-    "vcf": "text/vcard",
-}
-
 log: Final = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where to ask: a document's URL and how."""
-
-    url: str
-    method: Method
-
-
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """One inbound message and whose application is asked about it."""
-
-    account: str
-    auth_token: str
-    received: MessageReceived
-    primary: Place
-    fallback: Place | None
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A reply and where it came from, against which its URLs are resolved."""
-
-    place: Place
-    reply: Reply
-
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        return tuple(item for item in self.reply.instructions if isinstance(item, Message))
-
-    @property
-    def next_place(self) -> Place | None:
-        """Where its redirect leads, if it ends with one."""
-        last = self.reply.instructions[-1] if self.reply.instructions else None
-        if not isinstance(last, Redirect):
-            return None
-        return Place(resolved(self.place, last.url), last.method)
 
 
 class Inbound:
@@ -138,13 +72,14 @@ class Inbound:
 
     name = "inbound"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part that the composition root names
         self,
         *,
         log: Log,
         replica: Replica,
         client: WebhookClient,
         acceptor: Acceptor,
+        media: InboundMedia,
         clock: Clock,
         rng: random.Random,
         crash_here: CrashHere = never_crash,
@@ -154,6 +89,7 @@ class Inbound:
         self._replica = replica
         self._client = client
         self._replies = Replies(acceptor, clock, rng)
+        self._media = media
         self._crash_here = crash_here
         self._clock = clock
         self._rng = rng
@@ -222,7 +158,17 @@ class Inbound:
         if isinstance(settings, Unreadable):
             await delivery.nak(COPY_RETRY_S)
             return
-        conversation = conversation_of(received, number, account.auth_token, settings)
+        pieces = await self._media.pieces(event, received, delivery.stored)
+        if isinstance(pieces, Later):
+            await delivery.nak(pieces.after_s)
+            return
+        conversation = conversation_of(
+            received,
+            number,
+            account.auth_token,
+            settings,
+            media=self._media.told(event, pieces),
+        )
         if conversation is None or await self._converse_in_turn(conversation):
             await delivery.ack()
         else:
@@ -328,158 +274,6 @@ class Inbound:
         """The account's number; none where the copy shows another owner, who may be an earlier one."""
         number = self._replica.number_by_phone(phone_number)
         return number if number is not None and number.account == account else None
-
-
-def conversation_of(
-    received: MessageReceived,
-    number: Number,
-    auth_token: str,
-    settings: ApplicationMade | NumberOwned | None = None,
-) -> Conversation | None:
-    """Whom to ask about `received`; `None` if its number asks nobody. `settings` are those that
-    count, if not the number's own."""
-    settings = settings or number.settings
-    if not settings.sms_url:
-        return None
-    fallback = Place(settings.sms_fallback_url, method_of(settings.sms_fallback_method))
-    return Conversation(
-        account=number.account,
-        auth_token=auth_token,
-        received=received,
-        primary=Place(settings.sms_url, method_of(settings.sms_method)),
-        fallback=fallback if fallback.url else None,
-    )
-
-
-def params_of(conversation: Conversation) -> tuple[tuple[str, str], ...]:
-    """The parameters of the incoming-message webhook, as the Twilio API sends them."""
-    received = conversation.received
-    media: list[tuple[str, str]] = []
-    for index, url in enumerate(received.media_urls):
-        media.append((f"MediaUrl{index}", url))
-        media.append((f"MediaContentType{index}", media_type_of(url)))
-    return (
-        ("MessageSid", received.sid),
-        ("SmsSid", received.sid),
-        ("SmsMessageSid", received.sid),
-        ("AccountSid", conversation.account),
-        ("From", received.sender),
-        ("To", received.recipient),
-        ("Body", received.text),
-        ("NumMedia", str(len(received.media_urls))),
-        ("NumSegments", str(received.num_segments)),
-        *media,
-        ("SmsStatus", "received"),
-        ("ApiVersion", API_VERSION),
-        *_GEOGRAPHY,
-    )
-
-
-def media_type_of(url: str) -> str:
-    """What the name of a file says about its content."""
-    ending = urlsplit(url).path.rpartition(".")[2].lower()
-    return _MEDIA_TYPES.get(ending, "application/octet-stream")
-
-
-def request_for(
-    conversation: Conversation,
-    place: Place,
-    hop: int,
-    *,
-    instead_of: Place | None = None,
-    because: TwimlError | None = None,
-) -> WebhookRequest:
-    """The request for the `hop`th document. The fallback is told what it stands in for."""
-    params = params_of(conversation)
-    if instead_of is not None and because is not None:
-        params = (*params, ("ErrorCode", str(because.code)), ("ErrorUrl", instead_of.url))
-    role = "document" if instead_of is None else "fallback"
-    return WebhookRequest(
-        url=place.url,
-        method=place.method,
-        params=params,
-        auth_token=conversation.auth_token,
-        token=token_of(conversation.received.sid, role, str(hop)),
-    )
-
-
-def read(answer: WebhookAnswer) -> Reply | TwimlError:
-    """What an application's answer says to do."""
-    match answer:
-        case Unreachable(reason=reason, error_code=error_code):
-            return TwimlError(error_code, reason)
-        case Answered(status=status):
-            if not answer.is_success:
-                return TwimlError(HTTP_RETRIEVAL_FAILURE, f"answered {status}")
-            return parse(answer.body, answer.content_type)
-        case other:
-            assert_never(other)
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """The message to accept for a `<Message>`, if it can be sent, and what is wrong with it."""
-
-    reply: NewMessage | None
-    warnings: tuple[TwimlError, ...] = ()
-
-
-def reply_of(
-    conversation: Conversation,
-    place: Place,
-    message: Message,
-    *,
-    owns: Callable[[str, str], object],
-) -> Prepared:
-    """What a `<Message>` comes to; `owns(account, number)` guards its sender. It is sent without
-    what is only around it and cannot be used."""
-    received = conversation.received
-    sender = message.sender or received.recipient
-    if len(message.text) > TEXT_CHARACTERS_MAX:
-        return _unsendable(BODY_INVALID, f"a body has at most {TEXT_CHARACTERS_MAX} characters")
-    if message.recipient is not None and not is_e164(message.recipient):
-        return _unsendable(TO_INVALID, f"cannot send to {message.recipient!r}")
-    if message.sender is not None and not owns(conversation.account, sender):
-        return _unsendable(FROM_INVALID, f"{sender!r} is not a number of this account")
-    callback = _callback_of(place, message)
-    warnings = (callback,) if isinstance(callback, TwimlError) else ()
-    reply = NewMessage(
-        account=conversation.account,
-        sender=sender,
-        recipient=message.recipient or received.sender,
-        text=message.text,
-        media_urls=tuple(resolved(place, url) for url in message.media_urls),
-        status_callback=None if isinstance(callback, TwimlError) else callback,
-        direction="outbound-reply",
-    )
-    return Prepared(reply, warnings)
-
-
-def _unsendable(code: int, reason: str) -> Prepared:
-    return Prepared(None, (TwimlError(code, reason),))
-
-
-def _callback_of(place: Place, message: Message) -> str | TwimlError | None:
-    written = message.status_callback or message.action
-    if written is None:
-        return None
-    callback = resolved(place, written)
-    try:
-        parts = urlsplit(callback)
-        is_callable = parts.scheme in {"http", "https"} and bool(parts.hostname)
-    except ValueError:
-        is_callable = False
-    if not is_callable:
-        return TwimlError(STATUS_CALLBACK_INVALID, f"cannot call back {callback!r}")
-    return callback
-
-
-def resolved(place: Place, url: str) -> str:
-    """A URL of a document; one that cannot be read stays as it is, and fails where it is used."""
-    try:
-        return urljoin(place.url, url)
-    except ValueError:  # a bracket without its pair
-        return url
 
 
 def _warn_all(sid: str, errors: Iterable[TwimlError]) -> None:

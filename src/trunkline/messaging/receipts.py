@@ -16,7 +16,7 @@ from trunkline.domain import segment
 from trunkline.domain.events import Kind, MessageReceived, Receipt, Type
 from trunkline.domain.ports import Counter
 from trunkline.domain.price import DEFAULT_PRICES, Prices
-from trunkline.domain.sid import SMS, digits_of, sid_from_key
+from trunkline.domain.sid import MMS, SMS, digits_of, sid_from_key
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.append import Appended, Draft, Found, ShardHealth, append
 from trunkline.log.author import Author
@@ -199,9 +199,10 @@ class Receipts:
                 "inbound.nobody_owns_the_number", carrier_message_id=item.carrier_message_id
             )
             return True
-        sid = sid_from_key(SMS, "inbound", self._carrier.name, item.carrier_message_id)
+        prefix = MMS if item.media_urls else SMS
+        sid = sid_from_key(prefix, "inbound", self._carrier.name, item.carrier_message_id)
         asked_at = self._clock.wall()
-        if self._replica.message(sid) is not None:
+        if self._replica.message_named(digits_of(sid)) is not None:
             return True  # also when it is finished and trimmed, and its register is free again
         segments = segment.count(item.text).segments
         body = MessageReceived(

@@ -153,7 +153,17 @@ class Schedule:
 
 
 HoldsBack: TypeAlias = Callable[[Sequence[Work]], Awaitable[Sequence[Work]]]
-"""What a dispatcher asks before it claims: `Schedule.hold_back`."""
+"""What a dispatcher asks before it claims, such as `Schedule.hold_back`."""
+
+
+def one_after_another(first: HoldsBack, second: HoldsBack) -> HoldsBack:
+    """Those that both let go on; the second is asked about what the first lets go on."""
+
+    async def both(works: Sequence[Work]) -> Sequence[Work]:
+        due = await first(works)
+        return await second(due) if due else due
+
+    return both
 
 
 async def hold_nothing_back(works: Sequence[Work]) -> Sequence[Work]:

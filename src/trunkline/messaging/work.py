@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from trunkline.domain.events import MessageCreated
+from trunkline.domain.media import Piece
 from trunkline.domain.ports import Counter
 from trunkline.kernel import Deadline
 from trunkline.log.event import Event
@@ -33,13 +34,24 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsendable:
+    """Why a message can never leave, with Twilio's code for it."""
+
+    error_code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
-    """One delivery of one original, which is the true copy."""
+    """One delivery of one original, which is the true copy. `media` are what the carrier has of it
+    already; with `unsendable` no attempt is made, and that is its end."""
 
     delivery: Delivery
     event: Event
     message: MessageCreated
     deadline: Deadline
+    media: tuple[Piece, ...] = ()
+    unsendable: Unsendable | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +88,6 @@ def submission_of(work: Work, turn: Turn) -> Submission:
         recipient=work.message.recipient,
         text=work.message.text,
         media_urls=work.message.media_urls,
+        media=work.media,
         is_possible_duplicate=turn.is_resend,
     )

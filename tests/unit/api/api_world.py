@@ -30,6 +30,7 @@ from trunkline.domain.events import (
     Body,
     Deleted,
     Kind,
+    MediaRemoved,
     MessageCreated,
     NumberOwned,
     Type,
@@ -355,6 +356,28 @@ class Lookup:
         return Unreadable("electing") if found is None and self.is_electing else found
 
 
+@dataclass
+class Media:
+    """The blobs of a host by name, and a log that takes what is deleted."""
+
+    copy: Copy
+    has: dict[str, bytes] = field(default_factory=dict)
+    is_log_down: bool = False
+
+    async def content(self, name: str, *, deadline: Deadline) -> bytes | None:
+        assert not deadline.has_passed()
+        return self.has.get(name)
+
+    async def remove(self, message: Message, media: str, *, deadline: Deadline) -> bool:
+        assert not deadline.has_passed()
+        if not self.is_log_down:
+            kind = Kind.MESSAGE if message.original else Kind.INBOUND
+            removed = MediaRemoved(media=(media,))
+            self.copy.put(kind, Type.MEDIA_REMOVED, message.account, message.sid, removed)
+            self.copy.catch_up()
+        return not self.is_log_down
+
+
 @dataclass(frozen=True)
 class _Client:
     """Who asks, as the server sees it."""
@@ -369,7 +392,12 @@ class World:
     """An application over all of the above, and a client of it."""
 
     def __init__(
-        self, path: Path, limits: ServerLimits = API_LIMITS, *, has_magic_numbers: bool = True
+        self,
+        path: Path,
+        limits: ServerLimits = API_LIMITS,
+        *,
+        has_magic_numbers: bool = True,
+        media_needs_credentials: bool = False,
     ) -> None:
         self.clock = FakeClock()
         self.copy = Copy(path, self.clock)
@@ -377,6 +405,7 @@ class World:
         self.numbers = Numbers(self.copy, self.clock)
         self.applications = Applications(self.copy, self.clock)
         self.lookup = Lookup()
+        self.media = Media(self.copy)
         self.missing: list[str] = []
         self.registry = CollectorRegistry()
         entropy = itertools.count(1)
@@ -386,6 +415,8 @@ class World:
             applications=self.applications,
             replica=self.copy.replica,
             lookup=self.lookup,
+            media=self.media,
+            media_needs_credentials=media_needs_credentials,
             clock=self.clock,
             entropy=lambda size: next(entropy).to_bytes(size, "big"),
             registry=self.registry,

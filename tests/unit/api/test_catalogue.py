@@ -21,10 +21,13 @@ from tests.unit.api.api_world import (
 from trunkline.api import catalogue, resources
 from trunkline.api.arguments import is_sid_shaped
 from trunkline.api.catalogue import Catalogue, Property
+from trunkline.api.media_bytes import media_path
 from trunkline.api.paging import PAGE_SIZE_DEFAULT
 from trunkline.api.resources import RESOURCES
 from trunkline.api.routes import Routes
 from trunkline.domain.errors import FAULTS
+from trunkline.domain.events import Kind, MediaKept, Type
+from trunkline.domain.media import Piece, media_sid
 
 ROOT = Path(__file__).parents[3]
 SOURCE = ROOT.parent / "shared" / "twilio-oai" / "twilio_api_v2010.json"
@@ -160,6 +163,7 @@ async def _of_numbers_by_type(world: World) -> dict[str, Any]:
 async def _answers(world: World) -> dict[str, Any]:
     """One good answer of every operation that is implemented."""
     message = await world.send()
+    media = _media(world, message.json["sid"])
     number = await world.post(NUMBERS, {"PhoneNumber": "+15125550150"})
     world.copy.catch_up()
     owned = (await world.get(NUMBERS)).json["incoming_phone_numbers"][0]
@@ -177,6 +181,9 @@ async def _answers(world: World) -> dict[str, Any]:
         "ListMessage": await world.get(MESSAGES),
         "FetchMessage": await world.get(message.json["uri"]),
         "FetchBalance": await world.get(f"/2010-04-01/Accounts/{ACCOUNT}/Balance.json"),
+        "ListMedia": await world.get(media.rpartition("/")[0] + ".json"),
+        "FetchMedia": await world.get(f"{media}.json"),
+        "DeleteMedia": await world.call("DELETE", f"{media}.json"),
     }
     for variant in (
         *("", "AllTime", "Daily", "LastMonth", "Monthly", "ThisMonth", "Today", "Yearly"),
@@ -186,6 +193,15 @@ async def _answers(world: World) -> dict[str, Any]:
         answers[f"ListUsageRecord{variant}"] = await world.get(f"{path}.json?Category=sms")
     assert answers.keys() == RESOURCES.keys(), "a new operation needs an answer here"
     return answers
+
+
+def _media(world: World, sid: str) -> str:
+    """The path of a piece of media that a message has."""
+    media = media_sid("event", 0)
+    piece = Piece(sid=media, index=0, sha256="0" * 64, content_type="image/png", size_bytes=1)
+    world.copy.put(Kind.MESSAGE, Type.MEDIA_KEPT, ACCOUNT, sid, MediaKept(pieces=(piece,)))
+    world.copy.catch_up()
+    return media_path(ACCOUNT, sid, media)
 
 
 def _check(value: object, published: Property, known: Catalogue, where: str) -> None:

@@ -14,6 +14,8 @@ from trunkline.domain.events import (
     Claimed,
     HandedOver,
     KeyConflict,
+    MediaKept,
+    MediaRemoved,
     MessageCreated,
     MessageReceived,
     Receipt,
@@ -23,6 +25,7 @@ from trunkline.domain.events import (
     Tombstone,
     Type,
 )
+from trunkline.domain.media import Piece, media_sid
 from trunkline.domain.message import Link, Message, fold, link_of, merge
 from trunkline.domain.status import FINAL, Status, rank
 
@@ -76,6 +79,21 @@ def receipt(status: str, error_code: int | None = None) -> Receipt:
     )
 
 
+def kept(count: int, digit: str = "1") -> MediaKept:
+    """`count` pieces, as some host fetched them."""
+    pieces = [
+        Piece(
+            sid=media_sid("original", index),
+            index=index,
+            sha256=digit * 64,
+            content_type="image/png",
+            size_bytes=7,
+        )
+        for index in range(count)
+    ]
+    return MediaKept(pieces=tuple(pieces))
+
+
 # One original in each of three shards, as a diverted create may leave them: the register of a
 # position holds one original, so what differs between copies goes with the position.
 ORIGINALS = [
@@ -110,6 +128,8 @@ _LATER: st.SearchStrategy[Body] = st.one_of(
         dropped=st.sampled_from(["f2", "f3"]),
         dropped_in_shard=st.just(3),
     ),
+    st.builds(kept, st.integers(1, 3), st.sampled_from(["1", "2"])),
+    st.builds(MediaRemoved, media=st.sampled_from([(), ("ME1",), (media_sid("original", 0),)])),
 )
 
 
@@ -274,3 +294,22 @@ def test_an_inbound_message_is_received() -> None:
 def test_a_status_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ValueError, match="vanished"):
         folded(Happened(receipt("vanished"), 100.0, "a"))
+
+
+def test_media_are_counted_as_accepted_until_they_are_kept_and_then_without_the_removed() -> None:
+    urls = ("https://media.example/1.png", "https://media.example/2.png")
+    original = Happened(msgspec.structs.replace(created(), media_urls=urls), 100.0, "original")
+    stored = Happened(kept(2), 101.0, "kept")
+    removed = Happened(MediaRemoved(media=(media_sid("original", 0),)), 102.0, "removed")
+
+    assert folded(original).media_count == 2
+    assert [piece.index for piece in folded(original, stored).pieces] == [0, 1]
+    assert folded(removed, stored, original).media_count == 1
+    assert [piece.index for piece in folded(stored, original, removed).pieces] == [1]
+
+
+def test_of_two_hosts_that_kept_the_media_the_earlier_counts_whole() -> None:
+    first, second = Happened(kept(2, "1"), 101.0, "b"), Happened(kept(2, "2"), 102.0, "a")
+
+    assert {piece.sha256 for piece in folded(second, first).pieces} == {"1" * 64}
+    assert folded(second, first).media == folded(first, second).media

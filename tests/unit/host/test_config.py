@@ -12,6 +12,7 @@ from trunkline.host.config import (
     ClusterSettings,
     HostSettings,
     LogSettings,
+    MediaSettings,
     PriceSettings,
     RecordSettings,
     Setting,
@@ -289,6 +290,7 @@ def test_the_table_and_the_types_name_the_same_settings() -> None:
         "log": LogSettings,
         "records": RecordSettings,
         "prices": PriceSettings,
+        "media": MediaSettings,
     }
     fields = {
         f"{section}.{field.name}"

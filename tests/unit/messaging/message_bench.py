@@ -27,7 +27,7 @@ from trunkline.messaging import schedule as scheduling
 from trunkline.messaging.carrier import Item, Outcome, Submission
 from trunkline.messaging.dispatch import TOGETHER_MIN, Dispatcher
 from trunkline.messaging.record import EventRecorder
-from trunkline.messaging.schedule import DueMessages, Schedule
+from trunkline.messaging.schedule import DueMessages, HoldsBack, Schedule, one_after_another
 from trunkline.messaging.work import Counters, OnAmbiguous
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
@@ -179,6 +179,8 @@ class Bench:
         self.counters = Counters(Tally(), Tally(), Tally(), Tally(), Tally())
         self.put_off, self.due = Tally(), Tally()
         self.past: Past = NoPast()
+        self.hold_back: HoldsBack | None = None
+        """What holds messages back besides the schedule."""
 
     def author(self, host: str) -> Author:
         return pen(host, self.clock)
@@ -237,7 +239,9 @@ class Bench:
             counters=self.counters,
             author=self.author(host),
             together_min=self.together_min,
-            hold_back=self.schedule.hold_back,
+            hold_back=self.schedule.hold_back
+            if self.hold_back is None
+            else one_after_another(self.schedule.hold_back, self.hold_back),
         )
 
     @asynccontextmanager

@@ -14,6 +14,7 @@ from trunkline.api.resources import (
     available_phone_numbers,
     balance,
     incoming_phone_numbers,
+    media,
     messages,
     usage_records,
 )
@@ -44,6 +45,9 @@ RESOURCES: Final[Mapping[str, Handler]] = {
     "CreateMessage": messages.CREATE,
     "ListMessage": messages.LIST,
     "FetchMessage": messages.FETCH,
+    "ListMedia": media.LIST,
+    "FetchMedia": media.FETCH,
+    "DeleteMedia": media.DELETE,
     "FetchBalance": balance.FETCH,
     "ListUsageRecord": usage_records.LIST,
     "ListUsageRecordAllTime": usage_records.ALL_TIME,

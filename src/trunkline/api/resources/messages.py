@@ -14,19 +14,18 @@ from trunkline.api.admission import not_begun_in_time
 from trunkline.api.answer import Answer, json_answer
 from trunkline.api.arguments import Arguments, Value
 from trunkline.api.errors import ApiError, invalid, not_found, not_implemented, unavailable
+from trunkline.api.finding import find_message
 from trunkline.api.freshness import lag_header
 from trunkline.api.idempotency import key_of, split_callback
 from trunkline.api.moments import rfc_2822
 from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
-from trunkline.domain import sid
 from trunkline.domain.errors import Code, explain_delivery
 from trunkline.domain.message import Message
 from trunkline.domain.price import CURRENCY, price_of
 from trunkline.domain.smart_encoding import plain
 from trunkline.domain.status import Status
-from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import (
     AcceptAnswer,
     Created,
@@ -197,8 +196,10 @@ def _validity_s(arguments: Arguments) -> int:
 
 
 async def _fetch(request: Request, services: ApiServices) -> Answer:
-    message = await _find(request, services)
-    if message is None or message.account != request.account.sid or not message.is_known:
+    message = await find_message(
+        request.account.sid, request.words[1], services, deadline=request.deadline
+    )
+    if message is None:
         raise not_found(request.path)
     headers = lag_header(services.replica)
     if message.ambiguous:
@@ -206,20 +207,6 @@ async def _fetch(request: Request, services: ApiServices) -> Answer:
     if message.key_conflicts:
         headers += ((KEY_CONFLICT_HEADER, str(len(message.key_conflicts)).encode()),)
     return json_answer(200, message_json(message, message.account), headers)
-
-
-async def _find(request: Request, services: ApiServices) -> Message | None:
-    name = request.words[1]
-    if not sid.is_sid(name, sid.SMS, sid.MMS):
-        return None
-    known = services.replica.message(name)
-    if known is not None:
-        return known
-    # The copy may lag: a resource just created is found in the log, or we say that we cannot tell.
-    answer = await services.lookup.message(request.account.sid, name, deadline=request.deadline)
-    if isinstance(answer, Unreadable):
-        raise unavailable("Whether this message exists cannot be told at the moment. Try again.")
-    return answer
 
 
 async def _list(request: Request, services: ApiServices) -> Answer:
@@ -271,7 +258,7 @@ def message_json(message: Message, account: str) -> MessageJson:
         status=message.status,
         direction=original.direction if original else "inbound",
         num_segments=str(content.num_segments),
-        num_media=str(len(content.media_urls)),
+        num_media=str(message.media_count),
         date_created=rfc_2822(message.created_at),
         date_updated=rfc_2822(max(message.created_at, message.updated_at)),
         date_sent=_date_sent(message),
