@@ -268,9 +268,17 @@ def _other_method(method: str, methods: Iterable[str]) -> Answer:
 async def _send(
     send: Send, method: str, answer: Answer, request_id: str, duration_s: float
 ) -> None:
+    # An answer without content has no length either (RFC 9110 section 8.6).
+    content = (
+        []
+        if answer.http_status == 204
+        else [
+            (b"content-type", answer.content_type),
+            (b"content-length", str(len(answer.body)).encode()),
+        ]
+    )
     headers = [
-        (b"content-type", answer.content_type),
-        (b"content-length", str(len(answer.body)).encode()),
+        *content,
         (b"twilio-request-id", request_id.encode()),
         (b"twilio-request-duration", f"{duration_s:.3f}".encode()),
         *answer.headers,

@@ -108,6 +108,18 @@ class Told(Body, frozen=True, kw_only=True):
     is_given_up: bool = False
 
 
+class Canceled(Body, frozen=True, kw_only=True):
+    """Whoever asked for the message does not want it any more. A link of its chain, and its last."""
+
+
+class Redacted(Body, frozen=True, kw_only=True):
+    """The text and the media of a finished message are not to be shown to anybody any more."""
+
+
+class Deleted(Body, frozen=True, kw_only=True):
+    """A finished message is not to be shown to anybody any more."""
+
+
 class NumberOwned(Body, frozen=True, kw_only=True):
     """An account owns a telephone number, and says what to do with what arrives there."""
 
@@ -171,6 +183,9 @@ class Type(StrEnum):
     RECEIPT = "receipt"
     TOLD = "told"
     KEY_CONFLICT = "key_conflict"
+    CANCEL = "cancel"
+    REDACTED = "redacted"
+    DELETED = "deleted"
 
 
 _ORIGINALS: Final[Mapping[Kind, type[Body]]] = {
@@ -190,6 +205,9 @@ _LATER: Final[Mapping[Type, type[Body]]] = {
     Type.RECEIPT: Receipt,
     Type.TOLD: Told,
     Type.KEY_CONFLICT: KeyConflict,
+    Type.CANCEL: Canceled,
+    Type.REDACTED: Redacted,
+    Type.DELETED: Deleted,
 }
 
 

@@ -13,12 +13,15 @@ import msgspec
 from trunkline.domain.events import (
     Ambiguous,
     Body,
+    Canceled,
     Claimed,
+    Deleted,
     HandedOver,
     KeyConflict,
     MessageCreated,
     MessageReceived,
     Receipt,
+    Redacted,
     Refused,
     Returned,
     Told,
@@ -81,6 +84,8 @@ def link_of(event_id: str, type_: Type, body: Body, *, shard: int, sequence: int
                 shard=shard, sequence=sequence, event_id=event_id, type=type_,
                 attempt=attempt, is_held=is_held,
             )  # fmt: skip
+        case Canceled():
+            return Link(shard=shard, sequence=sequence, event_id=event_id, type=type_)
         case _:
             return None
 
@@ -107,6 +112,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """The newest record of its chain, where the log's own records may be gone."""
     key_conflicts: frozenset[str] = frozenset()
     """Fingerprints of other creates under its key that were answered 201 and are never sent."""
+    redacted_at: float | None = None
+    deleted_at: float | None = None
+    """It is kept, without its content, so that nothing brings it back and its key stays taken."""
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether nobody who asks may be shown it."""
+        return self.deleted_at is not None
 
     @property
     def status(self) -> Status:
@@ -149,7 +162,7 @@ def fold(
     changes["updated_at"] = max(message.updated_at, at)
     if link is not None and (message.link is None or link.place > message.link.place):
         changes["link"] = link
-    return msgspec.structs.replace(message, **changes)
+    return _shown(msgspec.structs.replace(message, **changes))
 
 
 def merge(one: Message, other: Message) -> Message:
@@ -163,7 +176,9 @@ def merge(one: Message, other: Message) -> Message:
     sent = [copy.sent_at for copy in (one, other) if copy.sent_at is not None]
     carried = max((copy.carrier, copy.carrier_message_id) for copy in (one, other))
     links = [copy.link for copy in (one, other) if copy.link is not None]
-    return Message(
+    redacted = [copy.redacted_at for copy in (one, other) if copy.redacted_at is not None]
+    deleted = [copy.deleted_at for copy in (one, other) if copy.deleted_at is not None]
+    merged = Message(
         sid=first.sid,
         account=first.account or one.account or other.account,
         original=first.original,
@@ -181,7 +196,22 @@ def merge(one: Message, other: Message) -> Message:
         told=one.told | other.told,
         link=max(links, default=None, key=lambda link: link.place),
         key_conflicts=one.key_conflicts | other.key_conflicts,
+        redacted_at=min(redacted, default=None),
+        deleted_at=min(deleted, default=None),
     )
+    return _shown(merged)
+
+
+def _shown(message: Message) -> Message:
+    """`message` with no more of its content than may be shown, whichever event came last."""
+    if message.redacted_at is None and message.deleted_at is None:
+        return message
+    original, received = message.original, message.received
+    if original is not None and (original.text or original.media_urls):
+        original = msgspec.structs.replace(original, text="", media_urls=())
+    if received is not None and (received.text or received.media_urls):
+        received = msgspec.structs.replace(received, text="", media_urls=())
+    return msgspec.structs.replace(message, original=original, received=received)
 
 
 _Changes = dict[str, Any]
@@ -256,6 +286,25 @@ def _key_conflict(message: Message, body: KeyConflict, moment: Moment, position:
     return {"key_conflicts": message.key_conflicts | {body.dropped}}
 
 
+def _canceled(message: Message, body: Canceled, moment: Moment, position: int) -> _Changes:
+    del body, position
+    return _ended(message, Ending(*moment, Status.CANCELED))
+
+
+def _redacted(message: Message, body: Redacted, moment: Moment, position: int) -> _Changes:
+    del body, position
+    return {"redacted_at": _earlier(message.redacted_at, moment[0])}
+
+
+def _deleted(message: Message, body: Deleted, moment: Moment, position: int) -> _Changes:
+    del body, position
+    return {"deleted_at": _earlier(message.deleted_at, moment[0])}
+
+
+def _earlier(known: float | None, at: float) -> float:
+    return at if known is None else min(known, at)
+
+
 def _ended(message: Message, ending: Ending) -> _Changes:
     known = message.ending
     return {"ending": ending if known is None else min(known, ending, key=_moment)}
@@ -276,4 +325,7 @@ _JOINS: Final[Mapping[type[Body], Callable[..., _Changes]]] = {
     Ambiguous: _ambiguous,
     Told: _told,
     KeyConflict: _key_conflict,
+    Canceled: _canceled,
+    Redacted: _redacted,
+    Deleted: _deleted,
 }

@@ -29,6 +29,7 @@ RETAIN_H_MIN: Final = int(RETAIN_MIN_S / 3600)
 RETAIN_H_MAX: Final = 24 * 366
 KEEP_MONTHS_MAX: Final = 1_200
 CORES_MAX: Final = 1_024
+SEND_AT_MIN_S_MAX: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "side share them out",
     ),
     Setting(
+        "messages.send_at_min_s", kinds.number(0.0, SEND_AT_MIN_S_MAX), 900.0,
+        "how far ahead a message must at least be scheduled", "seconds",
+    ),
+    Setting(
         "records.keep_months", kinds.whole(0, KEEP_MONTHS_MAX), 13,
         "how long finished records can be read; 0: for ever", "months",
     ),
@@ -202,6 +207,11 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageSettings:
+    send_at_min_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class RecordSettings:
     keep_months: int
 
@@ -215,6 +225,7 @@ class Settings:
     cluster: ClusterSettings
     carrier: CarrierSettings
     log: LogSettings
+    messages: MessageSettings
     records: RecordSettings
     origins: Mapping[str, str]
     http_fd: int | None = None
@@ -365,6 +376,7 @@ def _settle(layers: Sequence[Layer]) -> Settings:
         ClusterSettings(**values["cluster"]),
         CarrierSettings(**values["carrier"]),
         LogSettings(**values["log"]),
+        MessageSettings(**values["messages"]),
         RecordSettings(**values["records"]),
         origins,
     )

@@ -26,8 +26,9 @@ from trunkline.log.append import (
 from trunkline.log.author import Author
 from trunkline.log.event import Event
 from trunkline.log.gather import WALK_EVERY_S, WALKS_MAX, Gatherer
-from trunkline.log.interface import Log
+from trunkline.log.interface import Log, Unreadable
 from trunkline.log.limits import COPY_LAG_MAX_S
+from trunkline.log.lookup import find_original
 from trunkline.log.names import Names
 from trunkline.replica.queries import Replica
 
@@ -149,6 +150,28 @@ class Acceptor:
         original = _original(new, place.sid, "")
         draft = Draft(Kind.MESSAGE, place.sid, new.account, original, is_keyed=False)
         return self._answer(await self._gatherer.append(place, draft), original)
+
+    async def repeated(
+        self, new: NewMessage, *, key: str, deadline: Deadline
+    ) -> AcceptAnswer | None:
+        """The answer to `new` if `key` names a message already; `None` if it surely names none.
+        Stores nothing: for what would be refused if it came for the first time."""
+        prefix = MMS if new.media_urls else SMS
+        sid, fingerprint = sid_from_key(prefix, new.account, OPERATION, key), _fingerprint(new)
+        known = self._known(sid, fingerprint)
+        if known is not None:
+            return known
+        found = await find_original(self.log, Kind.MESSAGE, new.account, sid, deadline=deadline)
+        match found:
+            case None:
+                return None
+            case Unreadable(reason=reason):
+                return OutcomeUnknown(reason)
+            case _:
+                message = message_from(found)
+                if message.original is None:
+                    return OutcomeUnknown("the key names something that is not an outbound message")
+                return _repeat(message, message.original, fingerprint)
 
     async def _append(
         self, draft: Draft, connect_s: float = CONNECT_WAIT_S, *, at: float | None = None

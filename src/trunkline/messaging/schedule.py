@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 import structlog
 
+from trunkline.domain.events import Kind
 from trunkline.domain.message import Message
 from trunkline.domain.ports import Counter
 from trunkline.kernel import Clock, Deadline
@@ -287,4 +288,9 @@ def _send_at(work: Work) -> float:
 
 def timer_name(event: Event) -> str:
     """One timer a message: what is put off again moves it."""
-    return f"{event.kind}-{event.sid}"
+    return timer_name_of(event.kind, event.sid)
+
+
+def timer_name_of(kind: Kind, sid: str) -> str:
+    """The same, where the event is not at hand."""
+    return f"{kind}-{sid}"

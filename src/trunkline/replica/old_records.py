@@ -99,7 +99,8 @@ def _is_done(state: bytes, until: float) -> bool:
     if not message.is_known:
         # Later events of a message that is gone already, or was never there.
         return message.updated_at < until
-    return message.status in DONE
+    # The row of one that was deleted says nothing of when it was created.
+    return message.created_at < until and message.status in DONE
 
 
 def _open(copy: Path) -> sqlite3.Connection:

@@ -21,7 +21,17 @@ from trunkline.api.app import create_app
 from trunkline.api.services import ApiServices
 from trunkline.directory.numbers import OwnAnswer, Owned, Taken
 from trunkline.domain import sid
-from trunkline.domain.events import AccountOpened, Body, Kind, MessageCreated, NumberOwned, Type
+from trunkline.domain.events import (
+    AccountOpened,
+    Body,
+    Canceled,
+    Deleted,
+    Kind,
+    MessageCreated,
+    NumberOwned,
+    Redacted,
+    Type,
+)
 from trunkline.domain.message import Message, fold
 from trunkline.domain.number import Number
 from trunkline.kernel import (
@@ -36,6 +46,7 @@ from trunkline.kernel import (
 from trunkline.log.event import Event, changed_subject, encode_body
 from trunkline.log.interface import Stored, Unreadable
 from trunkline.messaging.accept import AcceptAnswer, Created, KeyReused, NewMessage
+from trunkline.messaging.cancel import CancelAnswer, Done
 from trunkline.replica import schema
 from trunkline.replica.folding import Folding
 from trunkline.replica.progress import Progress
@@ -151,6 +162,13 @@ class Acceptor:
             self.by_key[new.account, key] = (new, message)
         return Created(message)
 
+    async def repeated(
+        self, new: NewMessage, *, key: str, deadline: Deadline
+    ) -> AcceptAnswer | None:
+        if (new.account, key) not in self.by_key:
+            return None
+        return await self.accept(new, key=key, deadline=deadline)
+
     def _stored(self, new: NewMessage) -> Message:
         prefix = sid.MMS if new.media_urls else sid.SMS
         name = f"{prefix}{len(self.accepted):032x}"
@@ -161,10 +179,41 @@ class Acceptor:
             text=new.text,
             media_urls=new.media_urls,
             status_callback=new.status_callback,
+            send_at=None if new.send_at is msgspec.UNSET else new.send_at,
         )
         self.copy.put(Kind.MESSAGE, Type.ORIGINAL, new.account, name, body)
         at = self.clock.wall()
         return fold(Message(account=new.account), body, at=at, event_id="e", position=0)
+
+
+@dataclass
+class Changes:
+    """Cancels and erases in the copy; `says` is what a cancel is answered instead."""
+
+    copy: Copy
+    says: CancelAnswer | None = None
+    is_unsure: bool = False
+
+    async def cancel(self, message: Message, *, deadline: Deadline) -> CancelAnswer:
+        assert not deadline.has_passed()
+        if self.says is not None:
+            return self.says
+        return Done(self._changed(message, Type.CANCEL, Canceled()))
+
+    async def redact(self, message: Message) -> Message | None:
+        return None if self.is_unsure else self._changed(message, Type.REDACTED, Redacted())
+
+    async def delete(self, message: Message) -> bool:
+        if not self.is_unsure:
+            self._changed(message, Type.DELETED, Deleted())
+        return not self.is_unsure
+
+    def _changed(self, message: Message, type_: Type, body: Body) -> Message:
+        self.copy.put(Kind.MESSAGE, type_, message.account, message.sid, body)
+        self.copy.catch_up()
+        found = self.copy.replica.message(message.sid)
+        assert found is not None
+        return found
 
 
 @dataclass
@@ -223,6 +272,7 @@ class World:
         self.clock = FakeClock()
         self.copy = Copy(path, self.clock)
         self.acceptor = Acceptor(self.copy, self.clock)
+        self.changes = Changes(self.copy)
         self.numbers = Numbers(self.clock)
         self.lookup = Lookup()
         self.missing: list[str] = []
@@ -230,6 +280,8 @@ class World:
         entropy = itertools.count(1)
         services = ApiServices(
             acceptor=self.acceptor,
+            canceller=self.changes,
+            eraser=self.changes,
             numbers=self.numbers,
             replica=self.copy.replica,
             lookup=self.lookup,

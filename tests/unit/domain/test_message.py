@@ -11,12 +11,15 @@ from hypothesis import strategies as st
 from trunkline.domain.events import (
     Ambiguous,
     Body,
+    Canceled,
     Claimed,
+    Deleted,
     HandedOver,
     KeyConflict,
     MessageCreated,
     MessageReceived,
     Receipt,
+    Redacted,
     Refused,
     Returned,
     Told,
@@ -104,6 +107,9 @@ _LATER: st.SearchStrategy[Body] = st.one_of(
     ),
     st.builds(Told, status=st.sampled_from(["sending", "sent", "delivered"]), attempts=st.just(1)),
     st.builds(Tombstone, for_shard=st.just(3)),
+    st.builds(Canceled),
+    st.builds(Redacted),
+    st.builds(Deleted),
     st.builds(
         KeyConflict,
         kept=st.just("f1"),
@@ -274,3 +280,46 @@ def test_an_inbound_message_is_received() -> None:
 def test_a_status_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ValueError, match="vanished"):
         folded(Happened(receipt("vanished"), 100.0, "a"))
+
+
+def test_a_canceled_message_has_ended_without_an_error() -> None:
+    message = folded(
+        Happened(scheduled(1000.0), 100.0, "a"), _in_chain(Canceled(), at=200.0, number=1)
+    )
+
+    assert message.status is Status.CANCELED
+    assert message.ending is not None
+    assert message.ending.error_code is None
+    assert message.link is not None
+
+
+@pytest.mark.parametrize("erased", [Redacted(), Deleted()], ids=["redacted", "deleted"])
+@pytest.mark.parametrize("is_last", [True, False])
+def test_what_was_erased_is_gone_whichever_event_comes_last(erased: Body, is_last: bool) -> None:
+    original = msgspec.structs.replace(created("secret"), media_urls=("https://example.org/a",))
+    history = [Happened(original, 100.0, "a"), Happened(erased, 200.0, "b")]
+
+    message = folded(*(history if is_last else reversed(history)))
+
+    assert b"secret" not in msgspec.msgpack.encode(message)
+    assert b"example.org" not in msgspec.msgpack.encode(message)
+    assert message.original is not None
+    assert message.original.recipient == original.recipient
+
+
+def test_a_copy_that_did_not_hear_of_it_brings_nothing_back() -> None:
+    original = Happened(created("secret"), 100.0, "a")
+    ours = folded(original, Happened(Deleted(), 200.0, "b"))
+
+    for merged in (merge(ours, folded(original)), merge(folded(original), ours)):
+        assert merged == ours
+        assert merged.is_deleted
+
+
+def test_the_text_of_an_inbound_message_can_be_erased() -> None:
+    received = MessageReceived(sid=SID, sender="+15550002", recipient="+15550001", text="secret")
+
+    message = folded(Happened(received, 100.0, "a"), Happened(Redacted(), 200.0, "b"))
+
+    assert message.received is not None
+    assert (message.received.text, message.status) == ("", Status.RECEIVED)

@@ -12,6 +12,7 @@ from trunkline.host.config import (
     ClusterSettings,
     HostSettings,
     LogSettings,
+    MessageSettings,
     RecordSettings,
     Setting,
 )
@@ -286,6 +287,7 @@ def test_the_table_and_the_types_name_the_same_settings() -> None:
         "cluster": ClusterSettings,
         "carrier": CarrierSettings,
         "log": LogSettings,
+        "messages": MessageSettings,
         "records": RecordSettings,
     }
     fields = {

@@ -18,4 +18,6 @@ RESOURCES: Final[Mapping[str, Handler]] = {
     "CreateMessage": messages.CREATE,
     "ListMessage": messages.LIST,
     "FetchMessage": messages.FETCH,
+    "UpdateMessage": messages.UPDATE,
+    "DeleteMessage": messages.DELETE,
 }
