@@ -10,8 +10,9 @@ from typing import Final, assert_never
 import structlog
 
 from trunkline.domain.events import Canceled, Kind, Type
-from trunkline.domain.message import Link, Message, fold, link_of
+from trunkline.domain.message import Link, Message, fold
 from trunkline.domain.sid import digits_of
+from trunkline.domain.status import Status
 from trunkline.kernel import Deadline
 from trunkline.log.append import is_late
 from trunkline.log.author import Author
@@ -88,9 +89,13 @@ class Canceller:
         match await self._write(event, place, deadline):
             case Advanced(sequence=sequence):
                 log.info("message.canceled", sid=message.sid)
-                return Done(await self._canceled(message, event, place.shard, sequence))
+                await self._drop_timer(message.sid)
+                link = Link(
+                    shard=place.shard, sequence=sequence, event_id=event.id, type=event.type
+                )
+                return Done(await self._as_shown(message, event, link))
             case Overtaken(newest=newest) if newest.type is Type.CANCEL:
-                return Done(self.replica.message(message.sid) or _canceled(message, event, newest))
+                return Done(await self._as_shown(message, event, newest))
             case Overtaken():
                 return TooLate()
             case Stalled(reason=reason):
@@ -159,24 +164,26 @@ class Canceller:
                 await clock.sleep(RETRY_PAUSE_S)
         return answers[0]
 
-    async def _canceled(self, message: Message, event: Event, shard: int, sequence: int) -> Message:
+    async def _drop_timer(self, sid: str) -> None:
         clock = self.author.clock
         dropped = await cancel_timer(
             self.log.timers,
-            timer_name_of(Kind.MESSAGE, message.sid),
+            timer_name_of(Kind.MESSAGE, sid),
             clock=clock,
             deadline=Deadline.after(DROP_MAX_S, clock),
         )
         if isinstance(dropped, TimerUnsure):
-            log.debug("schedule.drop_unsure", sid=message.sid, reason=dropped.reason)
-        shown_by = Deadline.after(SHOWN_MAX_S, clock)
-        await self.replica.wait_until_seen(shard, sequence, deadline=shown_by)
-        link = link_of(event.id, event.type, Canceled(), shard=shard, sequence=sequence)
-        return _canceled(message, event, link)
+            log.debug("schedule.drop_unsure", sid=sid, reason=dropped.reason)
 
-
-def _canceled(message: Message, event: Event, link: Link | None) -> Message:
-    return fold(message, Canceled(), at=event.at, event_id=event.id, position=0, link=link)
+    async def _as_shown(self, message: Message, event: Event, link: Link) -> Message:
+        """The message as the copy shows it, or as it will: another host's cancel may be newer than
+        this copy."""
+        shown_by = Deadline.after(SHOWN_MAX_S, self.author.clock)
+        await self.replica.wait_until_seen(link.shard, link.sequence, deadline=shown_by)
+        known = self.replica.message(message.sid)
+        if known is not None and known.status is Status.CANCELED:
+            return known
+        return fold(message, Canceled(), at=event.at, event_id=event.id, position=0, link=link)
 
 
 def _shard(name: str, position: int, shards: int) -> int:
