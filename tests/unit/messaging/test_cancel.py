@@ -126,7 +126,7 @@ async def test_a_message_whose_original_was_trimmed_is_canceled_too(
     bench: Bench, copy: Copy
 ) -> None:
     async with put_off(bench):
-        await bench.pass_time(1.0)
+        await copy.catch_up()
         known = copy.replica.message("SM" + NAME)
         assert known is not None
         bench.log.trim()

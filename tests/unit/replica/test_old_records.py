@@ -11,6 +11,7 @@ import pytest
 from trunkline.domain.events import (
     Ambiguous,
     Claimed,
+    Deleted,
     HandedOver,
     Kind,
     MessageCreated,
@@ -177,3 +178,11 @@ async def test_a_busy_copy_is_left_for_the_next_time(
 
     assert table.digits() == {digits}
     assert await forget(table) == 1
+
+
+async def test_a_deleted_message_is_remembered_for_as_long_as_any_other(table: Table) -> None:
+    table.add(CLAIM, SENT, DELIVERED, Deleted(), at=OLD)
+    young = table.add(CLAIM, SENT, DELIVERED, Deleted(), at=YOUNG)
+
+    assert await forget(table) == 1
+    assert table.digits() == {young}
