@@ -23,7 +23,7 @@ from trunkline.kernel import Deadline, SystemClock
 from trunkline.log.interface import LogUnavailable, RetainedLog, Unreadable
 from trunkline.log.lookup import find_original
 from trunkline.messaging.accept import message_from
-from trunkline.messaging.timeline import Happening, Timeline, gaps_s, read_timeline
+from trunkline.messaging.timeline import Timeline, gaps_s, read_timeline
 from trunkline.replica.digest import records_named
 
 WAIT_S: Final = 30.0
@@ -185,32 +185,23 @@ def _moment(at: float | None) -> str | None:
 
 
 def _print(message: Message, timeline: Timeline) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
+    """In lines and not in columns: what events say is long, and a terminal may be narrow."""
     print(f"Message {message.sid}: {'deleted' if message.is_deleted else message.status.value}")
     for name, value in _summary(message):
         shown = " ".join(map(str, value)) if isinstance(value, list) else value
         print(f"  {name.replace('_', ' '):<20}{shown}")
-    table = Table(title="Timeline", title_justify="left", box=None, pad_edge=False)
-    for heading in ("when", "behind", "host", "what", "shard:sequence", ""):
-        table.add_column(heading, overflow="fold")
-    for each, gap_s in zip(timeline.happenings, gaps_s(timeline.happenings), strict=True):
-        # Not as markup: what carriers answered may have brackets in it.
-        table.add_row(*map(Text, _row(each, gap_s)))
     if timeline.happenings:
-        Console().print(table)
+        print("Timeline (when, how long behind the one before, host, what, shard:sequence)")
     elif not timeline.unread:
         print("The log does not hold its events any more (log.retain_h).")
+    for each, gap_s in zip(timeline.happenings, gaps_s(timeline.happenings), strict=True):
+        places = " ".join(f"{shard}:{sequence}" for shard, sequence in each.places)
+        print(f"  {_moment(each.at)}  {gap_s:+.3f} s  {each.host}  {each.what}  {places}")
+        facts = [f"{name} {_said(value)}" for name, value in each.facts.items() if name != "sid"]
+        if facts:
+            print(f"      {', '.join(facts)}")
     for reason in timeline.unread:
         print(f"Not read, {reason}.")
-
-
-def _row(each: Happening, gap_s: float) -> Sequence[str]:
-    places = " ".join(f"{shard}:{sequence}" for shard, sequence in each.places)
-    said = ", ".join(f"{name} {_said(value)}" for name, value in each.facts.items())
-    return (_moment(each.at) or "", f"{gap_s:+.3f} s", each.host, each.what, places, said)
 
 
 def _said(value: Any) -> str:
