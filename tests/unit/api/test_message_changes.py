@@ -62,6 +62,26 @@ async def test_the_bounds_of_what_can_be_scheduled_belong_to_it(world: World, mo
     assert (await world.send(**LATER | {"SendAt": moment})).status == 201
 
 
+@pytest.mark.parametrize(
+    ("written", "at"),
+    [
+        ("2023-11-15T00:00:00.750Z", 1_700_006_400.75),
+        ("2023-11-15T02:00:00+02:00", 1_700_006_400.0),
+    ],
+)
+async def test_a_message_is_scheduled_for_the_very_moment_and_not_before(
+    world: World, written: str, at: float
+) -> None:
+    assert (await world.send(**LATER | {"SendAt": written})).status == 201
+    (new, _), *_ = world.acceptor.accepted
+    assert new.send_at == at
+
+
+@pytest.mark.parametrize("day", ["2023-11-16", "20231116"])
+async def test_a_day_is_no_moment_to_send_at(world: World, day: str) -> None:
+    assert refused_with(await world.send(**LATER | {"SendAt": day})) == (400, 35114)
+
+
 async def test_a_repeat_of_a_schedule_that_is_too_near_by_now_is_answered_as_the_first_one(
     world: World,
 ) -> None:

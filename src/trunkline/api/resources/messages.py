@@ -15,7 +15,7 @@ from trunkline.api.arguments import Arguments, Value
 from trunkline.api.errors import ApiError, invalid, not_found, not_implemented, unavailable
 from trunkline.api.freshness import lag_header
 from trunkline.api.idempotency import key_of, split_callback
-from trunkline.api.moments import rfc_2822
+from trunkline.api.moments import instant, rfc_2822
 from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
@@ -111,7 +111,7 @@ async def _create(request: Request, services: ApiServices) -> Answer:
         media_urls=media_urls,
         status_callback=callback or None,
         validity_s=_validity_s(arguments),
-        send_at=_send_at(arguments),
+        send_at=_send_at(request),
     )
     if request.deadline.has_passed():
         raise not_begun_in_time()
@@ -210,20 +210,25 @@ def _validity_s(arguments: Arguments) -> int:
     return validity_s
 
 
-def _send_at(arguments: Arguments) -> float | msgspec.UnsetType:
+def _send_at(request: Request) -> float | msgspec.UnsetType:
     """When to send it, if that is not at once.
 
     Unlike Twilio: no MessagingServiceSid is needed. There, a schedule without one is dropped and the
     message is sent at once, which nobody who gives a time can want.
     """
-    moment, type_ = arguments.span("SendAt"), arguments.text("ScheduleType")
-    if moment is None and type_ is None:
+    arguments = request.arguments
+    span, type_ = arguments.span("SendAt"), arguments.text("ScheduleType")
+    if span is None and type_ is None:
         return msgspec.UNSET
-    if moment is None:
+    if span is None:
         raise invalid("SendAt", "a ScheduleType needs the time to send at")
     if type_ is None:
         raise invalid("ScheduleType", "a SendAt needs it, and it must be fixed")
-    return moment.start
+    # To the fraction of a second: the beginning of that second would be too early.
+    moment = instant(request.fields["SendAt"][0])
+    if moment is None:
+        raise ApiError(Code.SEND_AT_INVALID)
+    return moment
 
 
 async def _fetch(request: Request, services: ApiServices) -> Answer:
