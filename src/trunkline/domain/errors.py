@@ -41,6 +41,7 @@ class Code(IntEnum):
     MEDIA_URL_INVALID = 21620
     MEDIA_TOO_MANY = 21623
     SENDER_NOT_OWNED = 21659
+    CHANGE_INVALID = 30400
     NOT_CANCELABLE = 30409
     SEND_AT_INVALID = 35114
 
@@ -106,6 +107,11 @@ FAULTS: Final[Mapping[Code, Fault]] = {
     Code.MEDIA_URL_INVALID: Fault(400, "A 'MediaUrl' is not an absolute http or https URL."),
     Code.MEDIA_TOO_MANY: Fault(400, "A message carries at most {items_max} 'MediaUrl'."),
     Code.SENDER_NOT_OWNED: Fault(400, "'From' is not a phone number of this account."),
+    Code.CHANGE_INVALID: Fault(
+        400,
+        "A message is changed by an empty 'Body', which redacts it, or by 'Status=canceled', and not by "
+        "both at once.",
+    ),
     Code.NOT_CANCELABLE: Fault(
         409,
         "The message is {status}. Only a scheduled message can be canceled, and only before its time.",

@@ -207,12 +207,20 @@ async def test_an_erasure_of_unknown_outcome_says_so(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "form", [{}, {"Body": "other words"}, {"Status": "sent"}, {"Nonsense": "x"}]
+    "form",
+    [
+        {},
+        {"Body": "other words"},
+        {"Status": "sent"},
+        {"Nonsense": "x"},
+        {"Status": "canceled", "Body": ""},
+    ],
 )
 async def test_a_change_that_nobody_can_make_is_refused(world: World, form: dict[str, str]) -> None:
     path = await finished(world)
 
-    assert refused_with(await world.post(path, form)) == (400, 20001)
+    assert refused_with(await world.post(path, form)) == (400, 30400)
+    assert (await world.get(path)).json["body"] == "Hello"
 
 
 async def test_a_message_of_another_account_cannot_be_changed(world: World) -> None:

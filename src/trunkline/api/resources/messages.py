@@ -242,26 +242,17 @@ async def _fetch(request: Request, services: ApiServices) -> Answer:
 
 
 async def _update(request: Request, services: ApiServices) -> Answer:
-    """Cancel it, redact it, or one after the other: what was cancelled is finished."""
-    is_redacting = _asks_to_redact(request)
+    """Cancel it or redact it."""
+    bodies = request.fields.get("Body")
     is_canceling = request.arguments.text("Status") is not None
-    if not is_redacting and not is_canceling:
-        raise invalid("Body", "a change of a message is an empty Body, or Status=canceled")
+    if any(bodies or ()) or is_canceling == (bodies is not None):
+        raise ApiError(Code.CHANGE_INVALID)
     message = await _wanted(request, services)
     if is_canceling:
         message = await _canceled(message, request, services)
-    if is_redacting:
+    else:
         message = await _redacted(message, services)
     return json_answer(200, message_json(message, message.account))
-
-
-def _asks_to_redact(request: Request) -> bool:
-    bodies = request.fields.get("Body")
-    if bodies is None:
-        return False
-    if any(bodies):
-        raise invalid("Body", "a message can only be emptied: what was sent cannot be changed")
-    return True
 
 
 async def _canceled(message: Message, request: Request, services: ApiServices) -> Message:
@@ -405,6 +396,6 @@ def _date_sent(message: Message) -> str | None:
 
 CREATE: Final = Handler(_create, _CODES)
 FETCH: Final = Handler(_fetch)
-UPDATE: Final = Handler(_update)
+UPDATE: Final = Handler(_update, {"Status": Code.CHANGE_INVALID})
 DELETE: Final = Handler(_delete)
 LIST: Final = Handler(_list)
