@@ -30,6 +30,9 @@ RETAIN_H_MAX: Final = 24 * 366
 KEEP_MONTHS_MAX: Final = 1_200
 CORES_MAX: Final = 1_024
 SEND_AT_MIN_S_MAX: Final = 86_400.0
+MONTH_S: Final = 31 * 86_400.0
+TRIMMED_WITHIN_H: Final = 24
+"""Trimming runs a snapshot's age and some minutes behind `log.retain_h`; a day is more than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +406,13 @@ def _check_together(settings: Settings) -> None:
             "cluster.spread keeps the copies of each shard in different zones, and "
             + ("host.zone is not set" if cluster.hosts else "cluster.hosts names nobody"),
             "set host.zone on every host of the cluster, or leave cluster.spread out",
+        )
+    kept_h = settings.records.keep_months * MONTH_S / 3600.0
+    if kept_h and settings.log.retain_h + TRIMMED_WITHIN_H > kept_h:
+        raise ConfigError(
+            f"log.retain_h keeps messages for {settings.log.retain_h} hours, and records.keep_months "
+            f"forgets after {kept_h:.0f} that they were redacted or deleted: their text would show again",
+            f"set log.retain_h to at most {kept_h - TRIMMED_WITHIN_H:.0f}, or records.keep_months higher",
         )
     roster.check(
         cluster.hosts,
