@@ -188,23 +188,24 @@ def _print(message: Message, timeline: Timeline) -> None:
     """In lines and not in columns: what events say is long, and a terminal may be narrow."""
     print(f"Message {message.sid}: {'deleted' if message.is_deleted else message.status.value}")
     for name, value in _summary(message):
-        shown = " ".join(map(str, value)) if isinstance(value, list) else value
-        print(f"  {name.replace('_', ' '):<20}{shown}")
+        print(f"  {name.replace('_', ' '):<20}{_said(value)}")
     if timeline.happenings:
         print("Timeline (when, how long behind the one before, host, what, shard:sequence)")
     elif not timeline.unread:
         print("The log does not hold its events any more (log.retain_h).")
     for each, gap_s in zip(timeline.happenings, gaps_s(timeline.happenings), strict=True):
         places = " ".join(f"{shard}:{sequence}" for shard, sequence in each.places)
-        print(f"  {_moment(each.at)}  {gap_s:+.3f} s  {each.host}  {each.what}  {places}")
+        print(f"  {_moment(each.at)}  {gap_s:+.3f} s  {_said(each.host)}  {each.what}  {places}")
         facts = [f"{name} {_said(value)}" for name, value in each.facts.items() if name != "sid"]
         if facts:
             print(f"      {', '.join(facts)}")
     for reason in timeline.unread:
-        print(f"Not read, {reason}.")
+        print(f"Not read, {_said(reason)}.")
 
 
 def _said(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return str(value)
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    # What carriers and applications answered may have in it what moves a terminal's cursor.
+    return "".join(each if each.isprintable() else "?" for each in text)
