@@ -25,7 +25,7 @@ from trunkline.log.limits import RETRY_PAUSE_S, TRY_TIMEOUT_S
 from trunkline.log.names import SHARED_DIGITS
 from trunkline.log.shards import order
 from trunkline.log.timers import TimerUnsure, cancel_timer
-from trunkline.messaging.schedule import timer_name_of
+from trunkline.messaging.schedule import timer_name
 from trunkline.replica.queries import Replica
 
 log: Final = structlog.get_logger(__name__)
@@ -168,7 +168,7 @@ class Canceller:
         clock = self.author.clock
         dropped = await cancel_timer(
             self.log.timers,
-            timer_name_of(Kind.MESSAGE, sid),
+            timer_name(Kind.MESSAGE, sid),
             clock=clock,
             deadline=Deadline.after(DROP_MAX_S, clock),
         )
