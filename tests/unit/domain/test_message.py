@@ -158,6 +158,23 @@ def test_copies_that_saw_parts_of_a_history_merge_into_the_whole(
     assert merge(one, two) == merge(two, one) == folded(*history)
 
 
+@given(histories(), st.sampled_from([Redacted(), Deleted()]), st.integers(0, 20))
+def test_what_is_erased_is_in_no_record_that_is_joined_with_it_later(
+    history: list[Happened], wish: Body, cut: int
+) -> None:
+    erased = folded(*history[:cut], Happened(wish, 110.0, "wish"))
+    whole = [*history, *ORIGINALS]
+
+    for message in (
+        reduce(_with, whole, erased),
+        merge(erased, folded(*whole)),
+        merge(folded(*whole), erased),
+    ):
+        assert message.original is not None
+        assert message.original.text == ""
+        assert message.is_deleted >= isinstance(wish, Deleted)
+
+
 @given(histories())
 def test_a_status_never_goes_back_and_a_final_one_stays_final(history: list[Happened]) -> None:
     message = Message(account=ACCOUNT)

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.log.scripted_log import Fate
 from tests.unit.messaging.message_bench import Bench, Copy
 
+from trunkline.domain.message import merge
 from trunkline.log.shards import SHARDS
 from trunkline.messaging.erase import Eraser
 from trunkline.messaging.record import EventRecorder
@@ -47,6 +48,27 @@ async def test_what_was_redacted_is_gone_from_the_copy(bench: Bench, copy: Copy)
     assert shown.original is not None
     assert redacted.original == shown.original
     assert shown.original.text == ""
+
+
+@pytest.mark.parametrize("what", ["redact", "delete"])
+async def test_a_copy_made_anew_and_one_mended_by_an_older_one_do_not_show_it_either(
+    bench: Bench, copy: Copy, tmp_path: Path, what: str
+) -> None:
+    before = copy.replica.message(SID)
+    assert before is not None
+    own = eraser(bench, copy)
+
+    assert await bench.within_time(own.redact(before) if what == "redact" else own.delete(before))
+
+    async with Copy(bench, tmp_path / "anew.db").following() as anew:
+        for each in (copy, anew):
+            await each.catch_up()
+            shown = each.replica.message(SID)
+            assert shown is not None
+            for joined in (shown, merge(shown, before), merge(before, shown)):
+                assert joined.original is not None
+                assert joined.original.text == ""
+                assert joined.is_deleted == (what == "delete")
 
 
 async def test_a_deleted_message_is_in_no_list_and_its_row_does_not_say_whose_it_was(
