@@ -38,8 +38,9 @@ def request(
     form: dict[str, str] | None = None,
     *,
     key: str | None = None,
+    method: str | None = None,
 ) -> Facts:
-    """What the API answers. Raises `HTTPError` for a refusal."""
+    """What the API answers; nothing, where its answer is empty. Raises `HTTPError` for a refusal."""
     account = facts["account_sid"]
     url = f"{base_url}/2010-04-01/Accounts/{account}/{path}"
     passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
@@ -47,9 +48,9 @@ def request(
     opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
     body = None if form is None else urllib.parse.urlencode(form).encode()
     headers = {} if key is None else {"Idempotency-Key": key}
-    asked = urllib.request.Request(url, body, headers)  # noqa: S310 - our own server
+    asked = urllib.request.Request(url, body, headers, method=method)  # noqa: S310 - our own server
     with opener.open(asked, timeout=ANSWERED_S) as answer:
-        found: Facts = json.load(answer)
+        found: Facts = {} if answer.status == 204 else json.load(answer)
     return found
 
 

@@ -11,8 +11,8 @@ from trunkline.log.interface import Unreadable
 async def find_message(
     account: str, name: str, services: ApiServices, *, deadline: Deadline
 ) -> Message | None:
-    """The account's message; `None` only if every part of the log said that there is none. Raises
-    `ApiError` (503) where that cannot be told."""
+    """The account's message; `None` only if it was deleted, or every part of the log said that there
+    is none. Raises `ApiError` (503) where that cannot be told."""
     if not sid.is_sid(name, sid.SMS, sid.MMS):
         return None
     known = services.replica.message(name)
@@ -24,4 +24,6 @@ async def find_message(
                 "Whether this message exists cannot be told at the moment. Try again."
             )
         known = answer
-    return known if known is not None and known.account == account and known.is_known else None
+    if known is None or known.account != account or not known.is_known or known.is_deleted:
+        return None
+    return known

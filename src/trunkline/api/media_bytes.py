@@ -39,7 +39,7 @@ def words_of(path: str) -> Words | None:
 def piece_of(message: Message | None, media: str, path: str) -> Piece:
     """The piece `media` of a message. Raises `ApiError`: 404 if it has none such, and 503 if its
     media are yet to be stored, as far as this host's copy shows."""
-    if message is None:
+    if message is None or message.is_deleted:
         raise not_found(path)
     for piece in message.pieces:
         if piece.sid == media:

@@ -49,11 +49,24 @@ def span(text: str) -> Span | None:
 
     A time without an offset is UTC.
     """
+    seconds = _seconds(text)
+    if seconds is None:
+        return None
+    start = float(int(seconds))
+    return Span(start, start + (DAY_S if _DATE.match(text) else 1.0))
+
+
+def instant(text: str) -> float | None:
+    """The very moment that a date and time names, in seconds since the epoch; None if it is none, as
+    a date alone is."""
+    return _seconds(text) if ":" in text or "T" in text else None
+
+
+def _seconds(text: str) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        start = float(int(moment.timestamp()))
+        return moment.timestamp()
     except (ValueError, OverflowError):
         return None
-    return Span(start, start + (DAY_S if _DATE.match(text) else 1.0))

@@ -21,6 +21,7 @@ from trunkline.domain.ports import Entropy
 from trunkline.kernel import Clock, Deadline
 from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import AcceptAnswer, NewMessage
+from trunkline.messaging.cancel import CancelAnswer
 from trunkline.replica.queries import MessageFilter, NumberFilter, Place, Usage
 
 
@@ -30,6 +31,26 @@ class AcceptorPort(Protocol):
     async def accept(
         self, new: NewMessage, *, key: str | None, deadline: Deadline
     ) -> AcceptAnswer: ...
+
+    async def repeated(
+        self, new: NewMessage, *, key: str, deadline: Deadline
+    ) -> AcceptAnswer | None:
+        """What `accept` would answer to a repeat; `None` if there surely was nothing before."""
+
+
+class CancellerPort(Protocol):
+    """Takes scheduled messages back."""
+
+    async def cancel(self, message: Message, *, deadline: Deadline) -> CancelAnswer: ...
+
+
+class EraserPort(Protocol):
+    """Takes finished messages, or what they said, out of every answer. `None` and `False`: it may be
+    done or not, and asking again is safe."""
+
+    async def redact(self, message: Message) -> Message | None: ...
+
+    async def delete(self, message: Message) -> bool: ...
 
 
 class NumbersPort(Protocol):
@@ -138,9 +159,12 @@ class ApiServices:
     """Everything the API is built from. `readiness` names what is not ready; empty means ready.
     The API counts in `registry`; `metrics` renders it with whatever else the host counts. Every
     account began with `opening_balance` millionths. `has_magic_numbers` where the carrier is simulated.
-    The bytes of media are given to anybody who knows their URL, unless `media_needs_credentials`."""
+    The bytes of media are given to anybody who knows their URL, unless `media_needs_credentials`. A
+    message may be scheduled for `send_at_min_s` seconds ahead and more."""
 
     acceptor: AcceptorPort
+    canceller: CancellerPort
+    eraser: EraserPort
     numbers: NumbersPort
     applications: ApplicationsPort
     replica: ReplicaPort
@@ -154,3 +178,4 @@ class ApiServices:
     opening_balance: int = 0
     has_magic_numbers: bool = False
     media_needs_credentials: bool = False
+    send_at_min_s: float = 900.0

@@ -187,7 +187,7 @@ async def delete(
     deadline: Deadline,
 ) -> Removed | Missing | Undecidable:
     """Take the record out of the register, which is free again then. A second one is `Missing`."""
-    event = author.event(register.kind, Type.DELETION, account, sid, Deleted())
+    event = author.event(register.kind, Type.DELETED, account, sid, Deleted())
     while True:  # bounded: by the deadline, like every write
         record = await _own_in_time(log, register, sid, account, author, deadline)
         if not isinstance(record, Record):

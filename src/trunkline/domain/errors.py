@@ -16,6 +16,7 @@ class Code(IntEnum):
     PARAMETER_INVALID = 20001
     AUTHENTICATION_FAILED = 20003
     METHOD_NOT_ALLOWED = 20004
+    NOT_FINISHED = 20009
     NOT_FOUND = 20404
     TIMED_OUT = 20408
     KEY_SPENT = 20409
@@ -48,6 +49,9 @@ class Code(IntEnum):
     MEDIA_URL_INVALID = 21620
     MEDIA_TOO_MANY = 21623
     SENDER_NOT_OWNED = 21659
+    CHANGE_INVALID = 30400
+    NOT_CANCELABLE = 30409
+    SEND_AT_INVALID = 35114
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,9 @@ FAULTS: Final[Mapping[Code, Fault]] = {
         401, "Authentication failed: send the account SID and its auth token with HTTP Basic."
     ),
     Code.METHOD_NOT_ALLOWED: Fault(405, "This resource does not answer {method}; use {allowed}."),
+    Code.NOT_FINISHED: Fault(
+        409, "The message is {status}: it can be {what} once it has reached its final status."
+    ),
     Code.NOT_FOUND: Fault(404, "The requested resource {path} was not found"),
     Code.TIMED_OUT: Fault(408, "The request body did not arrive within {seconds} seconds."),
     Code.KEY_SPENT: Fault(
@@ -124,6 +131,20 @@ FAULTS: Final[Mapping[Code, Fault]] = {
     Code.MEDIA_URL_INVALID: Fault(400, "A 'MediaUrl' is not an absolute http or https URL."),
     Code.MEDIA_TOO_MANY: Fault(400, "A message carries at most {items_max} 'MediaUrl'."),
     Code.SENDER_NOT_OWNED: Fault(400, "'From' is not a phone number of this account."),
+    Code.CHANGE_INVALID: Fault(
+        400,
+        "A message is changed by an empty 'Body', which redacts it, or by 'Status=canceled', and not by "
+        "both at once.",
+    ),
+    Code.NOT_CANCELABLE: Fault(
+        409,
+        "The message is {status}. Only a scheduled message can be canceled, and only before its time.",
+    ),
+    Code.SEND_AT_INVALID: Fault(
+        400,
+        "'SendAt' is not a date and time in ISO 8601, like 2026-01-31T18:30:00Z, or not far enough "
+        "ahead (15 minutes, unless the host is set otherwise), or more than 35 days ahead.",
+    ),
 }
 
 DELIVERY: Final[Mapping[int, str]] = {

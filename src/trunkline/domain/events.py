@@ -126,6 +126,14 @@ class MediaRemoved(Body, frozen=True, kw_only=True):
     media: tuple[str, ...]
 
 
+class Canceled(Body, frozen=True, kw_only=True):
+    """Whoever asked for the message does not want it any more. A link of its chain, and its last."""
+
+
+class Redacted(Body, frozen=True, kw_only=True):
+    """The text of a finished message is not to be shown to anybody any more."""
+
+
 class NumberOwned(Body, frozen=True, kw_only=True):
     """An account owns a telephone number, and says what to do with what arrives there."""
 
@@ -182,7 +190,8 @@ class AccountOpened(Body, frozen=True, kw_only=True):
 
 
 class Deleted(Body, frozen=True, kw_only=True):
-    """The record is gone. Its register stays, and may be taken anew under another SID."""
+    """A finished message, with its media, is not to be shown to anybody any more; or a record of the
+    directory is gone, whose register stays, and may be taken anew under another SID."""
 
 
 class Tombstone(Body, frozen=True, kw_only=True):
@@ -225,9 +234,11 @@ class Type(StrEnum):
     KEY_CONFLICT = "key_conflict"
     MEDIA_KEPT = "media_kept"
     MEDIA_REMOVED = "media_removed"
+    CANCEL = "cancel"
+    REDACTED = "redacted"
     CHANGE = "change"
     """The whole record anew: its body is that of an original."""
-    DELETION = "deletion"
+    DELETED = "deleted"
 
 
 ONE_REGISTER: Final = frozenset({Kind.NUMBER, Kind.APPLICATION})
@@ -255,7 +266,9 @@ _LATER: Final[Mapping[Type, type[Body]]] = {
     Type.KEY_CONFLICT: KeyConflict,
     Type.MEDIA_KEPT: MediaKept,
     Type.MEDIA_REMOVED: MediaRemoved,
-    Type.DELETION: Deleted,
+    Type.CANCEL: Canceled,
+    Type.REDACTED: Redacted,
+    Type.DELETED: Deleted,
 }
 
 _WHOLE: Final = frozenset({Type.ORIGINAL, Type.CHANGE})

@@ -32,9 +32,11 @@ from trunkline.log.append import ShardHealth
 from trunkline.log.share import WHOLE, Share
 from trunkline.messaging import receipts, schedule, work
 from trunkline.messaging.accept import Acceptor
+from trunkline.messaging.cancel import Canceller
 from trunkline.messaging.carriers import CARRIERS
 from trunkline.messaging.carriers.simulated import SimulatedCarrier
 from trunkline.messaging.dispatch import Dispatcher
+from trunkline.messaging.erase import Eraser
 from trunkline.messaging.lease import Leases
 from trunkline.messaging.lookup import MessageLookup
 from trunkline.messaging.receipts import Receipts
@@ -227,6 +229,9 @@ class _Builder:
         return create_app(
             ApiServices(
                 acceptor=self._acceptor(),
+                canceller=Canceller(context.log, self._replica, context.author),
+                eraser=Eraser(self._recorder, self._replica, context.author),
+                send_at_min_s=context.settings.messages.send_at_min_s,
                 numbers=Numbers(context.log, self._replica, author=context.author),
                 applications=Applications(context.log, self._replica, author=context.author),
                 replica=self._replica,

@@ -29,6 +29,10 @@ RETAIN_H_MIN: Final = int(RETAIN_MIN_S / 3600)
 RETAIN_H_MAX: Final = 24 * 366
 KEEP_MONTHS_MAX: Final = 1_200
 CORES_MAX: Final = 1_024
+SEND_AT_MIN_S_MAX: Final = 86_400.0
+MONTH_S: Final = 31 * 86_400.0
+TRIMMED_WITHIN_H: Final = 24
+"""Trimming runs a snapshot's age and some minutes behind `log.retain_h`; a day is more than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,10 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "side share them out",
     ),
     Setting(
+        "messages.send_at_min_s", kinds.number(0.0, SEND_AT_MIN_S_MAX), 900.0,
+        "how far ahead a message must at least be scheduled", "seconds",
+    ),
+    Setting(
         "records.keep_months", kinds.whole(0, KEEP_MONTHS_MAX), 13,
         "how long finished records can be read; 0: for ever", "months",
     ),
@@ -218,6 +226,11 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageSettings:
+    send_at_min_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class RecordSettings:
     keep_months: int
 
@@ -248,6 +261,7 @@ class Settings:
     cluster: ClusterSettings
     carrier: CarrierSettings
     log: LogSettings
+    messages: MessageSettings
     records: RecordSettings
     prices: PriceSettings
     media: MediaSettings
@@ -400,6 +414,7 @@ def _settle(layers: Sequence[Layer]) -> Settings:
         ClusterSettings(**values["cluster"]),
         CarrierSettings(**values["carrier"]),
         LogSettings(**values["log"]),
+        MessageSettings(**values["messages"]),
         RecordSettings(**values["records"]),
         PriceSettings(**values["prices"]),
         MediaSettings(**values["media"]),
@@ -428,6 +443,13 @@ def _check_together(settings: Settings) -> None:
             "cluster.spread keeps the copies of each shard in different zones, and "
             + ("host.zone is not set" if cluster.hosts else "cluster.hosts names nobody"),
             "set host.zone on every host of the cluster, or leave cluster.spread out",
+        )
+    kept_h = settings.records.keep_months * MONTH_S / 3600.0
+    if kept_h and settings.log.retain_h + TRIMMED_WITHIN_H > kept_h:
+        raise ConfigError(
+            f"log.retain_h keeps messages for {settings.log.retain_h} hours, and records.keep_months "
+            f"forgets after {kept_h:.0f} that they were redacted or deleted: their text would show again",
+            f"set log.retain_h to at most {kept_h - TRIMMED_WITHIN_H:.0f}, or records.keep_months higher",
         )
     roster.check(
         cluster.hosts,

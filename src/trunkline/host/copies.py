@@ -11,8 +11,8 @@ import prometheus_client
 from starlette.types import ASGIApp
 
 from trunkline.blobs.store import BlobStore
+from trunkline.host.config import MONTH_S
 from trunkline.host.context import Context
-from trunkline.host.retain import MONTH_S
 from trunkline.replica.compare import Comparison, Counters
 from trunkline.replica.offers import OFFER_PAUSE_S, Offers
 from trunkline.replica.progress import Progress

@@ -56,7 +56,7 @@ async def _carry_one(log: RetainedLog, found: Stored, before: int, clock: Clock)
     newest = await log.read_last(found.shard, found.subject, timeout_s=CARRY_TIMEOUT_S)
     if not isinstance(newest, Stored):
         return False
-    if newest.sequence >= before or decode(newest.payload).type is Type.DELETION:
+    if newest.sequence >= before or decode(newest.payload).type is Type.DELETED:
         return True  # what was deleted has ended: an empty register says the same
     answer = await log.publish(
         newest.shard,

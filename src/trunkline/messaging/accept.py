@@ -146,7 +146,8 @@ class Acceptor:
             # An earlier create of the key may be finished, trimmed, and not in the copy yet.
             return OutcomeUnknown("this host's read copy is too far behind to know the key")
         if self._is_unwanted(new):
-            return await self._standing_or_unwanted(new, sid, fingerprint, deadline)
+            # A key that was answered before the recipient opted out is answered the same again.
+            return await self.repeated(new, key=key, deadline=deadline) or OptedOut()
         original = _original(new, sid, fingerprint, self.prices)
         draft = Draft(Kind.MESSAGE, sid, new.account, original, is_keyed=True)
         connect_s = min(CONNECT_WAIT_S, deadline.remaining_s())
@@ -169,20 +170,27 @@ class Acceptor:
             new.account, new.sender, new.recipient
         )
 
-    async def _standing_or_unwanted(
-        self, new: NewMessage, sid: str, fingerprint: str, deadline: Deadline
-    ) -> AcceptAnswer:
-        """A key that was answered before the recipient opted out is answered the same again, also
-        where this host's copy does not show its message yet."""
+    async def repeated(
+        self, new: NewMessage, *, key: str, deadline: Deadline
+    ) -> AcceptAnswer | None:
+        """The answer to `new` if `key` names a message already; `None` if it surely names none.
+        Stores nothing: for what would be refused if it came for the first time."""
+        prefix = MMS if new.media_urls else SMS
+        sid, fingerprint = sid_from_key(prefix, new.account, OPERATION, key), _fingerprint(new)
+        known = self._known(sid, fingerprint)
+        if known is not None:
+            return known
         found = await find_original(self.log, Kind.MESSAGE, new.account, sid, deadline=deadline)
-        if isinstance(found, Unreadable):
-            return OutcomeUnknown(found.reason)
-        if found is None:
-            return OptedOut()
-        message = message_from(found)
-        if message.original is None:
-            return OutcomeUnknown("the key names something that is not an outbound message")
-        return _repeat(message, message.original, fingerprint)
+        match found:
+            case None:
+                return None
+            case Unreadable(reason=reason):
+                return OutcomeUnknown(reason)
+            case _:
+                message = message_from(found)
+                if message.original is None:
+                    return OutcomeUnknown("the key names something that is not an outbound message")
+                return _repeat(message, message.original, fingerprint)
 
     async def _append(
         self, draft: Draft, connect_s: float = CONNECT_WAIT_S, *, at: float | None = None

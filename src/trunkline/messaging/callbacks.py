@@ -53,6 +53,8 @@ _CHANGES_NO_STATUS: Final = frozenset(
         Type.KEY_CONFLICT,
         Type.MEDIA_KEPT,
         Type.MEDIA_REMOVED,
+        Type.REDACTED,
+        Type.DELETED,
     }
 )
 """The first and the third stand where only a log of an earlier version has chains."""

@@ -54,11 +54,12 @@ class InboundMedia:
     async def pieces(
         self, event: Event, received: MessageReceived, stored: Stored
     ) -> tuple[Piece, ...] | Later:
-        """The message's media once this host's copy shows them: from then on their URLs answer."""
+        """The message's media once this host's copy shows them: from then on their URLs answer. One
+        that was deleted meanwhile has none any more."""
         if not received.media_urls:
             return ()
         message = self.media.shelf.find(event.sid)
-        if message is not None and message.media is not None:
+        if message is not None and (message.is_deleted or message.media is not None):
             self._written.pop(event.sid, None)
             return message.pieces
         if event.sid in self._written:

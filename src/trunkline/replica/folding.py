@@ -181,16 +181,18 @@ def _link(event: Event, body: Body, stored: Stored) -> Link | None:
 
 
 def _message_row(digits: str, message: Message) -> tuple[object, ...]:
-    """The columns of a message; one without its original has a creation time of zero."""
-    original = message.original or message.received
+    """The columns of a message; one that no list shows, because its original is not there yet or it
+    was deleted, has a creation time of zero."""
+    original = None if message.is_deleted else message.original or message.received
     sender, recipient = (original.sender, original.recipient) if original else ("", "")
+    created_at = 0.0 if original is None else message.created_at
     return (
         digits,
         message.sid,
         message.account,
         sender,
         recipient,
-        message.created_at,
+        created_at,
         message.sent_at or message.created_at,
         _ENCODER.encode(message),
         *owed_by(message),

@@ -123,7 +123,7 @@ def owed_by(message: Message) -> Owed:
 def note_keyword(database: sqlite3.Connection, message: Message) -> None:
     """Write down a stop or a start, if the message is one; again is no different from once."""
     received = message.received
-    word = None if received is None else keyword_in(received.text)
+    word = None if received is None else message.erased_keyword or keyword_in(received.text)
     if received is None or word is None or word is Keyword.HELP:
         return
     pair = (message.account, received.recipient, received.sender)

@@ -77,7 +77,8 @@ class Replica:
         self._progress = progress
 
     def message(self, sid: str) -> Message | None:
-        """The message, if its original has arrived here."""
+        """The message, if its original has arrived here; also one that was deleted, which only its
+        own services may see."""
         message = self.message_named(sid[2:])
         return message if message is not None and message.sid == sid else None
 
@@ -95,14 +96,16 @@ class Replica:
         return link if link is not None and link.shard == shard else None
 
     def message_named(self, digits: str) -> Message | None:
-        """The message with these digits, whatever letters its SID begins with."""
-        row = self._one("SELECT state FROM message WHERE digits = ? AND created_at > 0", digits)
-        return None if row is None else _MESSAGE.decode(row[0])
+        """The message with these digits, whatever letters its SID begins with; as above."""
+        row = self._one("SELECT state FROM message WHERE digits = ?", digits)
+        message = None if row is None else _MESSAGE.decode(row[0])
+        return message if message is not None and message.is_known else None
 
     def messages(
         self, account: str, wanted: MessageFilter, *, items_max: int, behind: Place | None = None
     ) -> list[Message]:
-        """At most `items_max` of the account's messages, newest first, behind a place."""
+        """At most `items_max` of the account's messages, newest first, behind a place; those that
+        were deleted are left out."""
         where, values = ["account = ?", "created_at > 0"], [account]
         terms: list[tuple[str, object | None]] = [
             ("sender = ?", wanted.sender),

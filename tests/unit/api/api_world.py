@@ -28,11 +28,13 @@ from trunkline.domain.events import (
     AccountOpened,
     ApplicationMade,
     Body,
+    Canceled,
     Deleted,
     Kind,
     MediaRemoved,
     MessageCreated,
     NumberOwned,
+    Redacted,
     Type,
 )
 from trunkline.domain.message import Message, fold
@@ -49,6 +51,7 @@ from trunkline.kernel import (
 from trunkline.log.event import Event, changed_subject, encode_body
 from trunkline.log.interface import Stored, Unreadable
 from trunkline.messaging.accept import AcceptAnswer, Created, KeyReused, NewMessage
+from trunkline.messaging.cancel import CancelAnswer, Done
 from trunkline.replica import schema
 from trunkline.replica.folding import Folding
 from trunkline.replica.progress import Progress
@@ -171,6 +174,13 @@ class Acceptor:
             self.by_key[new.account, key] = (new, message)
         return Created(message)
 
+    async def repeated(
+        self, new: NewMessage, *, key: str, deadline: Deadline
+    ) -> AcceptAnswer | None:
+        if (new.account, key) not in self.by_key:
+            return None
+        return await self.accept(new, key=key, deadline=deadline)
+
     def _stored(self, new: NewMessage) -> Message:
         prefix = sid.MMS if new.media_urls else sid.SMS
         name = f"{prefix}{len(self.accepted):032x}"
@@ -181,10 +191,41 @@ class Acceptor:
             text=new.text,
             media_urls=new.media_urls,
             status_callback=new.status_callback,
+            send_at=None if new.send_at is msgspec.UNSET else new.send_at,
         )
         self.copy.put(Kind.MESSAGE, Type.ORIGINAL, new.account, name, body)
         at = self.clock.wall()
         return fold(Message(account=new.account), body, at=at, event_id="e", position=0)
+
+
+@dataclass
+class Changes:
+    """Cancels and erases in the copy; `says` is what a cancel is answered instead."""
+
+    copy: Copy
+    says: CancelAnswer | None = None
+    is_unsure: bool = False
+
+    async def cancel(self, message: Message, *, deadline: Deadline) -> CancelAnswer:
+        assert not deadline.has_passed()
+        if self.says is not None:
+            return self.says
+        return Done(self._changed(message, Type.CANCEL, Canceled()))
+
+    async def redact(self, message: Message) -> Message | None:
+        return None if self.is_unsure else self._changed(message, Type.REDACTED, Redacted())
+
+    async def delete(self, message: Message) -> bool:
+        if not self.is_unsure:
+            self._changed(message, Type.DELETED, Deleted())
+        return not self.is_unsure
+
+    def _changed(self, message: Message, type_: Type, body: Body) -> Message:
+        self.copy.put(Kind.MESSAGE, type_, message.account, message.sid, body)
+        self.copy.catch_up()
+        found = self.copy.replica.message(message.sid)
+        assert found is not None
+        return found
 
 
 @dataclass
@@ -248,7 +289,7 @@ class Numbers:
             return Missing()
         self.owned.pop(number.phone_number, None)
         self.released.add(number.phone_number)
-        self.copy.put(Kind.NUMBER, Type.DELETION, number.account, number.sid, Deleted())
+        self.copy.put(Kind.NUMBER, Type.DELETED, number.account, number.sid, Deleted())
         self.copy.catch_up()
         return Removed(0, 1)
 
@@ -326,7 +367,7 @@ class Applications:
             return Missing()
         del self.made[sid]
         self.deleted.add(sid)
-        self._show(Type.DELETION, account, sid, Deleted())
+        self._show(Type.DELETED, account, sid, Deleted())
         return Removed(0, 1)
 
     async def find(self, sid: str, *, deadline: Deadline) -> Application | Unreadable | None:
@@ -402,6 +443,7 @@ class World:
         self.clock = FakeClock()
         self.copy = Copy(path, self.clock)
         self.acceptor = Acceptor(self.copy, self.clock)
+        self.changes = Changes(self.copy)
         self.numbers = Numbers(self.copy, self.clock)
         self.applications = Applications(self.copy, self.clock)
         self.lookup = Lookup()
@@ -411,6 +453,8 @@ class World:
         entropy = itertools.count(1)
         services = ApiServices(
             acceptor=self.acceptor,
+            canceller=self.changes,
+            eraser=self.changes,
             numbers=self.numbers,
             applications=self.applications,
             replica=self.copy.replica,

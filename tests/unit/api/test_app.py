@@ -394,7 +394,7 @@ async def test_nothing_private_is_logged_for_a_request(world: World) -> None:
 def test_every_refusal_says_what_its_sentence_promises() -> None:
     fields: dict[str, str | int] = {"parameter": "To", "reason": "r", "path": "/", "method": "PUT"}
     fields |= {"allowed": "GET", "seconds": 1, "bytes_max": 1, "sid": "SM", "request_id": "RQ"}
-    fields |= {"what": "It", "characters_max": 1, "items_max": 1}
+    fields |= {"what": "It", "characters_max": 1, "items_max": 1, "status": "queued"}
 
     for code in FAULTS:
         assert ApiError(code, (), **fields).answer().http_status == FAULTS[code].http_status

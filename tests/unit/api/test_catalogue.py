@@ -184,6 +184,8 @@ async def _answers(world: World) -> dict[str, Any]:
         "ListMedia": await world.get(media.rpartition("/")[0] + ".json"),
         "FetchMedia": await world.get(f"{media}.json"),
         "DeleteMedia": await world.call("DELETE", f"{media}.json"),
+        "UpdateMessage": await _canceled(world),
+        "DeleteMessage": await world.call("DELETE", _path_of(await _canceled(world))),
     }
     for variant in (
         *("", "AllTime", "Daily", "LastMonth", "Monthly", "ThisMonth", "Today", "Yearly"),
@@ -202,6 +204,17 @@ def _media(world: World, sid: str) -> str:
     world.copy.put(Kind.MESSAGE, Type.MEDIA_KEPT, ACCOUNT, sid, MediaKept(pieces=(piece,)))
     world.copy.catch_up()
     return media_path(ACCOUNT, sid, media)
+
+
+async def _canceled(world: World) -> Any:
+    """A message that was scheduled and is not wanted any more."""
+    made = await world.send(SendAt="2023-11-15T00:00:00Z", ScheduleType="fixed")
+    world.copy.catch_up()
+    return await world.post(_path_of(made), {"Status": "canceled"})
+
+
+def _path_of(answered: Any) -> str:
+    return str(answered.json["uri"])
 
 
 def _check(value: object, published: Property, known: Catalogue, where: str) -> None:

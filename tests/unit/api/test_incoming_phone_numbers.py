@@ -350,7 +350,7 @@ async def test_a_repeat_by_area_code_stays_with_its_number_when_one_before_it_is
     first = world.give_number(OTHER_ACCOUNT, "+12125550100")
     world.copy.catch_up()
     made = (await world.post(NUMBERS, {"AreaCode": "212"}, headers)).json
-    world.copy.put(Kind.NUMBER, Type.DELETION, OTHER_ACCOUNT, first, Deleted())
+    world.copy.put(Kind.NUMBER, Type.DELETED, OTHER_ACCOUNT, first, Deleted())
     world.copy.catch_up()
 
     again = await world.post(NUMBERS, {"AreaCode": "212"}, headers)

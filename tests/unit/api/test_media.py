@@ -153,6 +153,29 @@ async def test_a_deleted_piece_is_gone_and_the_others_stay(world: World) -> None
     assert (await world.get(f"{MESSAGE}.json")).json["num_media"] == "2"
 
 
+async def test_the_media_of_a_deleted_message_are_gone_with_it(world: World) -> None:
+    receive(world)
+    keep(world)
+
+    assert (await world.call("DELETE", f"{MESSAGE}.json")).status == 204
+
+    for path in (f"{MEDIA}.json", f"{MEDIA}/{ME[0]}.json", f"{MEDIA}/{ME[0]}"):
+        assert (await world.get(path)).status == 404
+    assert (await world.call("DELETE", f"{MEDIA}/{ME[0]}.json")).status == 404
+
+
+async def test_a_redacted_message_keeps_its_media_until_they_are_deleted(world: World) -> None:
+    receive(world)
+    keep(world)
+
+    redacted = await world.post(f"{MESSAGE}.json", {"Body": ""})
+
+    assert (redacted.json["body"], redacted.json["num_media"]) == ("", "3")
+    assert (await world.call("GET", f"{MEDIA}/{ME[0]}", user=None)).status == 200
+    assert (await world.call("DELETE", f"{MEDIA}/{ME[0]}.json")).status == 204
+    assert (await world.get(f"{MESSAGE}.json")).json["num_media"] == "2"
+
+
 async def test_a_deletion_that_is_not_written_down_is_not_claimed(world: World) -> None:
     receive(world)
     keep(world)

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from trunkline.domain.events import (
     Ambiguous,
     Body,
+    Canceled,
     Claimed,
+    Deleted,
     HandedOver,
     MessageCreated,
     MessageReceived,
     Receipt,
+    Redacted,
     Refused,
 )
 from trunkline.domain.message import Message, fold
@@ -68,6 +71,9 @@ OWED = Charge(Category.SMS_OUTBOUND, DAY, 3, 23_700)
         ((CREATED, CLAIMED, HANDED_OVER, receipt("failed")), None),
         ((CREATED, CLAIMED, AMBIGUOUS, receipt("delivered")), OWED),
         ((CREATED, CLAIMED, AMBIGUOUS, HANDED_OVER, HANDED_OVER), OWED),
+        ((CREATED, Canceled()), None),
+        ((CREATED, CLAIMED, HANDED_OVER, receipt("delivered"), Redacted()), OWED),
+        ((CREATED, CLAIMED, HANDED_OVER, receipt("delivered"), Deleted()), OWED),
     ],
 )
 def test_what_has_left_is_owed_and_nothing_else(
@@ -101,6 +107,9 @@ def test_a_received_message_is_owed_at_once() -> None:
 
     assert charge_of(folded(body)) == Charge(Category.MMS_INBOUND, DAY, 1, 10_000)
     assert price_of(folded(body)) == "-0.01000"
+    for erased in (Redacted(), Deleted()):
+        assert charge_of(folded(body, erased)) == charge_of(folded(erased, body))
+        assert charge_of(folded(body, erased)) == charge_of(folded(body))
 
 
 def test_the_price_is_shown_as_a_debit_once_it_is_owed() -> None:

@@ -7,8 +7,9 @@ import pytest
 from tests.unit.messaging.media_bench import CAT, DOG, GONE, SLOW, Web, media_of
 from tests.unit.messaging.message_bench import TEST_MAX_S, Bench
 
-from trunkline.domain.events import Kind, MessageReceived, Type
+from trunkline.domain.events import Deleted, Kind, MessageReceived, Type
 from trunkline.domain.media import Piece
+from trunkline.domain.message import fold
 from trunkline.log.interface import Stored
 from trunkline.messaging.inbound_media import (
     BUSY_RETRY_S,
@@ -71,6 +72,16 @@ async def test_the_application_is_asked_once_the_copy_shows_the_media(rig: Rig) 
     place = f"https://api.example/2010-04-01/Accounts/{ACCOUNT}/Messages/{SID}/Media"
     assert told == tuple((f"{place}/{piece.sid}", "image/png") for piece in pieces)
     assert len(told) == 2
+
+
+async def test_nothing_is_waited_for_once_the_message_is_deleted(rig: Rig) -> None:
+    assert await rig.pieces() == Later(COPY_RETRY_S)
+    message = await rig.bench.message(NAME)
+
+    rig.bench.known[SID] = fold(message, Deleted(), at=1.0, event_id="d", position=0)
+
+    assert await rig.pieces() == ()
+    assert rig.web.asked == [CAT, DOG]
 
 
 async def test_what_may_yet_be_had_is_waited_for_and_not_for_ever(rig: Rig) -> None:

@@ -20,6 +20,7 @@ from trunkline.messaging.attempt import OPTED_OUT
 from trunkline.messaging.dispatch import Dispatcher
 from trunkline.messaging.keywords import answer_to
 from trunkline.messaging.record import EventRecorder
+from trunkline.messaging.schedule import HoldsBack, hold_nothing_back
 from trunkline.messaging.work import HasOptedOut, OnAmbiguous
 from trunkline.replica.queries import Replica
 
@@ -139,7 +140,9 @@ async def test_an_automatic_answer_is_accepted_whoever_has_opted_out(host: Host)
     assert accepted.message.original.is_automatic
 
 
-def dispatcher(bench: Bench, has_opted_out: HasOptedOut) -> Dispatcher:
+def dispatcher(
+    bench: Bench, has_opted_out: HasOptedOut, hold_back: HoldsBack = hold_nothing_back
+) -> Dispatcher:
     return Dispatcher(
         log=bench.log,
         chains=Ledgers(bench.log, Kind.MESSAGE, past=bench.past, clock=bench.clock),
@@ -151,6 +154,7 @@ def dispatcher(bench: Bench, has_opted_out: HasOptedOut) -> Dispatcher:
         counters=bench.counters,
         author=bench.author("one"),
         has_opted_out=has_opted_out,
+        hold_back=hold_back,
     )
 
 
@@ -175,6 +179,24 @@ async def test_what_was_accepted_before_the_stop_is_not_sent_after_it(bench: Ben
         event.body() for _, event in await bench.history(NAME) if event.type is Type.REFUSAL
     ]
     assert [isinstance(each, Refused) for each in refusals] == [True]
+
+
+async def test_who_opts_out_while_a_message_is_scheduled_does_not_get_it(bench: Bench) -> None:
+    said: list[str] = []
+    await bench.put(NAME, send_in_s=3600.0)
+    own = dispatcher(bench, lambda *_: bool(said), bench.schedule.hold_back)
+
+    async with bench.running(own, bench.due_messages(own)):
+        await bench.pass_time(1.0)
+        said.append("STOP")
+        await bench.clock.advance(3600.0)
+        await bench.pass_time(2.0)
+
+    assert bench.carrier.submitted == []
+    message = await bench.message(NAME)
+    assert message.status is Status.FAILED
+    assert message.ending is not None
+    assert message.ending.error_code == OPTED_OUT
 
 
 async def test_who_has_not_opted_out_is_sent_to(bench: Bench) -> None:

@@ -9,7 +9,7 @@ from tests.unit.api.api_world import ACCOUNT, HANDSET, OUR_NUMBER, Copy
 
 from trunkline.blobs.shared import SharedBlobs
 from trunkline.blobs.store import BlobStore, name_of
-from trunkline.domain.events import Kind, MediaKept, MediaRemoved, MessageReceived, Type
+from trunkline.domain.events import Deleted, Kind, MediaKept, MediaRemoved, MessageReceived, Type
 from trunkline.domain.media import Piece, media_sid
 from trunkline.kernel import Deadline, FakeClock, SystemClock
 from trunkline.replica.media_upkeep import ROWS_MAX, UNWANTED_KEPT_S, MediaUpkeep
@@ -109,6 +109,22 @@ async def test_the_bytes_of_deleted_media_go_unless_another_message_has_the_same
         host.store.put(content, nonce="1")
     host.remove(one, 0)
     host.remove(one, 1)
+    host.age()
+
+    await host.upkeep.once()
+
+    assert host.store.get(name_of(CAT)) is None
+    assert host.store.get(name_of(DOG)) == DOG
+
+
+async def test_the_bytes_of_a_deleted_message_go_unless_another_one_has_the_same(
+    host: Host,
+) -> None:
+    one, _ = host.receive(1, CAT, DOG), host.receive(2, DOG)
+    for content in (CAT, DOG):
+        host.store.put(content, nonce="1")
+    host.copy.put(Kind.INBOUND, Type.DELETED, ACCOUNT, one, Deleted())
+    host.copy.catch_up()
     host.age()
 
     await host.upkeep.once()

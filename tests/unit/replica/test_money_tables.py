@@ -8,16 +8,20 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from tests.unit.replica.test_queries import ACCOUNT, OTHER_ACCOUNT, Rows, name
 
 from trunkline.domain.events import (
     Ambiguous,
     Body,
+    Canceled,
+    Deleted,
     HandedOver,
     Kind,
     MessageCreated,
     MessageReceived,
     Receipt,
+    Redacted,
     Type,
 )
 from trunkline.domain.message import Message, fold
@@ -121,6 +125,48 @@ def test_a_record_that_is_forgotten_stays_in_the_sums(rows: Rows, tmp_path: Path
     assert usage(rows) == before
 
 
+@pytest.mark.parametrize("type_", [Type.REDACTED, Type.DELETED])
+def test_what_was_erased_stays_in_the_sums_as_what_it_was(rows: Rows, type_: Type) -> None:
+    body = Redacted() if type_ is Type.REDACTED else Deleted()
+    picture = replace(created(1), media_urls=("https://media.example/1",), price_micros=20_000)
+    rows.add(Kind.MESSAGE, Type.ORIGINAL, name(1), picture, at=NOON)
+    rows.add(Kind.MESSAGE, Type.OUTCOME, name(1), HANDED_OVER, at=NOON)
+    before = usage(rows)
+
+    rows.add(Kind.MESSAGE, type_, name(1), body, at=NOON + 1)
+
+    assert before == [Usage(20_000, Category.MMS_OUTBOUND, 1, 2, 20_000)]
+    assert usage(rows) == before
+
+
+def test_what_was_canceled_never_was_in_the_sums(rows: Rows) -> None:
+    later = replace(created(1), send_at=NOON + DAY_S)
+    rows.add(Kind.MESSAGE, Type.ORIGINAL, name(1), later, at=NOON)
+    rows.add(Kind.MESSAGE, Type.CANCEL, name(1), Canceled(), at=NOON + 1)
+
+    assert usage(rows) == []
+
+
+@pytest.mark.parametrize("erased", [Redacted(), Deleted()], ids=["redacted", "deleted"])
+def test_a_stop_that_was_erased_counts_also_in_a_copy_that_never_showed_it(
+    tmp_path: Path, erased: Body
+) -> None:
+    path = tmp_path / "copy.sqlite3"
+    old_copy(path, folded(said(1, "STOP"), erased))
+    assert schema.bring_up_to_date(path, cluster="test")
+    rows = Rows(path)
+    folding = Folding(schema.open_for_writing(path, cluster="test"))
+    other = MessageReceived(sid=name(2), sender="+15125550199", recipient=OURS, text="stop")
+    folding.mend(folded(other, erased))
+    folding.write()
+    folding.commit()
+
+    assert rows.replica.has_opted_out(ACCOUNT, OURS, HANDSET)
+    assert rows.replica.has_opted_out(ACCOUNT, OURS, "+15125550199")
+    folding.close()
+    rows.close()
+
+
 @pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
 def test_the_last_word_counts_in_whatever_order_they_are_heard(
     rows: Rows, order: tuple[int, ...]
@@ -200,7 +246,9 @@ def test_a_copy_of_another_cluster_is_not_touched(tmp_path: Path) -> None:
     old_copy(path)
 
     assert schema.bring_up_to_date(path, cluster="another") == 0
-    assert schema.look(path, cluster="test") is schema.Look.OTHER
+    assert schema.look(path, cluster="another") is schema.Look.OTHER
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (migrations.OLDEST,)
 
 
 def test_a_record_that_a_peer_gave_is_counted_once(tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def test_a_number_that_was_released_is_shown_to_its_new_owner_alone(rows: Rows) 
     assert (changed.settings, changed.created_at, changed.updated_at) == (shop, 100.0, 150.0)
 
     theirs = msgspec.structs.replace(owned, sid=second)
-    rows.add(Kind.NUMBER, Type.DELETION, first, Deleted(), at=200.0)
+    rows.add(Kind.NUMBER, Type.DELETED, first, Deleted(), at=200.0)
     assert rows.replica.number_by_phone("+15125550100") is None
     rows.add(Kind.NUMBER, Type.ORIGINAL, second, theirs, at=300.0, account=OTHER_ACCOUNT)
 
@@ -282,7 +282,7 @@ def test_applications_are_listed_changed_and_gone(rows: Rows) -> None:
         created_at=100.0,
         changed_at=200.0,
     )
-    rows.add(Kind.APPLICATION, Type.DELETION, f"AP{1:032x}", Deleted(), at=201.0)
+    rows.add(Kind.APPLICATION, Type.DELETED, f"AP{1:032x}", Deleted(), at=201.0)
 
     def listed(name: str | None = None) -> list[str]:
         found = rows.replica.applications(ACCOUNT, name, items_max=9)

@@ -45,6 +45,8 @@ RESOURCES: Final[Mapping[str, Handler]] = {
     "CreateMessage": messages.CREATE,
     "ListMessage": messages.LIST,
     "FetchMessage": messages.FETCH,
+    "UpdateMessage": messages.UPDATE,
+    "DeleteMessage": messages.DELETE,
     "ListMedia": media.LIST,
     "FetchMedia": media.FETCH,
     "DeleteMedia": media.DELETE,

@@ -1,4 +1,4 @@
-"""The Message resource: create, fetch and list.
+"""The Message resource: create, fetch, list, update (redact, cancel) and delete.
 
 A create is answered 201 only when it is on flushed storage. What we cannot honour yet is refused by
 name where ignoring it would change what is sent, kept or reported; the rest is taken and ignored.
@@ -17,7 +17,7 @@ from trunkline.api.errors import ApiError, invalid, not_found, not_implemented, 
 from trunkline.api.finding import find_message
 from trunkline.api.freshness import lag_header
 from trunkline.api.idempotency import key_of, split_callback
-from trunkline.api.moments import rfc_2822
+from trunkline.api.moments import instant, rfc_2822
 from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
@@ -25,7 +25,7 @@ from trunkline.domain.errors import Code, explain_delivery
 from trunkline.domain.message import Message
 from trunkline.domain.price import CURRENCY, price_of
 from trunkline.domain.smart_encoding import plain
-from trunkline.domain.status import Status
+from trunkline.domain.status import FINAL, Status
 from trunkline.messaging.accept import (
     AcceptAnswer,
     Created,
@@ -35,12 +35,16 @@ from trunkline.messaging.accept import (
     OptedOut,
     OutcomeUnknown,
 )
+from trunkline.messaging.cancel import Done, TooLate, Unsettled
 from trunkline.replica.queries import MessageFilter, Place
 
 BODY_CHARS_MAX: Final = 1_600
 MEDIA_MAX: Final = 10
 VALIDITY_S_MAX: Final = 36_000
 """Ten hours, the longest a message may wait (published default of ValidityPeriod)."""
+
+SEND_AT_MAX_S: Final = 35 * 86_400.0
+"""How far ahead a message may be scheduled (published)."""
 
 AMBIGUOUS_HEADER: Final = b"x-trunkline-ambiguous-attempts"
 KEY_CONFLICT_HEADER: Final = b"x-trunkline-key-conflict"
@@ -50,6 +54,7 @@ _CODES: Final[Mapping[str, Code]] = {
     "From": Code.SENDER_INVALID,
     "StatusCallback": Code.STATUS_CALLBACK_INVALID,
     "MediaUrl": Code.MEDIA_URL_INVALID,
+    "SendAt": Code.SEND_AT_INVALID,
 }
 
 # Each with the values that ask for nothing. The two retentions are here because ignoring them would
@@ -62,8 +67,6 @@ _UNSUPPORTED: Final[Mapping[str, tuple[Value, ...]]] = {
     "ApplicationSid": (),
     "FallbackFrom": (),
     "PersistentAction": (),
-    "ScheduleType": (),
-    "SendAt": (),
     "SendAsMms": (False,),
     "ShortenUrls": (False,),
     "ContentRetention": ("retain",),
@@ -111,11 +114,34 @@ async def _create(request: Request, services: ApiServices) -> Answer:
         media_urls=media_urls,
         status_callback=callback or None,
         validity_s=_validity_s(arguments),
+        send_at=_send_at(request),
     )
     if request.deadline.has_passed():
         raise not_begun_in_time()
+    if not _can_be_scheduled(new, services):
+        return await _too_late_or_repeated(new, key, request, services)
     answer = await services.acceptor.accept(new, key=key, deadline=request.deadline)
     return _accepted(answer, request, key)
+
+
+def _can_be_scheduled(new: NewMessage, services: ApiServices) -> bool:
+    if new.send_at is msgspec.UNSET:
+        return True
+    ahead_s = new.send_at - services.clock.wall()
+    return services.send_at_min_s <= ahead_s <= SEND_AT_MAX_S
+
+
+async def _too_late_or_repeated(
+    new: NewMessage, key: str | None, request: Request, services: ApiServices
+) -> Answer:
+    """A repeat of a create whose answer was lost may come when its time is near or past. It is no
+    new message, and a refusal would say that there is none."""
+    earlier = None
+    if key is not None:
+        earlier = await services.acceptor.repeated(new, key=key, deadline=request.deadline)
+    if earlier is None:
+        raise ApiError(Code.SEND_AT_INVALID)
+    return _accepted(earlier, request, key)
 
 
 def _accepted(answer: AcceptAnswer, request: Request, key: str | None) -> Answer:
@@ -195,18 +221,103 @@ def _validity_s(arguments: Arguments) -> int:
     return validity_s
 
 
+def _send_at(request: Request) -> float | msgspec.UnsetType:
+    """When to send it, if that is not at once.
+
+    Unlike Twilio: no MessagingServiceSid is needed. There, a schedule without one is dropped and the
+    message is sent at once, which nobody who gives a time can want.
+    """
+    arguments = request.arguments
+    span, type_ = arguments.span("SendAt"), arguments.text("ScheduleType")
+    if span is None and type_ is None:
+        return msgspec.UNSET
+    if span is None:
+        raise invalid("SendAt", "a ScheduleType needs the time to send at")
+    if type_ is None:
+        raise invalid("ScheduleType", "a SendAt needs it, and it must be fixed")
+    # To the fraction of a second: the beginning of that second would be too early.
+    moment = instant(request.fields["SendAt"][0])
+    if moment is None:
+        raise ApiError(Code.SEND_AT_INVALID)
+    return moment
+
+
 async def _fetch(request: Request, services: ApiServices) -> Answer:
-    message = await find_message(
-        request.account.sid, request.words[1], services, deadline=request.deadline
-    )
-    if message is None:
-        raise not_found(request.path)
+    message = await _wanted(request, services)
     headers = lag_header(services.replica)
     if message.ambiguous:
         headers += ((AMBIGUOUS_HEADER, str(len(message.ambiguous)).encode()),)
     if message.key_conflicts:
         headers += ((KEY_CONFLICT_HEADER, str(len(message.key_conflicts)).encode()),)
     return json_answer(200, message_json(message, message.account), headers)
+
+
+async def _update(request: Request, services: ApiServices) -> Answer:
+    """Cancel it or redact it."""
+    bodies = request.fields.get("Body")
+    is_canceling = request.arguments.text("Status") is not None
+    if any(bodies or ()) or is_canceling == (bodies is not None):
+        raise ApiError(Code.CHANGE_INVALID)
+    message = await _wanted(request, services)
+    if is_canceling:
+        message = await _canceled(message, request, services)
+    else:
+        message = await _redacted(message, services)
+    return json_answer(200, message_json(message, message.account))
+
+
+async def _canceled(message: Message, request: Request, services: ApiServices) -> Message:
+    # A repeat is answered as the first one was: its answer may have been lost.
+    if message.status is Status.CANCELED:
+        return message
+    if message.status is not Status.SCHEDULED:
+        raise ApiError(Code.NOT_CANCELABLE, status=message.status)
+    answer = await services.canceller.cancel(message, deadline=request.deadline)
+    match answer:
+        case Done(message=canceled):
+            return canceled
+        case TooLate():
+            raise ApiError(Code.NOT_CANCELABLE, status="being sent, or was")
+        case Unsettled(reason=reason):
+            raise unavailable(
+                f"The message may have been canceled or not ({reason}). Send the request again."
+            )
+        case other:
+            assert_never(other)
+
+
+async def _redacted(message: Message, services: ApiServices) -> Message:
+    _require_finished(message, "redacted")
+    if message.redacted_at is not None:
+        return message
+    redacted = await services.eraser.redact(message)
+    if redacted is None:
+        raise unavailable("The message may have been redacted or not. Send the request again.")
+    return redacted
+
+
+async def _delete(request: Request, services: ApiServices) -> Answer:
+    message = await _wanted(request, services)
+    _require_finished(message, "deleted")
+    if not await services.eraser.delete(message):
+        raise unavailable("The message may have been deleted or not. Send the request again.")
+    return Answer(204, b"")
+
+
+def _require_finished(message: Message, what: str) -> None:
+    # `sent` may still become delivered, and Twilio refuses it, too.
+    if message.status not in FINAL:
+        raise ApiError(Code.NOT_FINISHED, status=message.status, what=what)
+
+
+async def _wanted(request: Request, services: ApiServices) -> Message:
+    """The message that the path names, if this account may see it."""
+    message = await find_message(
+        request.account.sid, request.words[1], services, deadline=request.deadline
+    )
+    if message is None:
+        raise not_found(request.path)
+    return message
 
 
 async def _list(request: Request, services: ApiServices) -> Answer:
@@ -283,4 +394,6 @@ def _date_sent(message: Message) -> str | None:
 
 CREATE: Final = Handler(_create, _CODES)
 FETCH: Final = Handler(_fetch)
+UPDATE: Final = Handler(_update, {"Status": Code.CHANGE_INVALID})
+DELETE: Final = Handler(_delete)
 LIST: Final = Handler(_list)
