@@ -163,6 +163,7 @@ async def _of_numbers_by_type(world: World) -> dict[str, Any]:
 async def _answers(world: World) -> dict[str, Any]:
     """One good answer of every operation that is implemented."""
     message = await world.send()
+    canceled = await _canceled(world)
     media = _media(world, message.json["sid"])
     number = await world.post(NUMBERS, {"PhoneNumber": "+15125550150"})
     world.copy.catch_up()
@@ -184,8 +185,8 @@ async def _answers(world: World) -> dict[str, Any]:
         "ListMedia": await world.get(media.rpartition("/")[0] + ".json"),
         "FetchMedia": await world.get(f"{media}.json"),
         "DeleteMedia": await world.call("DELETE", f"{media}.json"),
-        "UpdateMessage": await _canceled(world),
-        "DeleteMessage": await world.call("DELETE", _path_of(await _canceled(world))),
+        "UpdateMessage": canceled,
+        "DeleteMessage": await world.call("DELETE", _path_of(canceled)),
     }
     for variant in (
         *("", "AllTime", "Daily", "LastMonth", "Monthly", "ThisMonth", "Today", "Yearly"),

@@ -1,7 +1,6 @@
-"""The fold: one record import itertools
-import itertools
-from a message's events, whoever saw them, in whatever order, how often."""
+"""The fold: one record from a message's events, whoever saw them, in whatever order, how often."""
 
+import itertools
 from functools import reduce
 from typing import NamedTuple
 
