@@ -28,7 +28,7 @@ from trunkline.messaging.carrier import Item, Outcome, Submission
 from trunkline.messaging.dispatch import TOGETHER_MIN, Dispatcher
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.schedule import DueMessages, Schedule
-from trunkline.messaging.work import Counters, OnAmbiguous
+from trunkline.messaging.work import Counters, HasOptedOut, OnAmbiguous, nobody_has
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
@@ -223,6 +223,7 @@ class Bench:
         leases: ScriptedLeases | None = None,
         on_ambiguous: OnAmbiguous = OnAmbiguous.HOLD,
         carrier: ScriptedCarrier | None = None,
+        has_opted_out: HasOptedOut = nobody_has,
     ) -> Dispatcher:
         self._carriers.append(carrier or self.carrier)
         return Dispatcher(
@@ -237,6 +238,7 @@ class Bench:
             author=self.author(host),
             together_min=self.together_min,
             hold_back=self.schedule.hold_back,
+            has_opted_out=has_opted_out,
         )
 
     @asynccontextmanager
