@@ -158,7 +158,7 @@ def merge(one: Message, other: Message) -> Message:
     `fold` adds one event; this joins two folds, in any order and grouping, however much both have
     seen: folding parts of a history and merging them gives what folding all of it does.
     """
-    first = min(one, other, key=lambda copy: copy.position)
+    first = min(one, other, key=_place_of_original)
     endings = [copy.ending for copy in (one, other) if copy.ending is not None]
     sent = [copy.sent_at for copy in (one, other) if copy.sent_at is not None]
     carried = max((copy.carrier, copy.carrier_message_id) for copy in (one, other))
@@ -182,6 +182,12 @@ def merge(one: Message, other: Message) -> Message:
         link=max(links, default=None, key=lambda link: link.place),
         key_conflicts=one.key_conflicts | other.key_conflicts,
     )
+
+
+def _place_of_original(copy: Message) -> tuple[int, bool]:
+    """The lowest wins. A program of a time before prices left out the price when it folded."""
+    content = copy.original or copy.received
+    return copy.position, content is None or content.price_micros is None
 
 
 _Changes = dict[str, Any]
