@@ -20,6 +20,8 @@ _MONTHS: Final = (
     *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
     *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
 )
+_OFFSET: Final = re.compile(r"([+ -])([0-9]{1,5})days?\Z")
+"""A plus sign that was not escaped arrives as a space. Five digits are centuries."""
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 
 
@@ -28,6 +30,12 @@ class Span(msgspec.Struct, frozen=True):
 
     start: float
     end: float
+
+
+class DayOffset(msgspec.Struct, frozen=True):
+    """A date as so many days from today, before it if negative."""
+
+    days: int
 
 
 def rfc_2822(seconds: float) -> str:
@@ -70,3 +78,12 @@ def _seconds(text: str) -> float | None:
         return moment.timestamp()
     except (ValueError, OverflowError):
         return None
+
+
+def date_or_offset(text: str) -> Span | DayOffset | None:
+    """As `span`, and `-30days` or `+30days` too."""
+    match = _OFFSET.match(text)
+    if match is None:
+        return span(text)
+    sign, days = match.groups()
+    return DayOffset(-int(days) if sign == "-" else int(days))

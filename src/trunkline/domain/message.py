@@ -206,7 +206,7 @@ def merge(one: Message, other: Message) -> Message:
     `fold` adds one event; this joins two folds, in any order and grouping, however much both have
     seen: folding parts of a history and merging them gives what folding all of it does.
     """
-    first = min(one, other, key=lambda copy: copy.position)
+    first = min(one, other, key=_place_of_original)
     endings = [copy.ending for copy in (one, other) if copy.ending is not None]
     sent = [copy.sent_at for copy in (one, other) if copy.sent_at is not None]
     carried = max((copy.carrier, copy.carrier_message_id) for copy in (one, other))
@@ -269,6 +269,12 @@ def _erased(content: _Content, *, has_media: bool) -> _Content:
     if not content.text and urls == content.media_urls:
         return content
     return msgspec.structs.replace(content, text="", media_urls=urls)
+
+
+def _place_of_original(copy: Message) -> tuple[int, bool]:
+    """The lowest wins. A program of a time before prices left out the price when it folded."""
+    content = copy.original or copy.received
+    return copy.position, content is None or content.price_micros is None
 
 
 _Changes = dict[str, Any]

@@ -364,7 +364,7 @@ class _Builder:
             crash_here=self._crash_here,
             hold_back=one_after_another(putting.hold_back, media.hold_back),
             share=share,
-            has_opted_out=self._replica.has_opted_out,
+            has_opted_out=self._replica.opt_out,
         )
 
     def _receipts(self) -> Receipts:

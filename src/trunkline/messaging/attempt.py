@@ -7,7 +7,7 @@ ended. A worker that comes back from the dead finds there what to do, and what n
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias, assert_never
+from typing import Final, assert_never
 
 import structlog
 
@@ -26,6 +26,7 @@ from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.author import Author
 from trunkline.log.chain import Advanced, Stalled
 from trunkline.log.clock_check import Ages
+from trunkline.log.interface import Unreadable
 from trunkline.log.ledger import Entry, LedgerAnswer, Overtaken, Wish
 from trunkline.log.ledgers import Chains
 from trunkline.log.limits import WORK_MAX_S
@@ -37,6 +38,7 @@ from trunkline.messaging.work import (
     FIRST,
     Counters,
     HasOptedOut,
+    LooksAgain,
     OnAmbiguous,
     Turn,
     Work,
@@ -65,10 +67,6 @@ VALIDITY_EXPIRED: Final = 30036
 OPTED_OUT: Final = 21610
 AMBIGUOUS_HAND_OVER: Final = 30008
 """Twilio's codes for what a message ends with here."""
-
-
-LooksAgain: TypeAlias = Callable[[Work, float], None]
-"""Have a message looked at again after so many seconds, as if it had been delivered here."""
 
 
 class Attempts:
@@ -120,7 +118,8 @@ class Attempts:
     async def _go_on(self, work: Work, turn: Turn | None, nonce: str) -> None:
         while turn is not None:
             type_, wish = self._claim(work, turn, nonce)
-            answer = await self._chains.advance(work.delivery.stored.shard, wish)
+            shard = work.delivery.stored.shard
+            answer = wish if isinstance(wish, Stalled) else await self._chains.advance(shard, wish)
             turn = await self._claimed(work, turn, nonce, type_, answer)
 
     # ---- the steps, for whoever takes them by callback
@@ -136,10 +135,13 @@ class Attempts:
 
     def want_claim(
         self, work: Work, nonce: str, tell: Callable[[Type, LedgerAnswer], None]
-    ) -> Entry:
+    ) -> Entry | None:
         """Have the first turn's claim written, or a refusal in its place: `tell` which, and how
-        that went."""
+        that went. None, and told at once, where it cannot be said yet which of them."""
         type_, wish = self._claim(work, FIRST, nonce)
+        if isinstance(wish, Stalled):
+            tell(type_, wish)
+            return None
         shard = work.delivery.stored.shard
         return self._chains.want(shard, wish, functools.partial(tell, type_))
 
@@ -185,10 +187,13 @@ class Attempts:
             self.is_lease_lost = True
         return not self.is_lease_lost
 
-    def _claim(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Wish]:
-        """What to write for a turn, and until when."""
+    def _claim(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Wish | Stalled]:
+        """What to write for a turn, and until when; or why that cannot be said yet."""
         self._crash_here(CrashPoint.CLAIM_BEFORE)
-        type_, body = self._next_record(work, turn, nonce)
+        record = self._next_record(work, turn, nonce)
+        if isinstance(record, Unreadable):
+            return Type.CLAIM, Stalled(record.reason)
+        type_, body = record
         claimed_by = Deadline.after(CLAIM_MAX_S, self._clock)
         deadline = work.deadline if work.deadline.at < claimed_by.at else claimed_by
         return type_, self._wish(work, type_, body, behind=turn.behind, deadline=deadline)
@@ -221,9 +226,11 @@ class Attempts:
         if len(self._unsent) > UNSENT_REMEMBERED_MAX:
             self._unsent.popitem(last=False)
 
-    def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body]:
+    def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body] | Unreadable:
         """A claim; or a refusal, where nobody wants the message any more, or it can never leave."""
         unwanted = self._unwanted(work)
+        if isinstance(unwanted, Unreadable):
+            return unwanted
         if unwanted is not None:
             self._counters.refused.inc()
             code, reason = unwanted
@@ -238,7 +245,7 @@ class Attempts:
             has_callback=work.message.status_callback is not None,
         )
 
-    def _unwanted(self, work: Work) -> tuple[int, str] | None:
+    def _unwanted(self, work: Work) -> tuple[int, str] | Unreadable | None:
         """The code and the reason, where nobody wants the message any more, or it can never leave."""
         message = work.message
         if work.unsendable is not None:
@@ -246,10 +253,12 @@ class Attempts:
         wanted_since = max(work.delivery.stored.at, message.send_at or 0.0)
         if self._ages.age_s(wanted_since) > message.validity_s:
             return VALIDITY_EXPIRED, f"its validity period of {message.validity_s} s is over"
-        pair = (work.event.account, message.sender, message.recipient)
-        if not message.is_automatic and self._has_opted_out(*pair):
-            return OPTED_OUT, "the recipient has opted out since it was accepted"
-        return None
+        if message.is_automatic:
+            return None
+        answer = self._has_opted_out(work.event.account, message.sender, message.recipient)
+        if isinstance(answer, Unreadable):
+            return answer
+        return (OPTED_OUT, "the recipient has opted out since it was accepted") if answer else None
 
     async def _next_turn(self, work: Work, newest: Link) -> Turn | None:
         """What the chain's newest record asks for: another attempt behind it, or nothing now."""

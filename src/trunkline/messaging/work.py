@@ -10,7 +10,7 @@ from trunkline.domain.media import Piece
 from trunkline.domain.ports import Counter
 from trunkline.kernel import Deadline
 from trunkline.log.event import Event
-from trunkline.log.interface import Delivery
+from trunkline.log.interface import Delivery, Unreadable
 from trunkline.messaging.carrier import Submission, reference_of
 
 
@@ -64,8 +64,12 @@ class Turn:
     is_resend: bool
 
 
-HasOptedOut = Callable[[str, str, str], bool]
-"""Whether the handset (last) has asked the account's number (second) to stop."""
+HasOptedOut = Callable[[str, str, str], bool | Unreadable]
+"""Whether the handset (last) has asked the account's number (second) to stop; must not raise."""
+
+
+LooksAgain = Callable[[Work, float], None]
+"""Have a message looked at again after so many seconds, as if it had been delivered here."""
 
 
 def nobody_has(account: str, phone_number: str, handset: str) -> bool:

@@ -174,6 +174,13 @@ class Replica:
         a moment and the SID of a message, whether it had when that message came."""
         return money_tables.has_opted_out(self._database(), account, phone_number, handset, before)
 
+    def opt_out(self, account: str, phone_number: str, handset: str) -> bool | Unreadable:
+        """The same as of now, for whoever sends: a copy that cannot be read is an answer."""
+        try:
+            return self.has_opted_out(account, phone_number, handset)
+        except sqlite3.Error as error:
+            return Unreadable(f"the read copy cannot be read: {error}")
+
     def usage(self, account: str, first_day: int, last_day: int) -> list[Usage]:
         """What the account's messages came to, by day and category, oldest first; days count from the
         epoch, in UTC, and both are included."""

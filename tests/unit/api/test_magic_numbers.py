@@ -63,6 +63,16 @@ async def test_who_has_opted_out_is_told_as_twilio_tells_it(world: World) -> Non
     assert (answered.status, answered.code) == (400, 21610)
 
 
+async def test_a_smart_encoded_body_is_measured_as_it_is_sent(world: World) -> None:
+    longer = await world.send(Body="\u2026" * 600, SmartEncoded="true")
+    empty = await world.send(Body="\u200b\ufeff", SmartEncoded="true")
+    shorter = await world.send(Body="x" * 1600 + "\u200b", SmartEncoded="true")
+
+    assert (longer.status, longer.code) == (400, 21617)
+    assert (empty.status, empty.code) == (400, 21602)
+    assert shorter.status == 201
+
+
 async def test_a_smart_encoded_body_loses_its_look_alikes(world: World) -> None:
     await world.send(Body="\u201chi\u201d", SmartEncoded="true")
     await world.send(Body="\u201chi\u201d", SmartEncoded="false")

@@ -1,18 +1,36 @@
 """What the usage records, the balance and the prices of messages say, and that they agree."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from tests.unit.api.api_world import ACCOUNT, HANDSET, MESSAGES, OUR_NUMBER, World
 
+from trunkline.api.resources.usage_records import CATEGORIES, within
 from trunkline.domain.events import HandedOver, Kind, MessageCreated, MessageReceived, Type
+from trunkline.domain.price import Category
+from trunkline.replica.queries import Usage
 
 pytestmark = pytest.mark.anyio
 
 RECORDS = f"/2010-04-01/Accounts/{ACCOUNT}/Usage/Records"
 LISTS = ("AllTime", "Daily", "LastMonth", "Monthly", "ThisMonth", "Today", "Yearly", "Yesterday")
 DAY_S = 86_400.0
+
+
+class Counted(list[Usage]):
+    """A list that counts what is taken out of it, one by one."""
+
+    looks = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        self.looks += 1 if isinstance(index, int) else len(range(*index.indices(len(self))))
+        return super().__getitem__(index)
+
+    def __iter__(self) -> Iterator[Usage]:
+        self.looks += len(self)
+        return super().__iter__()
 
 
 async def send(world: World, number: int, *, segments: int = 1, media: bool = False) -> None:
@@ -104,6 +122,51 @@ async def test_dates_narrow_a_list(world: World) -> None:
     assert (only["count"], only["start_date"], only["end_date"]) == ("1", day, day)
     refused = await world.get(f"{RECORDS}.json?StartDate={day}&EndDate=2001-01-01")
     assert (refused.status, refused.code) == (400, 20001)
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("StartDate=-1days", "1"),
+        ("StartDate=-3days", "2"),
+        ("StartDate=-3days&EndDate=-1day", "1"),
+        ("EndDate=%2B30days", "2"),
+        ("EndDate=+30days", "2"),
+        ("StartDate=-99999days", "2"),
+    ],
+)
+async def test_dates_may_be_so_many_days_from_today(world: World, query: str, count: str) -> None:
+    await send(world, 1)
+    await world.clock.advance(3 * DAY_S)
+    await send(world, 2)
+
+    assert (await record(world, f"Category=sms&{query}"))["count"] == count
+
+
+@pytest.mark.parametrize("date", ["-3", "3days", "-999999999days", "-3weeks"])
+async def test_a_date_that_is_none_is_refused(world: World, date: str) -> None:
+    answered = await world.get(f"{RECORDS}.json?StartDate={date}")
+
+    assert (answered.status, answered.code) == (400, 20001)
+
+
+async def test_a_list_goes_on_though_its_last_day_has_changed(world: World) -> None:
+    await send(world, 1)
+    first = (await world.get(f"{RECORDS}/AllTime.json?PageSize=6")).json
+    await world.clock.advance(DAY_S)
+
+    second = (await world.get(first["next_page_uri"])).json
+
+    names = [each["category"] for each in first["usage_records"] + second["usage_records"]]
+    assert names == list(CATEGORIES)
+
+
+def test_of_years_of_days_only_those_of_the_period_are_looked_at() -> None:
+    sums = Counted(Usage(day, Category.SMS_OUTBOUND, 1, 1, 1) for day in range(4_000))
+
+    assert [each.day for each in within(sums, 3, 4)] == [3, 4]
+    assert within(sums, 4_000, 4_001) == []
+    assert sums.looks < 100
 
 
 async def test_an_end_before_anything_happened_counts_nothing(world: World) -> None:

@@ -6,6 +6,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from trunkline.domain.events import (
     Ambiguous,
@@ -20,7 +21,7 @@ from trunkline.domain.events import (
     Redacted,
     Refused,
 )
-from trunkline.domain.message import Message, fold
+from trunkline.domain.message import Message, fold, merge
 from trunkline.domain.price import (
     DAY_S,
     Category,
@@ -41,6 +42,13 @@ CLAIMED = Claimed(attempt=1, nonce="n", lease="l", carrier="c")
 HANDED_OVER = HandedOver(attempt=1, carrier="c", carrier_message_id="1")
 AMBIGUOUS = Ambiguous(attempt=1)
 REFUSED = Refused(attempt=1, error_code=30_005)
+
+
+def test_a_copy_that_was_folded_before_there_were_prices_learns_them_from_another() -> None:
+    priced = folded(CREATED, HANDED_OVER)
+    unpriced = folded(replace(CREATED, price_micros=None), HANDED_OVER)
+
+    assert merge(unpriced, priced) == merge(priced, unpriced) == priced
 
 
 def receipt(status: str) -> Receipt:

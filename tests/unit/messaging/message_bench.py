@@ -28,7 +28,7 @@ from trunkline.messaging.carrier import Item, Outcome, Submission
 from trunkline.messaging.dispatch import TOGETHER_MIN, Dispatcher
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.schedule import DueMessages, HoldsBack, Schedule, one_after_another
-from trunkline.messaging.work import Counters, OnAmbiguous
+from trunkline.messaging.work import Counters, HasOptedOut, OnAmbiguous, nobody_has
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
@@ -226,6 +226,7 @@ class Bench:
         leases: ScriptedLeases | None = None,
         on_ambiguous: OnAmbiguous = OnAmbiguous.HOLD,
         carrier: ScriptedCarrier | None = None,
+        has_opted_out: HasOptedOut = nobody_has,
     ) -> Dispatcher:
         self._carriers.append(carrier or self.carrier)
         return Dispatcher(
@@ -242,6 +243,7 @@ class Bench:
             hold_back=self.schedule.hold_back
             if self.hold_back is None
             else one_after_another(self.schedule.hold_back, self.hold_back),
+            has_opted_out=has_opted_out,
         )
 
     @asynccontextmanager

@@ -6,22 +6,18 @@ from typing import cast
 
 import pytest
 from msgspec.structs import replace
-from tests.unit.log.scripted_log import ACCOUNT
-from tests.unit.messaging.message_bench import Bench, Copy, ScriptedLeases
+from tests.unit.log.scripted_log import ACCOUNT, walk
+from tests.unit.messaging.message_bench import Bench, Copy, Tally
 
 from trunkline.domain.events import Kind, MessageReceived, Refused, Type
 from trunkline.domain.optout import REPLIES, Keyword
 from trunkline.domain.status import Status
 from trunkline.kernel import Deadline
 from trunkline.log.append import Appended, Draft, ShardHealth, append
-from trunkline.log.ledgers import Ledgers
+from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import AcceptAnswer, Acceptor, Created, NewMessage, OptedOut
 from trunkline.messaging.attempt import OPTED_OUT
-from trunkline.messaging.dispatch import Dispatcher
 from trunkline.messaging.keywords import answer_to
-from trunkline.messaging.record import EventRecorder
-from trunkline.messaging.schedule import HoldsBack, hold_nothing_back
-from trunkline.messaging.work import HasOptedOut, OnAmbiguous
 from trunkline.replica.queries import Replica
 
 pytestmark = pytest.mark.anyio
@@ -140,24 +136,6 @@ async def test_an_automatic_answer_is_accepted_whoever_has_opted_out(host: Host)
     assert accepted.message.original.is_automatic
 
 
-def dispatcher(
-    bench: Bench, has_opted_out: HasOptedOut, hold_back: HoldsBack = hold_nothing_back
-) -> Dispatcher:
-    return Dispatcher(
-        log=bench.log,
-        chains=Ledgers(bench.log, Kind.MESSAGE, past=bench.past, clock=bench.clock),
-        carrier=bench.carrier,
-        on_ambiguous=OnAmbiguous.HOLD,
-        leases=ScriptedLeases("one"),
-        recorder=EventRecorder(bench.log, author=bench.author("one")),
-        find=bench.known.get,
-        counters=bench.counters,
-        author=bench.author("one"),
-        has_opted_out=has_opted_out,
-        hold_back=hold_back,
-    )
-
-
 async def test_what_was_accepted_before_the_stop_is_not_sent_after_it(bench: Bench) -> None:
     asked: list[tuple[str, str, str]] = []
 
@@ -166,7 +144,7 @@ async def test_what_was_accepted_before_the_stop_is_not_sent_after_it(bench: Ben
         return True
 
     await bench.put(NAME)
-    async with bench.running(dispatcher(bench, has_opted_out)):
+    async with bench.running(bench.dispatcher("one", has_opted_out=has_opted_out)):
         await bench.pass_time(2.0)
 
     assert bench.carrier.submitted == []
@@ -184,7 +162,7 @@ async def test_what_was_accepted_before_the_stop_is_not_sent_after_it(bench: Ben
 async def test_who_opts_out_while_a_message_is_scheduled_does_not_get_it(bench: Bench) -> None:
     said: list[str] = []
     await bench.put(NAME, send_in_s=3600.0)
-    own = dispatcher(bench, lambda *_: bool(said), bench.schedule.hold_back)
+    own = bench.dispatcher("one", has_opted_out=lambda *_: bool(said))
 
     async with bench.running(own, bench.due_messages(own)):
         await bench.pass_time(1.0)
@@ -199,9 +177,44 @@ async def test_who_opts_out_while_a_message_is_scheduled_does_not_get_it(bench: 
     assert message.ending.error_code == OPTED_OUT
 
 
+async def test_while_the_copy_cannot_be_read_messages_wait_and_none_is_held(bench: Bench) -> None:
+    answers: list[bool | Unreadable] = [Unreadable("the read copy cannot be read")] * 3
+
+    def has_opted_out(account: str, phone_number: str, handset: str) -> bool | Unreadable:
+        del account, phone_number, handset
+        return answers.pop() if answers else False
+
+    await bench.put(NAME)
+    async with bench.running(bench.dispatcher("one", has_opted_out=has_opted_out)):
+        await bench.pass_time(0.5)
+        assert bench.carrier.submitted == []
+        await bench.pass_time(10.0)
+
+    assert len(bench.carrier.submitted) == 1
+    types = [event.type for _, event in await bench.history(NAME)]
+    assert types == [Type.ORIGINAL, Type.CLAIM, Type.OUTCOME]
+
+
+async def test_in_a_batch_only_the_message_that_nobody_can_tell_of_waits(bench: Bench) -> None:
+    names = [each for each in (f"{n:032x}" for n in range(100)) if walk(each)[0] == 1][:3]
+    answers: list[bool | Unreadable] = [False, Unreadable("the read copy cannot be read")]
+
+    def has_opted_out(account: str, phone_number: str, handset: str) -> bool | Unreadable:
+        del account, phone_number, handset
+        return answers.pop() if answers else False
+
+    for name in names:
+        await bench.put(name)
+    async with bench.running(bench.dispatcher("one", has_opted_out=has_opted_out)):
+        await bench.pass_time(10.0)
+
+    assert len(bench.carrier.submitted) == 3
+    assert cast("Tally", bench.counters.ambiguous).count == 0
+
+
 async def test_who_has_not_opted_out_is_sent_to(bench: Bench) -> None:
     await bench.put(NAME)
-    async with bench.running(dispatcher(bench, lambda *_: False)):
+    async with bench.running(bench.dispatcher("one", has_opted_out=lambda *_: False)):
         await bench.pass_time(2.0)
 
     assert len(bench.carrier.submitted) == 1

@@ -26,6 +26,7 @@ from trunkline.domain.events import (
 )
 from trunkline.domain.message import Message, fold
 from trunkline.domain.price import DAY_S, Category
+from trunkline.log.interface import Unreadable
 from trunkline.replica import migrations, schema
 from trunkline.replica.folding import Folding
 from trunkline.replica.money_tables import KEYWORDS_KEPT_MAX
@@ -180,6 +181,14 @@ def test_the_last_word_counts_in_whatever_order_they_are_heard(
     assert not rows.replica.has_opted_out(ACCOUNT, OURS, HANDSET, before=(NOON + 1, name(2)))
     assert not rows.replica.has_opted_out(ACCOUNT, OURS, "+15125550199")
     assert not rows.replica.has_opted_out(OTHER_ACCOUNT, OURS, HANDSET)
+
+
+def test_a_copy_that_cannot_be_read_says_so_to_whoever_sends(rows: Rows, tmp_path: Path) -> None:
+    assert rows.replica.opt_out(ACCOUNT, OURS, HANDSET) is False
+    with closing(sqlite3.connect(tmp_path / "copy.sqlite3")) as database, database:
+        database.execute("DROP TABLE keyword")
+
+    assert isinstance(rows.replica.opt_out(ACCOUNT, OURS, HANDSET), Unreadable)
 
 
 def test_a_start_behind_a_stop_ends_it(rows: Rows) -> None:

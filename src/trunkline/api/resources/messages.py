@@ -203,13 +203,15 @@ def _parties(request: Request, services: ApiServices) -> tuple[str, str]:
 
 def _text(arguments: Arguments, media_urls: tuple[str, ...]) -> str:
     text = arguments.text("Body") or ""
+    if arguments.flag("SmartEncoded"):
+        text = plain(text)  # first of all: it may become longer, or empty
     if not text and not media_urls:
         raise ApiError(Code.BODY_MISSING)
     if len(text) > BODY_CHARS_MAX:
         raise ApiError(Code.BODY_TOO_LONG, characters_max=BODY_CHARS_MAX)
     if len(media_urls) > MEDIA_MAX:
         raise ApiError(Code.MEDIA_TOO_MANY, items_max=MEDIA_MAX)
-    return plain(text) if arguments.flag("SmartEncoded") else text
+    return text
 
 
 def _validity_s(arguments: Arguments) -> int:

@@ -5,6 +5,7 @@ which it left or came, in UTC; what has not left, or has failed, counts nowhere.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -21,7 +22,7 @@ from trunkline.api.freshness import lag_header
 from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
-from trunkline.domain.price import CURRENCY, MICROS, Category
+from trunkline.domain.price import CURRENCY, MICROS, Category, written
 from trunkline.replica.queries import Place, Usage
 
 MESSAGES: Final = "messages"
@@ -134,18 +135,19 @@ def _ever(today: date) -> Period:
     return Period(_EPOCH, today)
 
 
-def _handler(periods: Periods, within: Callable[[date], Period] = _ever) -> Handler:
+def _handler(periods: Periods, span_of: Callable[[date], Period] = _ever) -> Handler:
     async def run(request: Request, services: ApiServices) -> Answer:
-        return _list(request, services, periods, within)
+        return _list(request, services, periods, span_of)
 
     return Handler(run)
 
 
 def _list(
-    request: Request, services: ApiServices, periods: Periods, within: Callable[[date], Period]
+    request: Request, services: ApiServices, periods: Periods, span_of: Callable[[date], Period]
 ) -> Answer:
     page, now = requested_page(request.arguments), services.clock.wall()
-    asked = _asked(request.arguments, within(_date_of(now)))
+    today = datetime.fromtimestamp(now, UTC).date()
+    asked = _asked(request.arguments, span_of(today), today)
     names = _names(request.arguments)
     if asked is None:
         return page_answer(request, page, [], last=None, headers=lag_header(services.replica))
@@ -162,19 +164,28 @@ def _list(
     shown = rows[: page.size]
     last = None
     if len(rows) > page.size:
-        last = Place(float(_day(shown[-1][0].last)), shown[-1][1])
+        last = Place(float(_day(shown[-1][0].first)), shown[-1][1])
     items: list[object] = [_record(request, sums, each, now) for each in shown]
     return page_answer(request, page, items, last=last, headers=lag_header(services.replica))
 
 
-def _asked(arguments: Arguments, within: Period) -> Period | None:
+def _asked(arguments: Arguments, span: Period, today: date) -> Period | None:
     """What the list is of, narrowed by the dates that were given; None where no day is left."""
-    start, end = arguments.span("StartDate"), arguments.span("EndDate")
-    first = within.first if start is None else max(within.first, _date_of(start.start))
-    last = within.last if end is None else min(within.last, _date_of(end.start))
-    if start is not None and end is not None and start.start > end.start:
+    start = _date_in(arguments, "StartDate", today)
+    end = _date_in(arguments, "EndDate", today)
+    if start is not None and end is not None and start > end:
         raise invalid("EndDate", "it is before the StartDate")
+    first = span.first if start is None else max(span.first, start)
+    last = span.last if end is None else min(span.last, end)
     return Period(first, last) if first <= last else None
+
+
+def _date_in(arguments: Arguments, name: str, today: date) -> date | None:
+    from_today = arguments.days(name)
+    if from_today is not None:
+        return today + timedelta(days=from_today.days)
+    given = arguments.span(name)
+    return None if given is None else datetime.fromtimestamp(given.start, UTC).date()
 
 
 def _names(arguments: Arguments) -> Sequence[str]:
@@ -187,8 +198,9 @@ def _names(arguments: Arguments) -> Sequence[str]:
 
 
 def _is_behind(record: tuple[Period, str], place: Place, names: Sequence[str]) -> bool:
-    """Whether a record comes behind the last one shown, newest period first."""
-    day = _day(record[0].last)
+    """Whether a record comes behind the last one shown, newest period first. Periods are told by
+    their beginning: the end of the newest one moves with the days."""
+    day = _day(record[0].first)
     if day != int(place.created_at):
         return day < place.created_at
     return place.sid in names and names.index(record[1]) > names.index(place.sid)
@@ -200,7 +212,7 @@ def _record(
     period, name = record
     counted, description = CATEGORIES.get(name, ((), "Not counted here"))
     first, last = _day(period.first), _day(period.last)
-    found = [each for each in sums if first <= each.day <= last and each.category in counted]
+    found = [each for each in within(sums, first, last) if each.category in counted]
     micros = sum(each.micros for each in found)
     is_count = bool(counted) and name != TOTAL
     # Unlike Twilio: the segments have a unit of their own, where it says messages for both.
@@ -218,7 +230,7 @@ def _record(
         as_of=datetime.fromtimestamp(int(now), UTC).isoformat(),
         count=str(count),
         count_unit=MESSAGES if is_count else None,
-        usage=_amount(micros) if name == TOTAL else usage,
+        usage=written(micros, places=6) if name == TOTAL else usage,
         usage_unit=CURRENCY.lower() if name == TOTAL else SEGMENTS if is_count else None,
         price=micros / MICROS,
         uri=f"{request.path.removesuffix('.json')}.json?{query}",
@@ -229,12 +241,15 @@ def _record(
     )
 
 
-def _amount(micros: int) -> str:
-    return f"{micros / MICROS:.6f}"
+def within(sums: Sequence[Usage], first: int, last: int) -> Sequence[Usage]:
+    """Those of the days from `first` to `last`; `sums` are in order of days. A page asks this for
+    each of a thousand records, and an account may have years of days."""
+    start = bisect_left(sums, first, key=_day_of)
+    return sums[start : bisect_left(sums, last + 1, lo=start, key=_day_of)]
 
 
-def _date_of(seconds: float) -> date:
-    return datetime.fromtimestamp(seconds, UTC).date()
+def _day_of(usage: Usage) -> int:
+    return usage.day
 
 
 def _day(day: date) -> int:
