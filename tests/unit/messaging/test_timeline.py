@@ -6,6 +6,7 @@ from tests.unit.messaging.message_bench import Bench
 
 from trunkline.domain.events import Kind, Receipt, Type
 from trunkline.kernel import Deadline
+from trunkline.messaging import timeline as reading
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.timeline import BEFORE_S, Timeline, gaps_s, read_timeline
 
@@ -102,6 +103,18 @@ async def test_a_shard_that_cannot_be_asked_is_named(bench: Bench) -> None:
 
     assert len(found.happenings) == 4
     assert found.unread == (f"shard {THIRD}: cut off",)
+
+
+async def test_events_beyond_the_bound_are_said_to_be_missing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "EVENTS_MAX", 3)
+    created_at = await sent(bench)
+
+    found = await timeline(bench, since=created_at)
+
+    assert len(found.happenings) == 3
+    assert found.unread == ("more than 3 events of this message",)
 
 
 async def test_what_the_message_says_is_not_shown(bench: Bench) -> None:
