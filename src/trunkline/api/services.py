@@ -96,7 +96,7 @@ class ReplicaPort(Protocol):
 class ApiServices:
     """Everything the API is built from. `readiness` names what is not ready; empty means ready.
     The API counts in `registry`; `metrics` renders it with whatever else the host counts. A message
-    may be scheduled for `send_at_min_s` seconds ahead and more."""
+    may be scheduled for `send_at_min_s` seconds ahead and more, while `has_room_for_later`."""
 
     acceptor: AcceptorPort
     canceller: CancellerPort
@@ -109,4 +109,5 @@ class ApiServices:
     registry: CollectorRegistry
     metrics: Callable[[], bytes]
     readiness: Callable[[], list[str]]
+    has_room_for_later: Callable[[], bool]
     send_at_min_s: float = 900.0

@@ -276,6 +276,7 @@ class World:
         self.numbers = Numbers(self.clock)
         self.lookup = Lookup()
         self.missing: list[str] = []
+        self.has_room_for_later = True
         self.registry = CollectorRegistry()
         entropy = itertools.count(1)
         services = ApiServices(
@@ -290,6 +291,7 @@ class World:
             registry=self.registry,
             metrics=functools.partial(generate_latest, self.registry),
             readiness=lambda: self.missing,
+            has_room_for_later=lambda: self.has_room_for_later,
         )
         self.app: ASGIApp = create_app(services, limits)
         self.open_account(ACCOUNT, TOKEN)
