@@ -160,7 +160,7 @@ class ApiServices:
     The API counts in `registry`; `metrics` renders it with whatever else the host counts. Every
     account began with `opening_balance` millionths. `has_magic_numbers` where the carrier is simulated.
     The bytes of media are given to anybody who knows their URL, unless `media_needs_credentials`. A
-    message may be scheduled for `send_at_min_s` seconds ahead and more."""
+    message may be scheduled for `send_at_min_s` seconds ahead and more, while `has_room_for_later`."""
 
     acceptor: AcceptorPort
     canceller: CancellerPort
@@ -175,6 +175,7 @@ class ApiServices:
     registry: CollectorRegistry
     metrics: Callable[[], bytes]
     readiness: Callable[[], list[str]]
+    has_room_for_later: Callable[[], bool]
     opening_balance: int = 0
     has_magic_numbers: bool = False
     media_needs_credentials: bool = False

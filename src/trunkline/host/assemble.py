@@ -232,6 +232,7 @@ class _Builder:
                 canceller=Canceller(context.log, self._replica, context.author),
                 eraser=Eraser(self._recorder, self._replica, context.author),
                 send_at_min_s=context.settings.messages.send_at_min_s,
+                has_room_for_later=lambda: not context.log.timers.is_nearly_full,
                 numbers=Numbers(context.log, self._replica, author=context.author),
                 applications=Applications(context.log, self._replica, author=context.author),
                 replica=self._replica,

@@ -42,6 +42,7 @@ from trunkline.messaging.work import (
     OnAmbiguous,
     Turn,
     Work,
+    growing_s,
     nobody_has,
     submission_of,
 )
@@ -53,7 +54,6 @@ HAND_OVER_MAX_S: Final = 30.0
 
 POISON_RETRY_S: Final = 30.0
 RETRY_LATER_S: Final = 1.0
-RETRY_LATER_MAX_S: Final = 60.0
 
 CLAIM_MAX_S: Final = 1.0
 """How long one message may wait for a shard that does not answer, with room or a slot in hand."""
@@ -495,8 +495,3 @@ class Attempts:
             behind=behind,
             deadline=deadline or Deadline.after(WORK_MAX_S, self._clock),
         )
-
-
-def growing_s(base_s: float, attempt: int) -> float:
-    """The wait after the n-th attempt that came to nothing: doubled each time, up to a minute."""
-    return float(min(RETRY_LATER_MAX_S, base_s * 2.0 ** min(attempt - 1, 16)))

@@ -18,11 +18,10 @@ from trunkline.domain.message import Message
 from trunkline.domain.status import Status
 from trunkline.kernel import Clock, Deadline
 from trunkline.log.interface import Delivery
-from trunkline.messaging.attempt import growing_s
 from trunkline.messaging.carrier import TakesMedia
 from trunkline.messaging.media import Got, Media, sendable_bytes
 from trunkline.messaging.parcel import Parcel
-from trunkline.messaging.work import Unsendable, Work
+from trunkline.messaging.work import Unsendable, Work, growing_s
 
 PREPARE_MAX_S: Final = 45.0
 """All of a message's media together; well within the log's bound on work (60 s)."""

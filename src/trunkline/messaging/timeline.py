@@ -67,6 +67,7 @@ class _Found:
 
     by_id: dict[str, Happening] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
+    is_over_full: bool = False
 
 
 async def read_timeline(
@@ -77,6 +78,8 @@ async def read_timeline(
     async with asyncio.TaskGroup() as tasks:
         for shard in range(log.shards):
             tasks.create_task(_read_shard(log, shard, sid, since, clock, deadline, found))
+    if found.is_over_full:
+        found.unread.append(f"more than {EVENTS_MAX} events of this message")
     return Timeline(tuple(sorted(found.by_id.values(), key=_order)), tuple(sorted(found.unread)))
 
 
@@ -149,7 +152,10 @@ def _note(stored: Stored, sid: str, found: _Found) -> None:
         found.unread.append(f"shard {stored.shard}, sequence {stored.sequence}: {error}")
         return
     for event in events:
-        if digits_of(event.sid) == digits_of(sid) and len(found.by_id) < EVENTS_MAX:
+        if digits_of(event.sid) == digits_of(sid):
+            if len(found.by_id) >= EVENTS_MAX and event.id not in found.by_id:
+                found.is_over_full = True
+                continue
             place = (stored.shard, stored.sequence)
             known = found.by_id.get(event.id)
             places = (place,) if known is None else tuple(sorted({*known.places, place}))

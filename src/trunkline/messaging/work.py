@@ -13,6 +13,8 @@ from trunkline.log.event import Event
 from trunkline.log.interface import Delivery, Unreadable
 from trunkline.messaging.carrier import Submission, reference_of
 
+RETRY_LATER_MAX_S: Final = 60.0
+
 
 class OnAmbiguous(StrEnum):
     """A route's policy for an attempt of which nobody knows whether it arrived."""
@@ -95,3 +97,8 @@ def submission_of(work: Work, turn: Turn) -> Submission:
         media=work.media,
         is_possible_duplicate=turn.is_resend,
     )
+
+
+def growing_s(base_s: float, attempt: int) -> float:
+    """The wait after the n-th attempt that came to nothing: doubled each time, up to a minute."""
+    return float(min(RETRY_LATER_MAX_S, base_s * 2.0 ** min(attempt - 1, 16)))

@@ -449,6 +449,7 @@ class World:
         self.lookup = Lookup()
         self.media = Media(self.copy)
         self.missing: list[str] = []
+        self.has_room_for_later = True
         self.registry = CollectorRegistry()
         entropy = itertools.count(1)
         services = ApiServices(
@@ -467,6 +468,7 @@ class World:
             metrics=functools.partial(generate_latest, self.registry),
             readiness=lambda: self.missing,
             has_magic_numbers=has_magic_numbers,
+            has_room_for_later=lambda: self.has_room_for_later,
         )
         self.app: ASGIApp = create_app(services, limits)
         self.open_account(ACCOUNT, TOKEN)

@@ -98,6 +98,23 @@ async def test_a_repeat_of_a_schedule_that_is_too_near_by_now_is_answered_as_the
     assert len(world.acceptor.accepted) == 1
 
 
+async def test_what_there_is_no_timer_for_is_not_accepted_and_what_was_accepted_is_known(
+    world: World,
+) -> None:
+    form = {"To": HANDSET, "From": OUR_NUMBER, "Body": "Hello", **LATER}
+    first = await world.post(MESSAGES, form, {"idempotency-key": "order-42"})
+    world.has_room_for_later = False
+
+    again = await world.post(MESSAGES, form, {"idempotency-key": "order-42"})
+    another = await world.post(MESSAGES, form, {"idempotency-key": "order-43"})
+
+    assert (again.status, again.body) == (201, first.body)
+    assert refused_with(another) == (503, 20503)
+    assert "will not be sent" in another.json["message"]
+    assert another.headers["retry-after"] == "60"
+    assert (await world.send()).status == 201, "what leaves at once needs no timer"
+
+
 async def test_a_scheduled_message_is_canceled_and_a_repeat_says_the_same(world: World) -> None:
     path = await scheduled(world)
 

@@ -18,6 +18,7 @@ from trunkline.domain.events import (
 )
 from trunkline.domain.media import Piece
 from trunkline.kernel import Deadline
+from trunkline.messaging import timeline as reading
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.timeline import BEFORE_S, Timeline, gaps_s, read_timeline
 
@@ -142,6 +143,18 @@ async def test_whatever_happens_to_a_message_is_named_without_what_it_says(bench
     assert later[0].facts == {"types": ["image/png"], "size_bytes": 7}
     assert later[1].facts == {"removed": 1}
     assert later[2].facts["error_code"] == 21610
+
+
+async def test_events_beyond_the_bound_are_said_to_be_missing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "EVENTS_MAX", 3)
+    created_at = await sent(bench)
+
+    found = await timeline(bench, since=created_at)
+
+    assert len(found.happenings) == 3
+    assert found.unread == ("more than 3 events of this message",)
 
 
 async def test_what_the_message_says_is_not_shown(bench: Bench) -> None:

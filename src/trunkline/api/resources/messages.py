@@ -46,6 +46,9 @@ VALIDITY_S_MAX: Final = 36_000
 SEND_AT_MAX_S: Final = 35 * 86_400.0
 """How far ahead a message may be scheduled (published)."""
 
+FULL_RETRY_AFTER_S: Final = 60
+"""Room comes back as messages are sent, and not sooner."""
+
 AMBIGUOUS_HEADER: Final = b"x-trunkline-ambiguous-attempts"
 KEY_CONFLICT_HEADER: Final = b"x-trunkline-key-conflict"
 
@@ -118,21 +121,32 @@ async def _create(request: Request, services: ApiServices) -> Answer:
     )
     if request.deadline.has_passed():
         raise not_begun_in_time()
-    if not _can_be_scheduled(new, services):
-        return await _too_late_or_repeated(new, key, request, services)
+    refusal = _not_to_be_scheduled(new, services)
+    if refusal is not None:
+        return await _refused_or_repeated(refusal, new, key, request, services)
     answer = await services.acceptor.accept(new, key=key, deadline=request.deadline)
     return _accepted(answer, request, key)
 
 
-def _can_be_scheduled(new: NewMessage, services: ApiServices) -> bool:
+def _not_to_be_scheduled(new: NewMessage, services: ApiServices) -> ApiError | None:
+    """Why it cannot be scheduled, if it is to be."""
     if new.send_at is msgspec.UNSET:
-        return True
+        return None
     ahead_s = new.send_at - services.clock.wall()
-    return services.send_at_min_s <= ahead_s <= SEND_AT_MAX_S
+    if not services.send_at_min_s <= ahead_s <= SEND_AT_MAX_S:
+        return ApiError(Code.SEND_AT_INVALID)
+    if not services.has_room_for_later():
+        # One without a timer would be in a dispatcher's hands until its time, in the way of others.
+        return unavailable(
+            "The message was not accepted and will not be sent (as many are scheduled as there is "
+            "room for). Try again, or send it without SendAt.",
+            FULL_RETRY_AFTER_S,
+        )
+    return None
 
 
-async def _too_late_or_repeated(
-    new: NewMessage, key: str | None, request: Request, services: ApiServices
+async def _refused_or_repeated(
+    refusal: ApiError, new: NewMessage, key: str | None, request: Request, services: ApiServices
 ) -> Answer:
     """A repeat of a create whose answer was lost may come when its time is near or past. It is no
     new message, and a refusal would say that there is none."""
@@ -140,7 +154,7 @@ async def _too_late_or_repeated(
     if key is not None:
         earlier = await services.acceptor.repeated(new, key=key, deadline=request.deadline)
     if earlier is None:
-        raise ApiError(Code.SEND_AT_INVALID)
+        raise refusal
     return _accepted(earlier, request, key)
 
 
