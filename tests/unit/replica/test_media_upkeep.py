@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.unit.api.api_world import ACCOUNT, HANDSET, OUR_NUMBER, Copy
+from tests.unit.api.api_copy import Copy
+from tests.unit.api.api_world import ACCOUNT, HANDSET, OUR_NUMBER
 
 from trunkline.blobs.shared import SharedBlobs
 from trunkline.blobs.store import BlobStore, name_of
