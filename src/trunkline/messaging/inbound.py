@@ -7,14 +7,14 @@ position, so that a crash half way through, and the whole conversation again, ca
 
 import functools
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 from urllib.parse import urljoin, urlsplit
 
 import structlog
 
-from trunkline.directory.numbers import find_number
+from trunkline.directory.numbers import find_owned
 from trunkline.domain.events import ApplicationMade, MessageReceived, NumberOwned, Type
 from trunkline.domain.number import Number, is_e164
 from trunkline.kernel import Backoff, Clock, Deadline, Open
@@ -22,7 +22,6 @@ from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.event import Event
 from trunkline.log.fence import Verdict, is_true_copy
 from trunkline.log.interface import Delivery, Log, Unreadable
-from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.share import WHOLE, Share
 from trunkline.messaging.accept import (
     Acceptor,
@@ -32,7 +31,7 @@ from trunkline.messaging.accept import (
     NotAccepted,
     OutcomeUnknown,
 )
-from trunkline.messaging.answering import answering
+from trunkline.messaging.answering import answering, is_number_of
 from trunkline.messaging.wanted import by_inbound
 from trunkline.protocols.twiml.messaging import (
     BODY_INVALID,
@@ -212,15 +211,12 @@ class Inbound:
         if not isinstance(received, MessageReceived):
             await delivery.ack()
             return
-        number = self._shown(event.account, received.recipient) or await find_number(
-            self._log, received.recipient, timeout_s=TRY_TIMEOUT_S
-        )
+        number = await find_owned(self._log, self._replica, event.account, received.recipient)
         account = self._replica.account(event.account)
-        if account is None or isinstance(number, Unreadable):
-            # The copy does not show the account yet, or the log cannot be asked.
+        if account is None or isinstance(number, Unreadable):  # not shown yet, or nobody can tell
             await delivery.nak(COPY_RETRY_S)
             return
-        if number is None or number.account != event.account:
+        if number is None:
             log.warning("inbound.no_owner", sid=event.sid)
             await delivery.ack()
             return
@@ -313,10 +309,20 @@ class Inbound:
         self, conversation: Conversation, place: Place, message: Message, key: str, work: Deadline
     ) -> bool:
         """Have one reply accepted; `False` if it is not known to be before `work` ends."""
-        prepared = reply_of(conversation, place, message, owns=self._shown)
+        is_ours = message.sender is None or await is_number_of(
+            conversation.account,
+            message.sender,
+            log=self._log,
+            replica=self._replica,
+            clock=self._clock,
+            backoff=self._backoff,
+            deadline=work,
+        )
+        if is_ours is None:
+            return False
+        prepared = reply_of(conversation, place, message, is_ours=is_ours)
         _warn_all(conversation.received.sid, prepared.warnings)
-        reply = prepared.reply
-        if reply is None:
+        if (reply := prepared.reply) is None:
             return True
         attempt = 0
         while not work.has_passed():
@@ -335,11 +341,6 @@ class Inbound:
                 case other:
                     assert_never(other)
         return False
-
-    def _shown(self, account: str, phone_number: str) -> Number | None:
-        """The account's number; none where the copy shows another owner, who may be an earlier one."""
-        number = self._replica.number_by_phone(phone_number)
-        return number if number is not None and number.account == account else None
 
 
 def conversation_of(
@@ -441,17 +442,17 @@ def reply_of(
     place: Place,
     message: Message,
     *,
-    owns: Callable[[str, str], object],
+    is_ours: bool,
 ) -> Prepared:
-    """What a `<Message>` comes to; `owns(account, number)` guards its sender. It is sent without
-    what is only around it and cannot be used."""
+    """What a `<Message>` comes to; `is_ours` guards its sender. It is sent without what is only
+    around it and cannot be used."""
     received = conversation.received
     sender = message.sender or received.recipient
     if len(message.text) > TEXT_CHARACTERS_MAX:
         return _unsendable(BODY_INVALID, f"a body has at most {TEXT_CHARACTERS_MAX} characters")
     if message.recipient is not None and not is_e164(message.recipient):
         return _unsendable(TO_INVALID, f"cannot send to {message.recipient!r}")
-    if message.sender is not None and not owns(conversation.account, sender):
+    if not is_ours:
         return _unsendable(FROM_INVALID, f"{sender!r} is not a number of this account")
     callback = _callback_of(place, message)
     warnings = (callback,) if isinstance(callback, TwimlError) else ()
