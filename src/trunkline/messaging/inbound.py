@@ -12,18 +12,16 @@ from typing import Final, assert_never
 
 import structlog
 
-from trunkline.directory.numbers import find_number
+from trunkline.directory.numbers import find_owned
 from trunkline.domain.events import MessageReceived, Type
-from trunkline.domain.number import Number
-from trunkline.kernel import Clock, Deadline, Open
+from trunkline.kernel import Backoff, Clock, Deadline, Open
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.event import Event
 from trunkline.log.fence import Verdict, is_true_copy
 from trunkline.log.interface import Delivery, Log, Unreadable
-from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.share import WHOLE, Share
 from trunkline.messaging.accept import Acceptor
-from trunkline.messaging.answering import answering
+from trunkline.messaging.answering import answering, is_number_of
 from trunkline.messaging.conversation import (
     Conversation,
     Document,
@@ -35,7 +33,12 @@ from trunkline.messaging.conversation import (
 )
 from trunkline.messaging.inbound_media import InboundMedia, Later
 from trunkline.messaging.keywords import answer_to, key_of_answer
-from trunkline.messaging.replies import ACCEPT_DEADLINE_S, Replies
+from trunkline.messaging.replies import (
+    ACCEPT_BACKOFF_BASE_S,
+    ACCEPT_BACKOFF_CAP_S,
+    ACCEPT_DEADLINE_S,
+    Replies,
+)
 from trunkline.messaging.wanted import by_inbound
 from trunkline.protocols.twiml.messaging import Message, Reply, TwimlError
 from trunkline.replica.queries import Replica
@@ -89,6 +92,7 @@ class Inbound:
         self._replica = replica
         self._client = client
         self._replies = Replies(acceptor, clock, rng)
+        self._backoff = Backoff(ACCEPT_BACKOFF_BASE_S, ACCEPT_BACKOFF_CAP_S, rng)
         self._media = media
         self._crash_here = crash_here
         self._clock = clock
@@ -139,15 +143,12 @@ class Inbound:
         if not isinstance(received, MessageReceived):
             await delivery.ack()
             return
-        number = self._shown(event.account, received.recipient) or await find_number(
-            self._log, received.recipient, timeout_s=TRY_TIMEOUT_S
-        )
+        number = await find_owned(self._log, self._replica, event.account, received.recipient)
         account = self._replica.account(event.account)
-        if account is None or isinstance(number, Unreadable):
-            # The copy does not show the account yet, or the log cannot be asked.
+        if account is None or isinstance(number, Unreadable):  # not shown yet, or nobody can tell
             await delivery.nak(COPY_RETRY_S)
             return
-        if number is None or number.account != event.account:
+        if number is None:
             log.warning("inbound.no_owner", sid=event.sid)
             await delivery.ack()
             return
@@ -263,17 +264,23 @@ class Inbound:
         self, conversation: Conversation, place: Place, message: Message, key: str, work: Deadline
     ) -> bool:
         """Have one reply accepted; `False` if it is not known to be before `work` ends."""
-        prepared = reply_of(conversation, place, message, owns=self._shown)
+        is_ours = message.sender is None or await is_number_of(
+            conversation.account,
+            message.sender,
+            log=self._log,
+            replica=self._replica,
+            clock=self._clock,
+            backoff=self._backoff,
+            deadline=work,
+        )
+        if is_ours is None:
+            return False
+        prepared = reply_of(conversation, place, message, is_ours=is_ours)
         _warn_all(conversation.received.sid, prepared.warnings)
         reply = prepared.reply
         return reply is None or await self._replies.accept(
             reply, conversation.received.sid, key, work
         )
-
-    def _shown(self, account: str, phone_number: str) -> Number | None:
-        """The account's number; none where the copy shows another owner, who may be an earlier one."""
-        number = self._replica.number_by_phone(phone_number)
-        return number if number is not None and number.account == account else None
 
 
 def _warn_all(sid: str, errors: Iterable[TwimlError]) -> None:

@@ -1,6 +1,6 @@
 """Small true implementations of the ports through which the API changes numbers and applications."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -24,6 +24,9 @@ class Numbers:
     says: OwnAnswer | None = None
     owned: dict[str, Number] = field(default_factory=dict)
     released: set[str] = field(default_factory=set)
+    spent: set[str] = field(default_factory=set)
+    when_asked: Callable[[str], Awaitable[None]] | None = None
+    """What happens meanwhile, whenever it is asked whether a SID named a number."""
     is_electing: bool = False
     caught_up: int = 0
 
@@ -34,6 +37,8 @@ class Numbers:
         assert not deadline.has_passed()
         if self.says is not None:
             return self.says
+        if settings.sid in self.spent:
+            return Spent()
         earlier = self.owned.get(settings.phone_number)
         if earlier is None and settings.phone_number not in self.released:
             earlier = self.copy.replica.number_by_phone(settings.phone_number)
@@ -76,15 +81,22 @@ class Numbers:
             return Missing()
         self.owned.pop(number.phone_number, None)
         self.released.add(number.phone_number)
+        self.spent.add(number.sid)
         self.copy.put(Kind.NUMBER, Type.DELETED, number.account, number.sid, Deleted())
         self.copy.catch_up()
         return Removed(0, 1)
 
-    async def find(self, phone_number: str, *, deadline: Deadline) -> Number | Unreadable | None:
+    async def was_named(
+        self, phone_number: str, sid: str, *, deadline: Deadline
+    ) -> bool | Undecidable:
         assert not deadline.has_passed()
         if self.is_electing:
-            return Unreadable("electing")
-        return self.owned.get(phone_number)
+            return Undecidable("electing")
+        found = self.owned.get(phone_number)
+        is_seen = sid in self.spent or (found is not None and found.sid == sid)
+        if self.when_asked is not None:
+            await self.when_asked(phone_number)
+        return is_seen
 
     async def catch_up(self, *, deadline: Deadline) -> bool:
         assert not deadline.has_passed()
