@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UNIT := tests/unit tests/contract tests/test_architecture.py tests/test_tidy.py tests/test_docs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup setup-run check format lint types imports unit test drills drills-full bench bench-carrier bench-faults bench-queue bench-kernel bench-refill bench-retention bench-serve catalogue compatibility node-sdk wheel peers clean
+.PHONY: help up setup setup-run check format lint types imports unit test drills drills-full bench bench-carrier bench-faults bench-queue bench-kernel bench-refill bench-retention bench-serve catalogue compatibility node-sdk segment-calculator wheel peers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -97,6 +97,16 @@ node-sdk:  ## fetch the Node SDK that tests/sdk/test_node.py runs, where there i
 		mkdir -p $(NODE_SDK) && cp tests/sdk/node/package.json tests/sdk/node/package-lock.json $(NODE_SDK)/ && \
 		npm --prefix $(NODE_SDK) ci --ignore-scripts --no-audit --no-fund && \
 		cp $(NODE_SDK)/package-lock.json $(NODE_SDK)/installed.json; \
+	fi
+
+SEGMENTS := build/segment-calculator
+segment-calculator:  ## fetch the calculator that tests/peers/test_segments.py counts against, where there is a Node
+	@if ! command -v npm >/dev/null; then \
+		echo "segment-calculator: there is no npm, so segments are not counted against Twilio's calculator: apt-get install nodejs npm"; \
+	elif ! cmp -s tests/peers/segments/package-lock.json $(SEGMENTS)/installed.json; then \
+		mkdir -p $(SEGMENTS) && cp tests/peers/segments/package.json tests/peers/segments/package-lock.json $(SEGMENTS)/ && \
+		npm --prefix $(SEGMENTS) ci --ignore-scripts --no-audit --no-fund && \
+		cp $(SEGMENTS)/package-lock.json $(SEGMENTS)/installed.json; \
 	fi
 
 wheel: $(VENV)/dev.stamp  ## build the wheel into dist/

@@ -1,5 +1,8 @@
 """`make bench-refill`: how long a host with an empty disk takes until it serves reads again.
 
+Of three whole hosts (`refill_cluster`), which is what counts; or with `--hosts 2` the parts of a refill,
+which is what this module does.
+
 A million finished messages stand in one host's copy, the log has been trimmed, and new messages come
 all the while. Then a second host is started, with nothing on its disk but the cluster's secret; what
 counts is when its API answers a read of the oldest message. Both hosts are processes of their own,
@@ -75,13 +78,15 @@ class Plan:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-refill ARGS=...", description=__doc__)
     parser.add_argument("--messages", type=int, default=MESSAGES)
-    parser.add_argument("--tail", type=int, default=TAIL, help="messages in the log besides")
+    parser.add_argument(
+        "--tail", type=int, default=TAIL, help="messages in the log besides, with two hosts"
+    )
     parser.add_argument(
         "--hosts",
         type=int,
         choices=(2, HOSTS),
-        default=2,
-        help="2: the parts of a refill; 3: whole hosts of `trunkline up`",
+        default=HOSTS,
+        help="3: whole hosts of `trunkline up`; 2: the parts of a refill",
     )
     parser.add_argument("--host", default="", help=argparse.SUPPRESS)
     chosen = parser.parse_args()

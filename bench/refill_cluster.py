@@ -1,9 +1,10 @@
-"""`make bench-refill ARGS="--hosts 3"`: how long a whole host takes that has lost its disk.
+"""`make bench-refill`: how long a whole host takes that has lost its disk.
 
 Three hosts of `trunkline up`, each with a million finished messages in its copy: they are seeded in
 bulk while the hosts are stopped. Then one host is killed and its folder removed, while creates go on
 through the other two. `up` starts it again on nothing; what counts is when its own API is ready, and
-answers a read of the oldest message and of one that was created while it was away.
+answers a read of the oldest message and of one that was created while it was away. Told besides: what each host cost in CPU until then, what was fetched from a peer and
+when that was done, and what the others' clients noticed.
 """
 
 import asyncio
@@ -17,18 +18,23 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import aiohttp
 
+from bench.processes import Cost
+from bench.processes import tree as costs_below
 from bench.seed import name_of, seed
 from trunkline.drills.cluster import Host, UpCluster
 from trunkline.drills.faults.kill import kill_host
 from trunkline.drills.phones import phones
 from trunkline.drills.processes import name_of as name_of_process
 from trunkline.drills.processes import until
+from trunkline.drills.refusal import DrillError
 from trunkline.drills.stage import LOOPBACK
 from trunkline.host.engine import Door, open_door
 from trunkline.host.layout import Layout
@@ -45,6 +51,8 @@ POLL_S: Final = 0.1
 ASK_TIMEOUT_S: Final = 5.0
 GONE_S: Final = 5.0
 WITHIN_S: Final = 180.0
+REASON_CHARS_MAX: Final = 200
+REFILLED: Final = '"replica.refilled"'
 CLOCK: Final = SystemClock()
 
 
@@ -108,8 +116,8 @@ async def _lose(cluster: UpCluster) -> dict[str, float]:
         creating = tasks.create_task(client.create_until(stop, others))
         await asyncio.sleep(2.0)
         cluster.hold_restarts()
-        found = victim.processes()
-        began = time.monotonic()
+        found, costs = victim.processes(), _costs(cluster)
+        began, began_at = time.monotonic(), CLOCK.wall()
         kill_host(victim)
         await until(lambda: not any(map(name_of_process, found)), CLOCK, within_s=GONE_S)
         await asyncio.to_thread(shutil.rmtree, victim.data)
@@ -128,11 +136,75 @@ async def _lose(cluster: UpCluster) -> dict[str, float]:
                     tell(what, began)
             await asyncio.sleep(POLL_S)
         stop.set()
-        accepted, longest_s = await creating
-    tell("others", began, accepted=accepted, longest_gap_ms=round(longest_s * 1e3))
+        made = await creating
+    tell("CPU seconds", began, **_spent_s(costs, _costs(cluster)))
+    _tell_of_refills(cluster, victim, began, began_at)
+    gap_ms = round(made.longest_gap_s * 1e3)
+    tell("others", began, accepted=made.accepted, failed=made.failed, longest_gap_ms=gap_ms)
     if len(times) < len(asked):
         raise TimeoutError(f"{victim.name} does not serve: {sorted(times)}")
+    if made.failed:
+        raise DrillError(f"{made.failed} creates failed at hosts that were up", "see them above")
     return times
+
+
+def _costs(cluster: UpCluster) -> dict[str, dict[int, Cost]]:
+    """CPU up to now, by host and process, its log server included."""
+    return {host.name: costs_below(host.pid) for host in cluster.hosts() if host.pid}
+
+
+def _spent_s(
+    before: Mapping[str, Mapping[int, Cost]], after: Mapping[str, Mapping[int, Cost]]
+) -> dict[str, float]:
+    """By host, in seconds. Of a host that was started again, all that its new processes used."""
+    spent = {}
+    for host, costs in after.items():
+        earlier = before.get(host, {})
+        parts = [
+            cost.cpu_s - (earlier[pid].cpu_s if pid in earlier else 0.0)
+            for pid, cost in costs.items()
+        ]
+        spent[host] = round(sum(parts), 1)
+    return spent
+
+
+def _tell_of_refills(cluster: UpCluster, victim: Host, began: float, began_at: float) -> None:
+    """What it fetched, by its own words, and what is on its disk now; `began` and `began_at` are the
+    kill by both clocks."""
+    for line in cluster.words.read_text("utf-8").splitlines():
+        if REFILLED not in line:
+            continue
+        said = json.loads(line)
+        if said["host"] == victim.name:
+            done_s = datetime.fromisoformat(said["timestamp"]).timestamp() - began_at
+            tell(
+                "fetched",
+                began,
+                mib=said["bytes"] >> 20,
+                took_s=round(said["took_s"], 1),
+                done_after_s=round(done_s, 1),
+                behind=said["behind"],
+            )
+    layout = Layout(victim.data)
+    tell("on its disk", began, log_mib=_mib(layout.log), all_mib=_mib(layout.data))
+
+
+def _mib(folder: Path) -> int:
+    """What the files below take; one that goes away meanwhile counts nothing."""
+    found = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            found += path.stat().st_size if path.is_file() else 0
+    return found >> 20
+
+
+@dataclass
+class _Creates:
+    """What came of them, and the longest time between two that were accepted."""
+
+    accepted: int = 0
+    failed: int = 0
+    longest_gap_s: float = 0.0
 
 
 class _Client:
@@ -153,24 +225,39 @@ class _Client:
         return (await asyncio.to_thread(self._ask, url, None))[0]
 
     async def create(self, base_url: str) -> str:
+        """Its SID. Raises `ConnectionError` with what came instead."""
         form = f"To=%2B{HANDSET[1:]}&From=%2B{self._sender[1:]}&Body=meanwhile"
         status, body = await asyncio.to_thread(
             self._ask, f"{base_url}{self._base}.json", form.encode()
         )
         if status != 201:
-            raise ConnectionError(f"a create was answered {status}")
+            what = body.decode("utf-8", "replace")[:REASON_CHARS_MAX]
+            raise ConnectionError(f"a create at {base_url} was answered {status} ({what})")
         sid: str = json.loads(body)["sid"]
         return sid
 
-    async def create_until(self, stop: asyncio.Event, hosts: list[Host]) -> tuple[int, float]:
-        """How many were accepted, and the longest time between two."""
-        accepted, longest_s, last = 0, 0.0, time.monotonic()
+    async def create_until(self, stop: asyncio.Event, hosts: list[Host]) -> "_Creates":
+        """Twenty a second, one after the other."""
+        made, number = _Creates(), 0
+        due = last = time.monotonic()
         while not stop.is_set():
-            await self.create(hosts[accepted % len(hosts)].base_url)
-            now = time.monotonic()
-            accepted, longest_s, last = accepted + 1, max(longest_s, now - last), now
-            await asyncio.sleep(CREATES_EVERY_S)
-        return accepted, longest_s
+            asked = time.monotonic()
+            try:
+                await self.create(hosts[number % len(hosts)].base_url)
+            except ConnectionError as error:
+                made.failed += 1
+                tell("create failed", asked, at=CLOCK.wall(), why=str(error))
+                now = time.monotonic()
+            else:
+                now = time.monotonic()
+                made.accepted += 1
+                made.longest_gap_s = max(made.longest_gap_s, now - last)
+                last = now
+            number += 1
+            # What was late is not made up for: after a pause there is no burst.
+            due = max(now, due + CREATES_EVERY_S)
+            await asyncio.sleep(due - now)
+        return made
 
     def _ask(self, url: str, body: bytes | None) -> tuple[int, bytes]:
         request = urllib.request.Request(url, body, self._headers)
@@ -178,12 +265,12 @@ class _Client:
             with urllib.request.urlopen(request, timeout=ASK_TIMEOUT_S) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as refusal:
-            return refusal.code, b""
-        except OSError:
-            return 0, b""
+            return refusal.code, refusal.read()
+        except OSError as error:
+            return 0, repr(error).encode()
 
 
-def tell(what: str, began: float, **facts: int) -> None:
+def tell(what: str, began: float, **facts: float | str) -> None:
     """One line of JSON, with the seconds since `began`."""
     seconds = round(time.monotonic() - began, 1)
     print(json.dumps({"what": what, "seconds": seconds, **facts}), flush=True)

@@ -51,9 +51,7 @@ def refusal(act: Any, *arguments: Any, **named: Any) -> tuple[int, int]:
 def test_a_subaccount_has_numbers_and_messages_of_its_own(host: Running, main: Client) -> None:
     shop = main.api.accounts.create(friendly_name="Shop")
     theirs = as_(host, shop.sid, shop.auth_token)
-    number = main.api.accounts(shop.sid).incoming_phone_numbers.create(
-        phone_number="+12025550160"
-    )
+    number = main.api.accounts(shop.sid).incoming_phone_numbers.create(phone_number="+12025550160")
 
     by_parent = main.api.accounts(shop.sid).messages.create(
         to=HANDSET, from_=number.phone_number, body="by the parent"

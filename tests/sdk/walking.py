@@ -6,6 +6,7 @@ What cannot be made up for it stands in `arguments.json`.
 """
 
 import json
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from trunkline.api.resources import RESOURCES
 
 ARGUMENTS = Path(__file__).with_name("arguments.json")
 ROOT = "/2010-04-01/"
+PICTURE = b"\x89PNG\r\n\x1a\n and so on"
+UPLOAD_MAX_S = 10.0
 VERBS = ("Create", "List", "Fetch", "Update", "Delete")
 """In the order in which they are called on one resource."""
 
@@ -104,7 +107,18 @@ def _call(
             arguments[name] = facts["phone_number"]
         elif value == "a new number":
             arguments[name] = next(fresh)
+        elif value == ["a picture"]:
+            arguments[name] = [_picture(facts["simulator_url"])]
     return Call(operation.name, _verb(operation), steps, collection, arguments)
+
+
+def _picture(simulator_url: str) -> str:
+    """The URL of a picture, which the simulator gives to whoever asks."""
+    asked = urllib.request.Request(  # noqa: S310 - our own server
+        f"{simulator_url}/v1/media", data=PICTURE, headers={"Content-Type": "image/png"}
+    )
+    with urllib.request.urlopen(asked, timeout=UPLOAD_MAX_S) as answer:  # noqa: S310 - our own server
+        return str(json.load(answer)["url"])
 
 
 def _made_up(operation: Operation, known: Catalogue) -> dict[str, Any]:

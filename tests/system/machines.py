@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.system import running
-from tests.system.running import descendants, get_json, wait_until
+from tests.system.running import descendants, end, get_json, wait_until
 
 from trunkline.host.listen import Address, address_of, bound
 from trunkline.host.supervise import PROGRAM
@@ -38,8 +38,9 @@ def request(
     form: dict[str, str] | None = None,
     *,
     key: str | None = None,
+    method: str | None = None,
 ) -> Facts:
-    """What the API answers. Raises `HTTPError` for a refusal."""
+    """What the API answers; nothing, where its answer is empty. Raises `HTTPError` for a refusal."""
     account = facts["account_sid"]
     url = f"{base_url}/2010-04-01/Accounts/{account}/{path}"
     passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
@@ -47,9 +48,9 @@ def request(
     opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
     body = None if form is None else urllib.parse.urlencode(form).encode()
     headers = {} if key is None else {"Idempotency-Key": key}
-    asked = urllib.request.Request(url, body, headers)  # noqa: S310 - our own server
+    asked = urllib.request.Request(url, body, headers, method=method)  # noqa: S310 - our own server
     with opener.open(asked, timeout=ANSWERED_S) as answer:
-        found: Facts = json.load(answer)
+        found: Facts = {} if answer.status == 204 else json.load(answer)
     return found
 
 
@@ -191,16 +192,6 @@ class Machines:
 def free_port(last: int, chosen: ExitStack) -> int:
     held = chosen.enter_context(bound(Address(f"127.0.0.{last}", 0), setting=""))
     return address_of(held).port
-
-
-def end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=ENDED_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(timeout=ENDED_S)
 
 
 @contextmanager

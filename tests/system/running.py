@@ -83,13 +83,18 @@ def _running(
         yield LIVE[-1]
     finally:
         LIVE[:] = [running for running in LIVE if running.process is not process]
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(timeout=STOP_MAX_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(timeout=STOP_MAX_S)
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to stop, and kill it if it does not."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=STOP_MAX_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=STOP_MAX_S)
 
 
 def wait_until(happened: Callable[[], object], what: str, *, within_s: float = 20.0) -> None:

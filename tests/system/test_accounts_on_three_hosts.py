@@ -75,9 +75,7 @@ class Who:
         return (status, status and answer.get("code")) == REFUSED
 
     def send(self, host: int, sender: str = NUMBER) -> tuple[int, Any]:
-        return self.ask(
-            host, "POST", "/Messages", {"To": HANDSET, "From": sender, "Body": "Hello"}
-        )
+        return self.ask(host, "POST", "/Messages", {"To": HANDSET, "From": sender, "Body": "Hello"})
 
     def on(self, account: str) -> "Who":
         return Who(self.urls, self.user, self.password, f"/{account}" if account else "")
@@ -109,9 +107,7 @@ def test_who_may_act_is_the_same_through_every_host_at_once(tmp_path: Path) -> N
         main = Who(urls, facts["account_sid"], facts["auth_token"], f"/{facts['account_sid']}")
         shop = expect_opened_for_all(main)
         expect_keys_known_by_all(main, shop)
-        expect_a_deleted_key_is_out_where_the_copy_stands_still(
-            shop, facts["hosts"][2]["pid"]
-        )
+        expect_a_deleted_key_is_out_where_the_copy_stands_still(shop, facts["hosts"][2]["pid"])
         expect_suspension_of_what_is_queued(main, shop, facts["simulator_url"])
         expect_going_on_without_one(main, shop, facts["hosts"][0]["pid"])
         assert up.stop() == 0

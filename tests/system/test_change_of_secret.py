@@ -15,12 +15,11 @@ from tests.system.machines import (
     Host,
     Machines,
     create,
-    end,
     expect_delivered_once,
     expect_told,
     machines,
 )
-from tests.system.running import wait_until
+from tests.system.running import end, wait_until
 
 pytestmark = [
     pytest.mark.system,

@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,12 +30,14 @@ from tests.system.running import Running, get_json, post_json, put_json, up, wai
 
 from trunkline.host.retain import HASTENED_BY
 from trunkline.host.setting_kinds import SERVICES
+from trunkline.kernel import SystemClock
 from trunkline.kernel.crash import CrashPoint, mark_of
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
 WALKED_AT_ONCE = 4
 CARRIED_MAX = 4  # an account and its numbers
+CLOCK = SystemClock()
 MESSAGES = 20
 TEXTS = 4
 WINDOW = 10
@@ -84,12 +87,15 @@ class Shape(StrEnum):
         return f"{workers or 'host'}.ready"
 
 
-ELSEWHERE = frozenset({CrashPoint.TIMER_BEFORE_ACK, CrashPoint.DUE_BEFORE_HANDING_BACK})
-"""Walked in `test_messages_for_later`: the API makes no message yet that passes them."""
+FOR_LATER = frozenset({CrashPoint.TIMER_BEFORE_ACK, CrashPoint.DUE_BEFORE_HANDING_BACK})
+"""What only messages pass that are to be sent later."""
+
+LATER_S = 16.0
+"""Beyond what is near enough to be held without a timer, also after the host has come back."""
 
 Case = tuple[CrashPoint, Shape]
 CASES: list[Case] = [
-    *((point, Shape.WITH_THE_ENGINE) for point in CrashPoint if point not in ELSEWHERE),
+    *((point, Shape.WITH_THE_ENGINE) for point in CrashPoint),
     *((point, Shape.WORKERS_ALONE) for point in DELIVERY_OPEN),
 ]
 
@@ -170,6 +176,8 @@ class Walk:
     successor: int
     sids: Mapping[str, set[str]]
     """By body: every SID that the create of it, and its repeats, were answered with."""
+    send_at: float
+    """Before which none of them may leave."""
     texts: tuple[str, ...]
     arrived: list[dict[str, Any]]
     told: list[Told]
@@ -228,6 +236,9 @@ def assert_kept_and_not_doubled_in_silence(seen: Walk) -> None:
     assert {each["body"] for each in seen.arrived} == wanted
     silent = Counter(each["body"] for each in seen.arrived if not each["possible_duplicate"])
     assert {body: copies for body, copies in silent.items() if copies > 1} == {}
+    assert (
+        min(float(each["at"]) for each in seen.arrived if each["body"] in seen.sids) > seen.send_at
+    )
     flagged = [each for each in seen.arrived if each["possible_duplicate"]]
     assert len(flagged) <= WINDOW, "more are ambiguous than the window allows"
 
@@ -257,6 +268,7 @@ def walk(point: CrashPoint, shape: Shape, born: Path, data: Path, application: A
         "TRUNKLINE_CARRIER_WINDOW": str(WINDOW),
         "TRUNKLINE_LOG_MONITOR_HTTP": monitor,
         "TRUNKLINE_HOST_PROCESSES": shape,
+        "TRUNKLINE_MESSAGES_SEND_AT_MIN_S": "0",
     }
     ready = data / "run" / shape.ready_file
     with up(data, settings=settings) as host:
@@ -269,7 +281,8 @@ def walk(point: CrashPoint, shape: Shape, born: Path, data: Path, application: A
             url = f"{host.facts['simulator_url']}/v1/handsets/{HANDSET}/messages"
             post_json(url, {"to": NUMBER, "body": text})
         sids: Mapping[str, set[str]] = defaultdict(set)
-        create_all(host, data.name, application, sids)
+        send_at = CLOCK.wall() + LATER_S if point in FOR_LATER else 0.0
+        create_all(host, data.name, application, sids, send_at)
 
         mark = mark_of(data / "run", point)
         wait_until(mark.exists, f"something to pass {point}", within_s=SETTLE_MAX_S)
@@ -288,12 +301,13 @@ def walk(point: CrashPoint, shape: Shape, born: Path, data: Path, application: A
         if point in HASTENED_BY:
             # Whoever took over trims on; repeats of the keys are then answered from the copy alone.
             wait_until(lambda: is_trimmed(monitor), "the log to be trimmed", within_s=SETTLE_MAX_S)
-        create_all(host, data.name, application, sids)
+        create_all(host, data.name, application, sids, send_at)
         assert int(mark.read_text()) == first
         return Walk(
             died=first,
             successor=pid_in(ready),
             sids=sids,
+            send_at=float(int(send_at)),
             texts=texts,
             arrived=arrived(host),
             told=list(application.told),
@@ -301,9 +315,16 @@ def walk(point: CrashPoint, shape: Shape, born: Path, data: Path, application: A
 
 
 def create_all(
-    host: Running, name: str, application: Application, sids: Mapping[str, set[str]]
+    host: Running,
+    name: str,
+    application: Application,
+    sids: Mapping[str, set[str]],
+    send_at: float,
 ) -> None:
-    """The creates, each under its key until it is answered; whoever answers is noted in `sids`."""
+    """The creates, each under its key until it is answered; whoever answers is noted in `sids`. They
+    are to be sent at `send_at`, if that is not 0; it may be past when they are repeated."""
+    moment = datetime.fromtimestamp(send_at, UTC)
+    later = {"SendAt": f"{moment:%Y-%m-%dT%H:%M:%SZ}", "ScheduleType": "fixed"} if send_at else {}
 
     def create(number: int) -> None:
         body = f"{name}-{number}"
@@ -312,6 +333,7 @@ def create_all(
             "From": NUMBER,
             "Body": body,
             "StatusCallback": f"{application.url}/status",
+            **later,
         }
 
         def is_answered() -> bool:

@@ -20,7 +20,6 @@ from tests.system.machines import (
     BACK_S,
     ENDED_S,
     create,
-    end,
     expect_delivered_once,
     expect_told,
     is_ready,
@@ -28,7 +27,7 @@ from tests.system.machines import (
     machines,
     trunkline,
 )
-from tests.system.running import descendants, is_running, wait_until
+from tests.system.running import descendants, end, is_running, wait_until
 
 from trunkline.host.engine import Door, open_door
 from trunkline.host.layout import Layout

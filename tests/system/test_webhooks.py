@@ -16,10 +16,13 @@ from multidict import MultiDict
 from structlog.testing import capture_logs
 from twilio.request_validator import RequestValidator
 
+from trunkline.blobs.shared import SharedBlobs
+from trunkline.blobs.store import BlobStore
 from trunkline.directory.accounts import open_account
 from trunkline.directory.numbers import Owned, own_number
 from trunkline.domain.events import AccountOpened, Kind, MessageReceived, NumberOwned, Receipt, Type
 from trunkline.domain.message import Message
+from trunkline.domain.optout import REPLIES, Keyword
 from trunkline.domain.status import Status
 from trunkline.kernel import Deadline, SystemClock
 from trunkline.log.append import Appended, Draft, ShardHealth, append
@@ -28,6 +31,10 @@ from trunkline.log.engines.memory import MemoryLog
 from trunkline.messaging.accept import Acceptor, Created, NewMessage
 from trunkline.messaging.callbacks import StatusCallbacks
 from trunkline.messaging.inbound import Inbound
+from trunkline.messaging.inbound_media import InboundMedia
+from trunkline.messaging.media import Media
+from trunkline.messaging.media_fetch import MediaFetcher
+from trunkline.messaging.media_shelf import MediaShelf
 from trunkline.messaging.record import EventRecorder
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
@@ -254,6 +261,7 @@ class Host:
     acceptor: Acceptor
     recorder: EventRecorder
     inactive: set[str]
+    media: InboundMedia
 
     def callbacks(self) -> StatusCallbacks:
         return StatusCallbacks(
@@ -271,6 +279,7 @@ class Host:
             replica=self.replica,
             client=self.client,
             acceptor=self.acceptor,
+            media=self.media,
             clock=CLOCK,
             rng=dice(),
         )
@@ -331,6 +340,10 @@ async def host(tmp_path: Path, client: WebhookClient) -> AsyncIterator[Host]:
         opened = AccountOpened(sid=ACCOUNT, friendly_name="test", auth_token=TOKEN)
         assert await open_account(log, opened, author=author, deadline=Deadline.after(5.0, CLOCK))
         inactive: set[str] = set()
+        recorder = EventRecorder(log, author=author)
+        blobs = SharedBlobs(BlobStore(tmp_path / "blobs"), None, secrets.token_bytes)
+        shelf = MediaShelf(blobs, recorder, replica.message, CLOCK)
+        fetcher = MediaFetcher(clock=CLOCK, rng=dice())
         made = Host(
             log,
             replica,
@@ -343,12 +356,14 @@ async def host(tmp_path: Path, client: WebhookClient) -> AsyncIterator[Host]:
                 author,
                 is_active=lambda account: account not in inactive,
             ),
-            EventRecorder(log, author=author),
+            recorder,
             inactive,
+            InboundMedia(Media(fetcher, shelf), "http://127.0.0.1:1", CLOCK),
         )
         await made.catch_up()
         yield made
         projecting.cancel()
+        await fetcher.close()
     replica.close()
 
 
@@ -601,3 +616,31 @@ async def test_a_conversation_whose_host_died_half_way_is_had_again_and_doubles_
     assert application.heard[0].token == application.heard[2].token
     texts = [message.original and message.original.text for message in await host.replies()]
     assert texts == ["one", "two"]
+
+
+async def test_a_stop_is_answered_once_however_often_it_is_gone_through_and_replies_to_it_are_dropped(
+    host: Host, application: Application
+) -> None:
+    released = asyncio.Event()
+
+    async def hangs_once(heard: Heard) -> web.StreamResponse:
+        if application.heard == [heard]:
+            await released.wait()
+        return web.Response(
+            text="<Response><Message>Do stay</Message></Response>", content_type="text/xml"
+        )
+
+    application.answers["/in/sms"] = hangs_once
+    await host.own_number(sms_url=application.url + "/in/sms")
+    await host.receive("1", "stop")
+    await host.catch_up()
+    async with killed(host.inbound()):
+        assert (await application.hear()).params["Body"] == "stop"
+    released.set()
+    async with running(host.inbound()):
+        await application.hear()
+
+    (answer,) = await host.replies()
+    assert answer.original is not None
+    assert (answer.original.text, answer.original.is_automatic) == (REPLIES[Keyword.STOP], True)
+    assert answer.original.direction == "outbound-reply"

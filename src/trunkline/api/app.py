@@ -20,6 +20,7 @@ from trunkline.api.arguments import PAGE_SIZE, ArgumentReader
 from trunkline.api.auth import Authenticator
 from trunkline.api.errors import ApiError, not_found, not_implemented
 from trunkline.api.form import ClientGone, Fields, fields_of_body, fields_of_query, read_body
+from trunkline.api.media_bytes import Words, media_bytes, words_of
 from trunkline.api.metrics import AdmissionMetrics, ApiMetrics
 from trunkline.api.paging import PAGE_SIZE_DEFAULT
 from trunkline.api.probes import PROBES, Probe
@@ -150,10 +151,29 @@ class _Api:
             return _other_method(method, ("GET",))
         if match is None:
             raise not_found(scope["path"])
+        words = words_of(scope["path"])
+        if words is not None and _READS.get(method, method) == "GET":
+            return await self._media_bytes(words, scope)
         endpoint = match.by_method.get(_READS.get(method, method))
         if endpoint is None:
             return _other_method(method, match.by_method)
         return await self._handle(endpoint, match.words, scope, receive)
+
+    async def _media_bytes(self, words: Words, scope: Scope) -> Answer:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        client = _client_of(scope)
+        self._admission.refuse_gone(client, Priority.READ)
+        deadline = self._deadline(headers.get(_DEADLINE), client.waited_s)
+        if self._services.media_needs_credentials:
+            caller = self._authenticator.caller(headers.get(b"authorization"))
+            await self._access.account(caller, words, is_own_only=False, deadline=deadline)
+        with deadline_scope(deadline):
+            return await self._admission.run(
+                lambda: media_bytes(words, scope["path"], self._services, deadline=deadline),
+                account=words[0],
+                priority=Priority.READ,
+                deadline=deadline,
+            )
 
     async def _handle(
         self, endpoint: _Endpoint, words: tuple[str, ...], scope: Scope, receive: Receive
@@ -271,14 +291,14 @@ def _other_method(method: str, methods: Iterable[str]) -> Answer:
 async def _send(
     send: Send, method: str, answer: Answer, request_id: str, duration_s: float
 ) -> None:
-    # An answer without content has no length either (RFC 9110 section 8.6).
+    # RFC 9110 section 8.6: an answer of 204 has no length, and nothing that could have a type.
     content = (
-        []
+        ()
         if answer.http_status == 204
-        else [
+        else (
             (b"content-type", answer.content_type),
             (b"content-length", str(len(answer.body)).encode()),
-        ]
+        )
     )
     headers = [
         *content,

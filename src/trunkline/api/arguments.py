@@ -13,7 +13,7 @@ import msgspec
 from trunkline.api.catalogue import Catalogue, Operation, Place, Type
 from trunkline.api.errors import ApiError, invalid
 from trunkline.api.form import Fields
-from trunkline.api.moments import Span, span
+from trunkline.api.moments import DayOffset, Span, date_or_offset, span
 from trunkline.api.web_address import is_web_address
 from trunkline.domain.errors import Code
 from trunkline.domain.number import is_e164
@@ -22,7 +22,7 @@ PAGE_SIZE: Final = "PageSize"
 VALUES_MAX: Final = 100
 """How many values one list parameter may have; each resource has a lower limit of its own."""
 
-Value = str | int | float | Span | tuple[str, ...]
+Value = str | int | float | Span | DayOffset | tuple[str, ...]
 Reader = Callable[[str], Value | None]
 """Makes a value of a text; None when the text is malformed."""
 
@@ -58,6 +58,10 @@ class Arguments:
         value = self._values.get(name)
         return value if isinstance(value, Span) else None
 
+    def days(self, name: str) -> DayOffset | None:
+        value = self._values.get(name)
+        return value if isinstance(value, DayOffset) else None
+
     def given(self, names: Iterable[str]) -> Iterable[tuple[str, Value]]:
         """Those of `names` that were given, with their values."""
         return ((name, self._values[name]) for name in names if name in self._values)
@@ -72,7 +76,8 @@ class ArgumentReader:
         place: Place = "form" if operation.method == "POST" else "query"
         types = catalogue.types_of(operation, place)
         self._readers: Final = {
-            name: _reader(as_taken(name, each), catalogue, place) for name, each in types.items()
+            name: _BY_NAME.get(name) or _reader(as_taken(name, each), catalogue, place)
+            for name, each in types.items()
         }
         self._lists: Final = frozenset(n for n, each in types.items() if each.shape == "array")
         self._wanted: Final = {name: _wanted(each, catalogue) for name, each in types.items()}
@@ -245,6 +250,12 @@ _BY_FORMAT: Final[Mapping[str, Reader]] = {
     "date": span,
     "date-time": span,
 }
+
+_BY_NAME: Final[Mapping[str, Reader]] = {
+    "StartDate": date_or_offset,
+    "EndDate": date_or_offset,
+}
+"""What the published description of a parameter allows beyond its type."""
 
 _A_DATE: Final = "it must be a date, like 2026-01-31, or a date and time, like 2026-01-31T18:30:00Z"
 _WANTED_BY_FORMAT: Final[Mapping[str, str]] = {

@@ -20,6 +20,8 @@ _MONTHS: Final = (
     *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
     *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
 )
+_OFFSET: Final = re.compile(r"([+ -])([0-9]{1,5})days?\Z")
+"""A plus sign that was not escaped arrives as a space. Five digits are centuries."""
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 
 
@@ -28,6 +30,12 @@ class Span(msgspec.Struct, frozen=True):
 
     start: float
     end: float
+
+
+class DayOffset(msgspec.Struct, frozen=True):
+    """A date as so many days from today, before it if negative."""
+
+    days: int
 
 
 def rfc_2822(seconds: float) -> str:
@@ -49,11 +57,33 @@ def span(text: str) -> Span | None:
 
     A time without an offset is UTC.
     """
+    seconds = _seconds(text)
+    if seconds is None:
+        return None
+    start = float(int(seconds))
+    return Span(start, start + (DAY_S if _DATE.match(text) else 1.0))
+
+
+def instant(text: str) -> float | None:
+    """The very moment that a date and time names, in seconds since the epoch; None if it is none, as
+    a date alone is."""
+    return _seconds(text) if ":" in text or "T" in text else None
+
+
+def _seconds(text: str) -> float | None:
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        start = float(int(moment.timestamp()))
+        return moment.timestamp()
     except (ValueError, OverflowError):
         return None
-    return Span(start, start + (DAY_S if _DATE.match(text) else 1.0))
+
+
+def date_or_offset(text: str) -> Span | DayOffset | None:
+    """As `span`, and `-30days` or `+30days` too."""
+    match = _OFFSET.match(text)
+    if match is None:
+        return span(text)
+    sign, days = match.groups()
+    return DayOffset(-int(days) if sign == "-" else int(days))

@@ -68,6 +68,7 @@ class RememberingReplica:
         self.keys = replica.keys
         self.application = replica.application
         self.applications = replica.applications
+        self.usage = replica.usage
         self.lag_ms = replica.lag_ms
         self.version = replica.version
         self.number_by_phone: Remembered[str, Number] = Remembered(

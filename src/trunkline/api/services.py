@@ -22,7 +22,8 @@ from trunkline.domain.ports import Entropy
 from trunkline.kernel import Clock, Deadline
 from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import AcceptAnswer, NewMessage
-from trunkline.replica.queries import MessageFilter, NumberFilter, Place
+from trunkline.messaging.cancel import CancelAnswer
+from trunkline.replica.queries import MessageFilter, NumberFilter, Place, Usage
 
 
 class AcceptorPort(Protocol):
@@ -31,6 +32,26 @@ class AcceptorPort(Protocol):
     async def accept(
         self, new: NewMessage, *, key: str | None, deadline: Deadline
     ) -> AcceptAnswer: ...
+
+    async def repeated(
+        self, new: NewMessage, *, key: str, deadline: Deadline
+    ) -> AcceptAnswer | None:
+        """What `accept` would answer to a repeat; `None` if there surely was nothing before."""
+
+
+class CancellerPort(Protocol):
+    """Takes scheduled messages back."""
+
+    async def cancel(self, message: Message, *, deadline: Deadline) -> CancelAnswer: ...
+
+
+class EraserPort(Protocol):
+    """Takes finished messages, or what they said, out of every answer. `None` and `False`: it may be
+    done or not, and asking again is safe."""
+
+    async def redact(self, message: Message) -> Message | None: ...
+
+    async def delete(self, message: Message) -> bool: ...
 
 
 class NumbersPort(Protocol):
@@ -48,9 +69,9 @@ class NumbersPort(Protocol):
         self, number: Number, *, deadline: Deadline
     ) -> Removed | Missing | Undecidable: ...
 
-    async def find(
-        self, phone_number: str, *, deadline: Deadline
-    ) -> Number | Unreadable | None: ...
+    async def was_named(
+        self, phone_number: str, sid: str, *, deadline: Deadline
+    ) -> bool | Undecidable: ...
 
     async def catch_up(self, *, deadline: Deadline) -> bool: ...
 
@@ -130,6 +151,16 @@ class LookupPort(Protocol):
         """None only when every shard said no."""
 
 
+class MediaPort(Protocol):
+    """The bytes of media, and their end."""
+
+    async def content(self, name: str, *, deadline: Deadline) -> bytes | None:
+        """The bytes with this SHA-256; `None` if nobody that can be asked has them."""
+
+    async def remove(self, message: Message, media: str, *, deadline: Deadline) -> bool:
+        """Whether it is written down that the message's piece `media` is deleted, and shown here."""
+
+
 class ReplicaPort(Protocol):
     """The reads of `trunkline.replica.queries.Replica`: see there for what they promise."""
 
@@ -175,6 +206,8 @@ class ReplicaPort(Protocol):
         behind: Place | None = None,
     ) -> list[Application]: ...
 
+    def usage(self, account: str, first_day: int, last_day: int) -> list[Usage]: ...
+
     def lag_ms(self) -> float: ...
 
     def version(self) -> bytes: ...
@@ -183,9 +216,14 @@ class ReplicaPort(Protocol):
 @dataclass(frozen=True, slots=True)
 class ApiServices:
     """Everything the API is built from. `readiness` names what is not ready; empty means ready.
-    The API counts in `registry`; `metrics` renders it with whatever else the host counts."""
+    The API counts in `registry`; `metrics` renders it with whatever else the host counts. Every
+    account began with `opening_balance` millionths. `has_magic_numbers` where the carrier is simulated.
+    The bytes of media are given to anybody who knows their URL, unless `media_needs_credentials`. A
+    message may be scheduled for `send_at_min_s` seconds ahead and more, while `has_room_for_later`."""
 
     acceptor: AcceptorPort
+    canceller: CancellerPort
+    eraser: EraserPort
     numbers: NumbersPort
     applications: ApplicationsPort
     accounts: AccountsPort
@@ -193,8 +231,14 @@ class ApiServices:
     known: KnownPort
     replica: ReplicaPort
     lookup: LookupPort
+    media: MediaPort
     clock: Clock
     entropy: Entropy
     registry: CollectorRegistry
     metrics: Callable[[], bytes]
     readiness: Callable[[], list[str]]
+    has_room_for_later: Callable[[], bool]
+    opening_balance: int = 0
+    has_magic_numbers: bool = False
+    media_needs_credentials: bool = False
+    send_at_min_s: float = 900.0

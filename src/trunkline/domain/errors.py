@@ -16,6 +16,7 @@ class Code(IntEnum):
     PARAMETER_INVALID = 20001
     AUTHENTICATION_FAILED = 20003
     METHOD_NOT_ALLOWED = 20004
+    NOT_FINISHED = 20009
     NOT_FOUND = 20404
     TIMED_OUT = 20408
     KEY_SPENT = 20409
@@ -31,17 +32,26 @@ class Code(IntEnum):
     APPLICATION_INVALID = 21218
     SENDER_IS_RECIPIENT = 21266
     URL_INVALID = 21402
+    REGION_NOT_PERMITTED = 21408
     NUMBER_INVALID = 21421
     NUMBER_TAKEN = 21422
     NUMBER_NONE_IN_AREA = 21452
     BODY_MISSING = 21602
     SENDER_MISSING = 21603
     RECIPIENT_MISSING = 21604
+    SENDER_NOT_CAPABLE = 21606
     STATUS_CALLBACK_INVALID = 21609
+    OPTED_OUT = 21610
+    SENDER_QUEUE_FULL = 21611
+    RECIPIENT_UNROUTABLE = 21612
+    RECIPIENT_NOT_MOBILE = 21614
     BODY_TOO_LONG = 21617
     MEDIA_URL_INVALID = 21620
     MEDIA_TOO_MANY = 21623
     SENDER_NOT_OWNED = 21659
+    CHANGE_INVALID = 30400
+    NOT_CANCELABLE = 30409
+    SEND_AT_INVALID = 35114
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,9 @@ FAULTS: Final[Mapping[Code, Fault]] = {
     Code.PARAMETER_INVALID: Fault(400, "{what} is not valid: {reason}."),
     Code.AUTHENTICATION_FAILED: Fault(401, "{reason}"),
     Code.METHOD_NOT_ALLOWED: Fault(405, "This resource does not answer {method}; use {allowed}."),
+    Code.NOT_FINISHED: Fault(
+        409, "The message is {status}: it can be {what} once it has reached its final status."
+    ),
     Code.NOT_FOUND: Fault(404, "The requested resource {path} was not found"),
     Code.TIMED_OUT: Fault(408, "The request body did not arrive within {seconds} seconds."),
     Code.KEY_SPENT: Fault(
@@ -102,13 +115,47 @@ FAULTS: Final[Mapping[Code, Fault]] = {
     Code.STATUS_CALLBACK_INVALID: Fault(
         400, "'StatusCallback' is not an absolute http or https URL."
     ),
+    Code.REGION_NOT_PERMITTED: Fault(400, "Messages to the region of 'To' are not permitted."),
+    Code.SENDER_NOT_CAPABLE: Fault(
+        400, "'From' is not a number that can send messages, or not one of this account."
+    ),
+    Code.OPTED_OUT: Fault(
+        400, "The recipient has opted out of messages from 'From'; only their START ends that."
+    ),
+    Code.SENDER_QUEUE_FULL: Fault(400, "The queue of 'From' is full: try again later."),
+    Code.RECIPIENT_UNROUTABLE: Fault(400, "No route leads from 'From' to 'To'."),
+    Code.RECIPIENT_NOT_MOBILE: Fault(400, "'To' is not the number of a mobile phone."),
     Code.BODY_TOO_LONG: Fault(400, "'Body' is longer than {characters_max} characters."),
     Code.MEDIA_URL_INVALID: Fault(400, "A 'MediaUrl' is not an absolute http or https URL."),
     Code.MEDIA_TOO_MANY: Fault(400, "A message carries at most {items_max} 'MediaUrl'."),
     Code.SENDER_NOT_OWNED: Fault(400, "'From' is not a phone number of this account."),
+    Code.CHANGE_INVALID: Fault(
+        400,
+        "A message is changed by an empty 'Body', which redacts it, or by 'Status=canceled', and not by "
+        "both at once.",
+    ),
+    Code.NOT_CANCELABLE: Fault(
+        409,
+        "The message is {status}. Only a scheduled message can be canceled, and only before its time.",
+    ),
+    Code.SEND_AT_INVALID: Fault(
+        400,
+        "'SendAt' is not a date and time in ISO 8601, like 2026-01-31T18:30:00Z, or not far enough "
+        "ahead (15 minutes, unless the host is set otherwise), or more than 35 days ahead.",
+    ),
 }
 
 DELIVERY: Final[Mapping[int, str]] = {
+    11100: "A media URL is not an absolute http or https URL",
+    11200: "A media URL did not answer with the file",
+    11205: "No connection to a media URL came about",
+    11210: "The host of a media URL has no address",
+    11215: "A media URL led on and on",
+    11220: "No secure connection to a media URL came about",
+    11237: "The certificate of a media URL's host is not trusted",
+    11751: "The media are larger than a message may carry",
+    12300: "A media URL answered with a type that a message may not carry",
+    21610: "The recipient had opted out of messages from this sender",
     30001: "The queue was full",
     30002: "The account was suspended before the message was sent",
     30003: "The handset could not be reached",

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from trunkline.domain.account import AccountStatus
+from trunkline.domain.media import Piece
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -19,7 +20,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 
 class MessageCreated(Body, frozen=True, kw_only=True):
     """An outbound message was accepted. `fingerprint` tells a repeat of a key from another use;
-    `send_at` is when it may leave, where that is not at once."""
+    `send_at` is when it may leave, where that is not at once. `price_micros` is what it will cost
+    once it has left. `is_automatic` when it answers a keyword, and goes out whoever opted out."""
 
     sid: str
     sender: str
@@ -33,6 +35,8 @@ class MessageCreated(Body, frozen=True, kw_only=True):
     num_segments: int = 1
     fingerprint: str = ""
     send_at: float | None = None
+    price_micros: int | None = None
+    is_automatic: bool = False
 
 
 class MessageReceived(Body, frozen=True, kw_only=True):
@@ -46,6 +50,7 @@ class MessageReceived(Body, frozen=True, kw_only=True):
     num_segments: int = 1
     carrier: str = ""
     carrier_message_id: str = ""
+    price_micros: int | None = None
 
 
 class Claimed(Body, frozen=True, kw_only=True):
@@ -108,6 +113,26 @@ class Told(Body, frozen=True, kw_only=True):
     attempts: int
     http_status: int | None = None
     is_given_up: bool = False
+
+
+class MediaKept(Body, frozen=True, kw_only=True):
+    """All media of a message lie on this cluster's disks. Of two such events the earlier counts."""
+
+    pieces: tuple[Piece, ...]
+
+
+class MediaRemoved(Body, frozen=True, kw_only=True):
+    """The media `media` (SIDs) of a message were deleted by their owner; nothing brings them back."""
+
+    media: tuple[str, ...]
+
+
+class Canceled(Body, frozen=True, kw_only=True):
+    """Whoever asked for the message does not want it any more. A link of its chain, and its last."""
+
+
+class Redacted(Body, frozen=True, kw_only=True):
+    """The text of a finished message is not to be shown to anybody any more."""
 
 
 class NumberOwned(Body, frozen=True, kw_only=True):
@@ -181,7 +206,8 @@ class KeyMade(Body, frozen=True, kw_only=True):
 
 
 class Deleted(Body, frozen=True, kw_only=True):
-    """The record is gone. Its register stays, and may be taken anew under another SID."""
+    """A finished message, with its media, is not to be shown to anybody any more; or a record of the
+    directory is gone, whose register stays, and may be taken anew under another SID."""
 
 
 class Tombstone(Body, frozen=True, kw_only=True):
@@ -223,9 +249,13 @@ class Type(StrEnum):
     RECEIPT = "receipt"
     TOLD = "told"
     KEY_CONFLICT = "key_conflict"
+    MEDIA_KEPT = "media_kept"
+    MEDIA_REMOVED = "media_removed"
+    CANCEL = "cancel"
+    REDACTED = "redacted"
     CHANGE = "change"
     """The whole record anew: its body is that of an original."""
-    DELETION = "deletion"
+    DELETED = "deleted"
 
 
 ONE_REGISTER: Final = frozenset({Kind.NUMBER, Kind.ACCOUNT, Kind.APPLICATION, Kind.KEY})
@@ -252,7 +282,11 @@ _LATER: Final[Mapping[Type, type[Body]]] = {
     Type.RECEIPT: Receipt,
     Type.TOLD: Told,
     Type.KEY_CONFLICT: KeyConflict,
-    Type.DELETION: Deleted,
+    Type.MEDIA_KEPT: MediaKept,
+    Type.MEDIA_REMOVED: MediaRemoved,
+    Type.CANCEL: Canceled,
+    Type.REDACTED: Redacted,
+    Type.DELETED: Deleted,
 }
 
 _WHOLE: Final = frozenset({Type.ORIGINAL, Type.CHANGE})

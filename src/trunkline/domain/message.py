@@ -6,25 +6,34 @@ furthest open status, the earliest final one, the union of the flags.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from trunkline.domain.events import (
     Ambiguous,
     Body,
+    Canceled,
     Claimed,
+    Deleted,
     HandedOver,
     KeyConflict,
+    MediaKept,
+    MediaRemoved,
     MessageCreated,
     MessageReceived,
     Receipt,
+    Redacted,
     Refused,
     Returned,
     Told,
     Type,
 )
+from trunkline.domain.media import Piece
+from trunkline.domain.optout import Keyword, keyword_in
 from trunkline.domain.status import FINAL, Status, rank
+
+_Content = TypeVar("_Content", MessageCreated, MessageReceived)
 
 Moment = tuple[float, str]
 """When an event happened and its id: a total order among events."""
@@ -37,6 +46,14 @@ class Ending(msgspec.Struct, frozen=True, gc=False):
     event_id: str
     status: Status
     error_code: int | None = None
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """A message's media as they were stored, and when; the earliest wins, whole."""
+
+    at: float
+    event_id: str
+    pieces: tuple[Piece, ...]
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -81,6 +98,8 @@ def link_of(event_id: str, type_: Type, body: Body, *, shard: int, sequence: int
                 shard=shard, sequence=sequence, event_id=event_id, type=type_,
                 attempt=attempt, is_held=is_held,
             )  # fmt: skip
+        case Canceled():
+            return Link(shard=shard, sequence=sequence, event_id=event_id, type=type_)
         case _:
             return None
 
@@ -107,6 +126,20 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """The newest record of its chain, where the log's own records may be gone."""
     key_conflicts: frozenset[str] = frozenset()
     """Fingerprints of other creates under its key that were answered 201 and are never sent."""
+    media: Kept | None = None
+    """Unset where it has none, and until they are stored."""
+    media_removed: frozenset[str] = frozenset()
+    """The SIDs of pieces that were deleted."""
+    redacted_at: float | None = None
+    deleted_at: float | None = None
+    """It is kept, without its content, so that nothing brings it back and its key stays taken."""
+    erased_keyword: Keyword | None = None
+    """What its text asked for, where that text was erased: a stop counts whoever erases it."""
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether nobody who asks may be shown it."""
+        return self.deleted_at is not None
 
     @property
     def status(self) -> Status:
@@ -124,6 +157,21 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
         """Whether it was accepted for a later time; it shows as scheduled until it is claimed."""
         send_at = None if self.original is None else self.original.send_at
         return send_at is not None and send_at > self.created_at
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """Its media that are stored and not deleted, in their order."""
+        if self.media is None:
+            return ()
+        return tuple(piece for piece in self.media.pieces if piece.sid not in self.media_removed)
+
+    @property
+    def media_count(self) -> int:
+        """How many media it has; before they are stored, how many it was accepted with."""
+        content = self.original or self.received
+        if self.media is None:
+            return 0 if content is None else len(content.media_urls)
+        return len(self.pieces)
 
     @property
     def is_known(self) -> bool:
@@ -149,7 +197,7 @@ def fold(
     changes["updated_at"] = max(message.updated_at, at)
     if link is not None and (message.link is None or link.place > message.link.place):
         changes["link"] = link
-    return msgspec.structs.replace(message, **changes)
+    return _shown(msgspec.structs.replace(message, **changes))
 
 
 def merge(one: Message, other: Message) -> Message:
@@ -158,12 +206,15 @@ def merge(one: Message, other: Message) -> Message:
     `fold` adds one event; this joins two folds, in any order and grouping, however much both have
     seen: folding parts of a history and merging them gives what folding all of it does.
     """
-    first = min(one, other, key=lambda copy: copy.position)
+    first = min(one, other, key=_place_of_original)
     endings = [copy.ending for copy in (one, other) if copy.ending is not None]
     sent = [copy.sent_at for copy in (one, other) if copy.sent_at is not None]
     carried = max((copy.carrier, copy.carrier_message_id) for copy in (one, other))
     links = [copy.link for copy in (one, other) if copy.link is not None]
-    return Message(
+    media = [copy.media for copy in (one, other) if copy.media is not None]
+    redacted = [copy.redacted_at for copy in (one, other) if copy.redacted_at is not None]
+    deleted = [copy.deleted_at for copy in (one, other) if copy.deleted_at is not None]
+    merged = Message(
         sid=first.sid,
         account=first.account or one.account or other.account,
         original=first.original,
@@ -181,7 +232,49 @@ def merge(one: Message, other: Message) -> Message:
         told=one.told | other.told,
         link=max(links, default=None, key=lambda link: link.place),
         key_conflicts=one.key_conflicts | other.key_conflicts,
+        media=min(media, default=None, key=_moment),
+        media_removed=one.media_removed | other.media_removed,
+        redacted_at=min(redacted, default=None),
+        deleted_at=min(deleted, default=None),
+        erased_keyword=one.erased_keyword or other.erased_keyword,
     )
+    return _shown(merged)
+
+
+def _shown(message: Message) -> Message:
+    """`message` with no more of its content than may be shown, whichever event came last.
+
+    Redacting takes the text, and leaves media to be deleted on their own; deleting takes both. That
+    there were media stays, as the price of a message depends on it.
+    """
+    if message.redacted_at is None and message.deleted_at is None:
+        return message
+    original, received, keyword = message.original, message.received, message.erased_keyword
+    if original is not None:
+        original = _erased(original, has_media=not message.is_deleted)
+    if received is not None:
+        keyword = keyword or keyword_in(received.text)
+        received = _erased(received, has_media=not message.is_deleted)
+    return msgspec.structs.replace(
+        message,
+        original=original,
+        received=received,
+        erased_keyword=keyword,
+        media=None if message.is_deleted else message.media,
+    )
+
+
+def _erased(content: _Content, *, has_media: bool) -> _Content:
+    urls = content.media_urls if has_media else ("",) * len(content.media_urls)
+    if not content.text and urls == content.media_urls:
+        return content
+    return msgspec.structs.replace(content, text="", media_urls=urls)
+
+
+def _place_of_original(copy: Message) -> tuple[int, bool]:
+    """The lowest wins. A program of a time before prices left out the price when it folded."""
+    content = copy.original or copy.received
+    return copy.position, content is None or content.price_micros is None
 
 
 _Changes = dict[str, Any]
@@ -256,13 +349,44 @@ def _key_conflict(message: Message, body: KeyConflict, moment: Moment, position:
     return {"key_conflicts": message.key_conflicts | {body.dropped}}
 
 
+def _media_kept(message: Message, body: MediaKept, moment: Moment, position: int) -> _Changes:
+    del position
+    kept = Kept(*moment, body.pieces)
+    known = message.media
+    return {"media": kept if known is None else min(known, kept, key=_moment)}
+
+
+def _media_removed(message: Message, body: MediaRemoved, moment: Moment, position: int) -> _Changes:
+    del moment, position
+    return {"media_removed": message.media_removed.union(body.media)}
+
+
+def _canceled(message: Message, body: Canceled, moment: Moment, position: int) -> _Changes:
+    del body, position
+    return _ended(message, Ending(*moment, Status.CANCELED))
+
+
+def _redacted(message: Message, body: Redacted, moment: Moment, position: int) -> _Changes:
+    del body, position
+    return {"redacted_at": _earlier(message.redacted_at, moment[0])}
+
+
+def _deleted(message: Message, body: Deleted, moment: Moment, position: int) -> _Changes:
+    del body, position
+    return {"deleted_at": _earlier(message.deleted_at, moment[0])}
+
+
+def _earlier(known: float | None, at: float) -> float:
+    return at if known is None else min(known, at)
+
+
 def _ended(message: Message, ending: Ending) -> _Changes:
     known = message.ending
     return {"ending": ending if known is None else min(known, ending, key=_moment)}
 
 
-def _moment(ending: Ending) -> Moment:
-    return ending.at, ending.event_id
+def _moment(known: Ending | Kept) -> Moment:
+    return known.at, known.event_id
 
 
 _JOINS: Final[Mapping[type[Body], Callable[..., _Changes]]] = {
@@ -276,4 +400,9 @@ _JOINS: Final[Mapping[type[Body], Callable[..., _Changes]]] = {
     Ambiguous: _ambiguous,
     Told: _told,
     KeyConflict: _key_conflict,
+    MediaKept: _media_kept,
+    MediaRemoved: _media_removed,
+    Canceled: _canceled,
+    Redacted: _redacted,
+    Deleted: _deleted,
 }

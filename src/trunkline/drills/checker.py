@@ -168,7 +168,7 @@ def check(history: History, terms: Terms) -> tuple[Finding, ...]:
     findings = []
     for name, (promise, broken_by) in INVARIANTS.items():
         if name == "I7" and history.debits is None:
-            note = "nothing is billed yet"
+            note = "nobody was asked what is billed"
             findings.append(Finding(name, promise, Verdict.NOT_JUDGED, note=note))
             continue
         broken = list(broken_by(facts))
@@ -287,11 +287,33 @@ def _every_step_told(facts: Facts) -> Iterable[str]:
 
 
 def _one_debit_each(facts: Facts) -> Iterable[str]:
-    booked = Counter(each.sid for each in facts.history.debits or ())
-    sent = {sid for sid, text in facts.text_of.items() if facts.taken[text]}
-    for sid in sorted(sent | set(booked)):
-        if booked[sid] != (1 if sid in sent else 0):
-            yield f"{sid} was booked {booked[sid]} times"
+    """On every host: what the carrier took has one price, nothing else has one, and the sums are
+    those of the prices. Of what is ambiguous nobody knows whether the carrier took it."""
+    debits, sums = facts.history.debits or (), facts.history.sums
+    hosts = {each.host for each in debits} | {each.host for each in sums}
+    known = set().union(*facts.sids_of.values())
+    for host in sorted(hosts or {""}):
+        booked = Counter(each.sid for each in debits if each.host == host)
+        for sid, count in booked.items():
+            if count > 1 or sid not in known:
+                yield f"{sid} was booked {count} times {_on(host)}"
+        for text, sids in facts.sids_of.items():
+            if any(sid in facts.ambiguous for sid in sids):
+                continue
+            is_due = bool(facts.taken[text]) and any(facts.last.get(s) != "failed" for s in sids)
+            if is_due != any(booked[sid] for sid in sids):
+                yield f"{text} was {'not ' * is_due}booked {_on(host)}"
+    for each in sums:
+        prices = [debit.micros for debit in debits if debit.host == each.host]
+        if (each.messages, each.micros) != (len(prices), sum(prices)):
+            yield (
+                f"{each.host} sums up {each.messages} messages at {each.micros} millionths, and "
+                f"lists {len(prices)} at {sum(prices)}"
+            )
+
+
+def _on(host: str) -> str:
+    return f"on {host}" if host else "in all"
 
 
 def _inbound_kept(facts: Facts) -> Iterable[str]:

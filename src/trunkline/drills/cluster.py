@@ -100,6 +100,11 @@ class UpCluster:
         return self._folder
 
     @property
+    def words(self) -> Path:
+        """What the hosts and whoever runs them have said."""
+        return self._folder.with_name(self._folder.name + ".words")
+
+    @property
     def account(self) -> Account:
         facts = self._facts
         return Account(facts["account_sid"], facts["auth_token"], facts["phone_number"])
@@ -122,7 +127,7 @@ class UpCluster:
                 *PROGRAM, "up", *hosts, "--data", str(self._folder), "--http", "127.0.0.1:0",
                 "--carrier", self._carrier_url, "--ready-file", str(self._ready),
             ],
-            words=self._folder.with_name(self._folder.name + ".words"),
+            words=self.words,
             environment={"TRUNKLINE_HOST_LOG_LEVEL": "warning", **self._settings},
         )  # fmt: skip
         program = self._program

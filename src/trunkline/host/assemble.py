@@ -14,18 +14,21 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 from starlette.types import ASGIApp
 
 from trunkline.api.services import ApiServices
+from trunkline.blobs.shared import SharedBlobs
 from trunkline.directory.accounts import Accounts
 from trunkline.directory.applications import Applications
 from trunkline.directory.keys import Keys
 from trunkline.directory.news import News
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
+from trunkline.domain.price import Prices, micros_of
 from trunkline.host import ablations, cluster, gauges, metrics, queues, status
 from trunkline.host.cluster import ClusterPart
 from trunkline.host.context import Context
 from trunkline.host.copies import Copies
 from trunkline.host.leased_dispatch import LeasedDispatch
 from trunkline.host.leases import FileLeases
+from trunkline.host.media_parts import MediaParts, shared_blobs
 from trunkline.host.retain import retention_of
 from trunkline.kernel.crash import CrashHere, arm
 from trunkline.log.append import ShardHealth
@@ -33,20 +36,24 @@ from trunkline.log.interface import ClusteredLog
 from trunkline.log.share import WHOLE, Share
 from trunkline.messaging import receipts, schedule, work
 from trunkline.messaging.accept import Acceptor
+from trunkline.messaging.cancel import Canceller
 from trunkline.messaging.carriers import CARRIERS
 from trunkline.messaging.carriers.simulated import SimulatedCarrier
 from trunkline.messaging.dispatch import Dispatcher
+from trunkline.messaging.erase import Eraser
 from trunkline.messaging.lease import Leases
 from trunkline.messaging.lookup import MessageLookup
 from trunkline.messaging.receipts import Receipts
 from trunkline.messaging.record import EventRecorder
-from trunkline.messaging.schedule import DueMessages, Schedule
+from trunkline.messaging.schedule import DueMessages, Schedule, one_after_another
 from trunkline.messaging.work import OnAmbiguous
+from trunkline.replica.media_upkeep import MediaUpkeep
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
 
 if TYPE_CHECKING:
+    from trunkline.messaging.outbound_media import OutboundMedia
     from trunkline.webhooks.client import WebhookClient
 
 _WORKERS: Final = ("dispatch", "receipts", "webhooks", "inbound")
@@ -110,6 +117,7 @@ async def assemble(
             context = replace(context, peer_urls=part.base_urls)
             await stack.enter_async_context(part.listening())
         copies = Copies(context, stack)
+        blobs = shared_blobs(context, copies.peers)
         supports: list[Support] = []
         if "projector" in names:
             projector = Projector(
@@ -127,6 +135,7 @@ async def assemble(
                 projector,
                 *retention_of(context, progress, crash_here=crash_here, part=part),
                 *copies.comparison(projector, progress),
+                MediaUpkeep(path, blobs, progress.lag_ms, clock=context.clock),
             ]
         replica = Replica(path, progress)
         stack.callback(replica.close)
@@ -135,7 +144,7 @@ async def assemble(
             supports.append(part.balancer)
         if part is not None:
             supports += [each for each in (part.cut_off, part.put_down) if each is not None]
-        builder = _Builder(context, replica, stack, crash_here=crash_here, part=part)
+        builder = _Builder(context, replica, blobs, stack, crash_here=crash_here, part=part)
         gauges.watch_pools(context.registry, lambda: (*builder.pool_owners(), copies.peers))
         services = tuple(builder.build(name) for name in _WORKERS if name in names)
         app = builder.api(readiness) if "api" in names else None
@@ -196,6 +205,7 @@ class _Builder:
         self,
         context: Context,
         replica: Replica,
+        blobs: SharedBlobs,
         stack: contextlib.AsyncExitStack,
         *,
         crash_here: CrashHere,
@@ -212,6 +222,7 @@ class _Builder:
         # Of the processes of one host, too, each has its own ears.
         self._news = News(cast(ClusteredLog, context.log).bus, replica)
         stack.callback(self._news.listen())
+        self._media = MediaParts(context, replica, self._recorder, blobs, stack)
         self._carrier: SimulatedCarrier | None = None
         self.links: list[Support] = []
         self.companions: list[Service] = []
@@ -225,6 +236,10 @@ class _Builder:
         return create_app(
             ApiServices(
                 acceptor=self._acceptor(),
+                canceller=Canceller(context.log, self._replica, context.author),
+                eraser=Eraser(self._recorder, self._replica, context.author),
+                send_at_min_s=context.settings.messages.send_at_min_s,
+                has_room_for_later=lambda: not context.log.timers.is_nearly_full,
                 numbers=Numbers(
                     context.log,
                     self._replica,
@@ -237,6 +252,8 @@ class _Builder:
                 known=self._news,
                 replica=self._replica,
                 lookup=MessageLookup(context.log),
+                media=self._media.shelf,
+                media_needs_credentials=context.settings.media.require_credentials,
                 clock=context.clock,
                 entropy=context.entropy,
                 registry=context.registry,
@@ -244,12 +261,24 @@ class _Builder:
                     metrics.render, context.registry, context.own_metrics, clock=context.clock
                 ),
                 readiness=readiness,
+                opening_balance=micros_of(context.settings.prices.opening_balance),
+                has_magic_numbers=CARRIER_NAME == "simulated",
             )
+        )
+
+    def _prices(self) -> Prices:
+        """The rate table that quotes are taken from, in this process."""
+        written = self._context.settings.prices
+        return Prices(
+            sms_outbound=micros_of(written.sms_outbound),
+            sms_inbound=micros_of(written.sms_inbound),
+            mms_outbound=micros_of(written.mms_outbound),
+            mms_inbound=micros_of(written.mms_inbound),
         )
 
     def pool_owners(self) -> tuple[object, ...]:
         """The parts of this process that ask other processes, as far as they are built."""
-        return (self._context.log, self._carrier, self._client)
+        return (self._context.log, self._carrier, self._client, self._media.fetcher)
 
     def build(self, name: str) -> Service:
         match name:
@@ -275,6 +304,7 @@ class _Builder:
             self._crash_here,
             is_near=(lambda _: True) if part is None else part.shards.is_own,
             is_active=self._news.is_active,
+            prices=self._prices(),
         )
 
     def _share(self) -> Share:
@@ -297,9 +327,11 @@ class _Builder:
             due=counter("due", "Messages handed back because their time had come."),
         )
         share = self._share()
+        media = self._media.outbound(self._link())
+        self.links.append(media)
 
         def new_dispatcher(leases: Leases) -> Dispatcher:
-            return self._dispatcher(leases, share, counters, putting_off)
+            return self._dispatcher(leases, share, counters, putting_off, media)
 
         dispatch: Dispatcher | LeasedDispatch
         if part is None:
@@ -328,8 +360,12 @@ class _Builder:
         share: Share,
         counters: work.Counters,
         putting_off: schedule.Counters,
+        media: "OutboundMedia",
     ) -> Dispatcher:
         context = self._context
+        putting = Schedule(
+            context.log, clock=context.clock, counters=putting_off, crash_here=self._crash_here
+        )
         return Dispatcher(
             log=self._parts.fenced(context.log),
             chains=self._parts.ledgers(
@@ -343,14 +379,10 @@ class _Builder:
             counters=counters,
             author=context.author,
             crash_here=self._crash_here,
-            hold_back=Schedule(
-                context.log,
-                clock=context.clock,
-                counters=putting_off,
-                crash_here=self._crash_here,
-            ).hold_back,
+            hold_back=one_after_another(putting.hold_back, media.hold_back),
             share=share,
             is_active=self._news.is_active,
+            has_opted_out=self._replica.opt_out,
         )
 
     def _receipts(self) -> Receipts:
@@ -369,6 +401,7 @@ class _Builder:
             ),
             author=context.author,
             crash_here=self._crash_here,
+            prices=self._prices(),
         )
         return self.receipts
 
@@ -396,6 +429,7 @@ class _Builder:
             replica=self._replica,
             client=self._webhook_client(),
             acceptor=self._acceptor(),
+            media=self._media.inbound(),
             clock=self._context.clock,
             rng=self._context.rng,
             crash_here=self._crash_here,

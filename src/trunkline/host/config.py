@@ -29,6 +29,10 @@ RETAIN_H_MIN: Final = int(RETAIN_MIN_S / 3600)
 RETAIN_H_MAX: Final = 24 * 366
 KEEP_MONTHS_MAX: Final = 1_200
 CORES_MAX: Final = 1_024
+SEND_AT_MIN_S_MAX: Final = 86_400.0
+MONTH_S: Final = 31 * 86_400.0
+TRIMMED_WITHIN_H: Final = 24
+"""Trimming runs a snapshot's age and some minutes behind `log.retain_h`; a day is more than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +148,28 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "side share them out",
     ),
     Setting(
+        "messages.send_at_min_s", kinds.number(0.0, SEND_AT_MIN_S_MAX), 900.0,
+        "how far ahead a message must at least be scheduled", "seconds",
+    ),
+    Setting(
         "records.keep_months", kinds.whole(0, KEEP_MONTHS_MAX), 13,
         "how long finished records can be read; 0: for ever", "months",
+    ),
+    Setting("prices.sms_outbound", kinds.AMOUNT, "0.0079", "a text sent, for each segment", "USD"),
+    Setting("prices.sms_inbound", kinds.AMOUNT, "0.0079", "a text received, for each segment", "USD"),
+    Setting("prices.mms_outbound", kinds.AMOUNT, "0.02", "a message with media sent", "USD"),
+    Setting("prices.mms_inbound", kinds.AMOUNT, "0.01", "a message with media received", "USD"),
+    Setting(
+        "prices.opening_balance", kinds.AMOUNT, "0",
+        "what the balance of every account began with; the same on every host", "USD",
+    ),
+    Setting(
+        "media.public_url", kinds.URL, "",
+        "where applications reach the API, for the media URLs that they are told; empty: this host",
+    ),
+    Setting(
+        "media.require_credentials", kinds.CLAIM, False,
+        "give the bytes of media only to who shows the account's credentials",
     ),
 )  # fmt: skip
 
@@ -202,8 +226,30 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageSettings:
+    send_at_min_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class RecordSettings:
     keep_months: int
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSettings:
+    """Amounts as they are written, such as "0.0079"."""
+
+    sms_outbound: str
+    sms_inbound: str
+    mms_outbound: str
+    mms_inbound: str
+    opening_balance: str
+
+
+@dataclass(frozen=True, slots=True)
+class MediaSettings:
+    public_url: str
+    require_credentials: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +261,10 @@ class Settings:
     cluster: ClusterSettings
     carrier: CarrierSettings
     log: LogSettings
+    messages: MessageSettings
     records: RecordSettings
+    prices: PriceSettings
+    media: MediaSettings
     origins: Mapping[str, str]
     http_fd: int | None = None
 
@@ -365,7 +414,10 @@ def _settle(layers: Sequence[Layer]) -> Settings:
         ClusterSettings(**values["cluster"]),
         CarrierSettings(**values["carrier"]),
         LogSettings(**values["log"]),
+        MessageSettings(**values["messages"]),
         RecordSettings(**values["records"]),
+        PriceSettings(**values["prices"]),
+        MediaSettings(**values["media"]),
         origins,
     )
     _check_together(settings)
@@ -391,6 +443,13 @@ def _check_together(settings: Settings) -> None:
             "cluster.spread keeps the copies of each shard in different zones, and "
             + ("host.zone is not set" if cluster.hosts else "cluster.hosts names nobody"),
             "set host.zone on every host of the cluster, or leave cluster.spread out",
+        )
+    kept_h = settings.records.keep_months * MONTH_S / 3600.0
+    if kept_h and settings.log.retain_h + TRIMMED_WITHIN_H > kept_h:
+        raise ConfigError(
+            f"log.retain_h keeps messages for {settings.log.retain_h} hours, and records.keep_months "
+            f"forgets after {kept_h:.0f} that they were redacted or deleted: their text would show again",
+            f"set log.retain_h to at most {kept_h - TRIMMED_WITHIN_H:.0f}, or records.keep_months higher",
         )
     roster.check(
         cluster.hosts,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 import prometheus_client
 from starlette.types import ASGIApp
 
+from trunkline.blobs.store import BlobStore
+from trunkline.host.config import MONTH_S
 from trunkline.host.context import Context
-from trunkline.host.retain import MONTH_S
 from trunkline.replica.compare import Comparison, Counters
 from trunkline.replica.offers import OFFER_PAUSE_S, Offers
 from trunkline.replica.progress import Progress
@@ -76,6 +77,7 @@ class Copies:
         if context.peer_token is None:
             return app, ()
         from trunkline.host.internal import InternalApi  # noqa: PLC0415 - only in a cluster
+        from trunkline.host.internal_blobs import HostBlobs  # noqa: PLC0415 - as above
 
         copy: Path = context.layout.replica
         snapshots = Snapshots(copy, context.cluster, pause_s=OFFER_PAUSE_S)
@@ -85,6 +87,7 @@ class Copies:
             copy,
             offers,
             progress.lag_ms,
+            HostBlobs(BlobStore(context.layout.blobs), context.entropy),
             token=context.peer_token,
             cluster=context.cluster,
             clock=context.clock,

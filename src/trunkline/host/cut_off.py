@@ -81,20 +81,17 @@ class CutOff:
 
     async def run(self) -> None:
         """Until cancelled."""
-        unheard_since: float | None = None
-        was_connected = False
-        if _is_stopped(engine_at(self._engine_pid)):
-            self._release(engine_at(self._engine_pid))  # by a process before this one
+        heard_at: float | None = None
+        left = engine_at(self._engine_pid)
+        if _is_stopped(left):  # by a process before this one, which was killed
+            self._release(left)
         try:
             while True:
                 is_connected = self._members.view().is_connected
-                was_connected |= is_connected
                 now = self._clock.monotonic()
-                if is_connected or not was_connected:
-                    unheard_since = None
-                elif unheard_since is None:
-                    unheard_since = now
-                is_due = unheard_since is not None and now - unheard_since >= HOLD_AFTER_S
+                if is_connected:
+                    heard_at = now
+                is_due = heard_at is not None and now - heard_at >= HOLD_AFTER_S
                 if self._held is None and is_due and not await self._reaches_majority():
                     self._hold()
                 elif self._held is not None and (is_connected or await self._reaches_majority()):

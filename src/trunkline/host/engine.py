@@ -225,6 +225,25 @@ async def open_door(
         yield engine
 
 
+@contextlib.asynccontextmanager
+async def open_door_to_read(
+    door: Door, *, clock: Clock, rng: random.Random
+) -> AsyncIterator[RetainedLog]:
+    """The same for who only looks: it notes no positions, which are those of the host's services."""
+    async with open_jetstream(
+        door.urls,
+        door.token,
+        former=door.former,
+        clock=clock,
+        rng=rng,
+        replicas=door.replicas,
+        bytes_max=door.bytes_max,
+        is_born=True,
+        tls=door.tls_context(),
+    ) as engine:
+        yield engine
+
+
 def _first(group: BaseExceptionGroup[LogUnavailable]) -> BaseException:
     cause: BaseException = group
     while isinstance(cause, BaseExceptionGroup):

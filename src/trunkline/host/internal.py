@@ -7,6 +7,8 @@ such paths: what is asked for there is answered by the API, as any unknown path.
     GET /internal/snapshot/{name}          206, with `Range: bytes=first-last`
     GET /internal/digest?prefix&since&until    200 a hash over finished messages
     GET /internal/records?prefix&since&until   200 the messages themselves, as MessagePack
+    GET /internal/blob/{sha256}            200 the bytes; 404 they are not here
+    PUT /internal/blob/{sha256}            200 they are here now, flushed
 """
 
 import asyncio
@@ -25,6 +27,7 @@ from urllib.parse import parse_qs
 import msgspec
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from trunkline.host.internal_blobs import BLOBS, HostBlobs
 from trunkline.host.peers import CLUSTER_HEADER, PREFIX
 from trunkline.kernel import DEADLINE_HEADER, Clock, Deadline
 from trunkline.replica.digest import digest_of, records_of
@@ -88,6 +91,7 @@ class InternalApi:
         copy: Path,
         offers: Offers,
         lag_ms: Callable[[], float],
+        blobs: HostBlobs,
         *,
         token: str,
         cluster: str,
@@ -97,6 +101,7 @@ class InternalApi:
         self._copy = copy
         self._offers = offers
         self._lag_ms = lag_ms
+        self._blobs = blobs
         self._authorization = f"Bearer {token}".encode()
         self._cluster = cluster.encode()
         self._clock = clock
@@ -112,20 +117,25 @@ class InternalApi:
             return
         self._under_way += 1
         try:
-            await self._answer(scope, send)
+            await self._answer(scope, receive, send)
         finally:
             self._under_way -= 1
 
     def close(self) -> None:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    async def _answer(self, scope: Scope, send: Send) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = dict(scope["headers"])
         told = headers.get(DEADLINE_HEADER.lower().encode(), b"").decode("latin-1")
         deadline = Deadline.from_header(told, self._clock, cap_s=DEADLINE_S)
+        answer: _Whole | _Piece
         try:
-            self._check_asker(scope["method"], headers)
-            answer = await self._answered(scope, headers)
+            self._check_asker(headers)
+            if scope["path"].startswith(BLOBS):
+                status, body = await self._blobs.answer(scope, receive, deadline)
+                answer = _Whole(status, body, b"application/octet-stream")
+            else:
+                answer = await self._answered(scope, headers)
         except _Refused as refused:
             answer = _refusal(refused.status, str(refused))
         except (sqlite3.Error, OSError) as failure:
@@ -135,16 +145,16 @@ class InternalApi:
         else:
             await _send_whole(send, answer)
 
-    def _check_asker(self, method: str, headers: Headers) -> None:
+    def _check_asker(self, headers: Headers) -> None:
         given = headers.get(b"authorization", b"")
         if not hmac.compare_digest(given, self._authorization):
             raise _Refused(401, "the token is not that of this cluster: compare the secrets")
         if headers.get(CLUSTER_HEADER.lower().encode(), b"") != self._cluster:
             raise _Refused(409, "this host belongs to another cluster")
-        if method != "GET":
-            raise _Refused(405, "only GET is known here")
 
     async def _answered(self, scope: Scope, headers: Headers) -> _Whole | _Piece:
+        if scope["method"] != "GET":
+            raise _Refused(405, "only GET is known here")
         what, _, name = str(scope["path"]).removeprefix(PREFIX).partition("/")
         match (what, name):
             case ("snapshot", ""):

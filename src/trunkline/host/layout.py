@@ -6,6 +6,7 @@ credentials.json   account, token and first number
 log/               the engine's store, and how far its consumers were
 grow/              at the birth of a cluster from one host's backup: its log, set aside
 replica/           the read copy, and its snapshots
+blobs/             media of messages, named by what is in them
 cluster.json       instead of the above, where several hosts have their folders below this one
 cluster-token      the secret of those hosts
 simulator/         what our own simulated carrier was given
@@ -70,6 +71,11 @@ class Layout:
     @property
     def replica(self) -> Path:
         return self.data / "replica" / "replica.db"
+
+    @property
+    def blobs(self) -> Path:
+        """The media of messages."""
+        return self.data / "blobs"
 
     @property
     def snapshots(self) -> Path:

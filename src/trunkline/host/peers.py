@@ -1,4 +1,5 @@
-"""Asking the other hosts over HTTP: snapshots for a lost copy, hashes and records for a comparison.
+"""Asking the other hosts over HTTP: snapshots for a lost copy, hashes and records for a comparison,
+and blobs both ways.
 
 Each host is a pool of its own, because a snapshot is gone on with where it was begun; whom to ask
 next is for whoever asks. An answer that is not what was asked for is `NotGiven`, with the reason.
@@ -12,6 +13,8 @@ from urllib.parse import urlencode
 import aiohttp
 import msgspec
 
+from trunkline.blobs.store import name_of
+from trunkline.domain.media import BYTES_MAX
 from trunkline.domain.message import Message
 from trunkline.kernel import DEADLINE_HEADER, Clock, Deadline, Failed, Pool, PoolLimits
 from trunkline.replica.peers import (
@@ -109,6 +112,16 @@ class HttpPeers:
             return answer
         return _decoded(answer, 200, _RECORDS)
 
+    async def give_blob(self, peer: str, content: bytes, *, deadline: Deadline) -> bool:
+        """See `blobs/shared` for what this and the next promise."""
+        what = f"blob/{name_of(content)}"
+        answer = await self._ask(peer, what, deadline=deadline, content=content)
+        return not isinstance(answer, NotGiven) and answer[0] == 200
+
+    async def blob(self, peer: str, name: str, *, deadline: Deadline) -> bytes | None:
+        answer = await self._ask(peer, f"blob/{name}", deadline=deadline, bytes_max=BYTES_MAX)
+        return answer[1] if not isinstance(answer, NotGiven) and answer[0] == 200 else None
+
     def pools(self) -> tuple[Pool[str], ...]:
         """For who counts; none before the first request."""
         return tuple(self._pools.values())
@@ -128,7 +141,10 @@ class HttpPeers:
         deadline: Deadline,
         headers: Mapping[str, str] | None = None,
         bytes_max: int = SMALL_BYTES_MAX,
+        content: bytes | None = None,
     ) -> Answer | NotGiven:
+        """What the peer answers to a GET, or where there is `content`, to a PUT of it."""
+
         async def act(url: str, bound_s: float) -> Answer:
             answer: Answer = (UNAUTHORIZED, b"")
             for authorization in self._authorizations:
@@ -138,8 +154,8 @@ class HttpPeers:
                     **(headers or {}),
                     DEADLINE_HEADER: deadline.header(),
                 }
-                answer = await _get(
-                    self._opened(), f"{url}{PREFIX}{what}", sent, bound_s, bytes_max
+                answer = await _exchange(
+                    self._opened(), f"{url}{PREFIX}{what}", sent, bound_s, bytes_max, content
                 )
                 if answer[0] != UNAUTHORIZED:
                     break
@@ -171,20 +187,26 @@ class HttpPeers:
         return self._session
 
 
-async def _get(
+async def _exchange(
     session: aiohttp.ClientSession,
     url: str,
     headers: Mapping[str, str],
     bound_s: float,
     bytes_max: int,
+    content: bytes | None,
 ) -> Answer:
     """Raises `OSError` for whatever a network or a server can do, an answer too long included."""
     timeout = aiohttp.ClientTimeout(
         total=bound_s, sock_connect=CONNECT_TIMEOUT_S, ceil_threshold=_EXACT_TIMEOUTS_S
     )
     try:
-        async with session.get(
-            url, headers=headers, timeout=timeout, allow_redirects=False
+        async with session.request(
+            "GET" if content is None else "PUT",
+            url,
+            data=content,
+            headers=headers,
+            timeout=timeout,
+            allow_redirects=False,
         ) as response:
             body = bytearray()
             async for piece in response.content.iter_any():

@@ -42,8 +42,11 @@ log: Final = structlog.get_logger(__name__)
 EVERY_S: Final = 0.1
 """Between two words: well below the second after which engines that were cut off connect again."""
 
+PRESSED_S: Final = 60.0
+"""For so long after it was last heard. A frozen host needs one word, and one that is off needs none."""
+
 LOOK_EVERY_S: Final = 0.5
-"""Between two looks at whom to guard: what is guarded may be so much older."""
+"""Between two looks at whom to guard, and two words to one that is away for longer."""
 
 WORD_BYTES: Final = 16
 UDP_HEADER_BYTES: Final = 8
@@ -149,15 +152,12 @@ class PutDown:
         for host, place in self._places.items():
             with contextlib.suppress(OSError):
                 self._found[host] = await find(place)
-        look_at = self._clock.monotonic()
         try:
             while True:
-                self._shoot()
-                now = self._clock.monotonic()
-                if trap is not None and now >= look_at:
+                if trap is not None:
                     self._guard(trap)
-                    look_at = now + LOOK_EVERY_S
-                await self._clock.sleep(EVERY_S)
+                is_pressed = self._shoot()
+                await self._clock.sleep(EVERY_S if is_pressed else LOOK_EVERY_S)
         finally:
             if trap is not None:
                 trap.close()
@@ -186,7 +186,9 @@ class PutDown:
             return
         self._guarded = wanted
 
-    def _shoot(self) -> None:
+    def _shoot(self) -> bool:
+        """Whether one was sent to that was there a short while ago."""
+        is_pressed = False
         for host, member in self._members.view().members.items():
             if host == self._members.own or member.is_heard or member.state is not State.GONE:
                 continue
@@ -198,6 +200,8 @@ class PutDown:
             place = self._found.get(host)
             if place is not None:
                 send(place, word_for(self._secret, host, member.incarnation))
+                is_pressed |= member.unheard_s < PRESSED_S
+        return is_pressed
 
 
 async def find(address: Address) -> Place:

@@ -7,18 +7,18 @@ from typing import Final
 import msgspec
 
 from trunkline.host.cluster import ClusterPart
-from trunkline.host.config import Settings
+from trunkline.host.config import MONTH_S, Settings
 from trunkline.host.context import Context
 from trunkline.host.cursors import CursorExchange
 from trunkline.kernel.crash import CrashHere, CrashPoint, read_crash_at
 from trunkline.log.trim import TrimLimits
+from trunkline.messaging.wanted import WANTED
 from trunkline.replica.progress import Progress
 from trunkline.replica.retention import Pace, Report, Retention
 
-CONSUMERS: Final = ("dispatch", "webhooks", "inbound")
+CONSUMERS: Final = tuple(WANTED)
 """The services that read the log; none of it goes before each of them is through with it."""
 
-MONTH_S: Final = 31 * 86_400.0
 
 HASTENED_BY: Final = frozenset(
     {

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from trunkline.domain.price import micros_of
 from trunkline.host.listen import Address
 from trunkline.host.roster import Member
 from trunkline.kernel.crash import PASSINGS_MAX, read_crash_at
+
+AMOUNT_MICROS_MAX: Final = 10**15
+"""A billion of the currency: what is summed stays far within 64 bits."""
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -90,6 +94,18 @@ def size(least: int) -> Kind:
         return parsed
 
     return Kind("size", f'a size such as "8GiB" or 512MiB, at least {least // MIB}MiB', read)
+
+
+def _amount(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(value)  # noqa: TRY004 - the reader knows one kind of refusal
+    text = str(value)
+    if not 0 <= micros_of(text) <= AMOUNT_MICROS_MAX:
+        raise ValueError(value)
+    return text
+
+
+AMOUNT: Final = Kind("amount", "an amount of at most six decimals, such as 0.0079", _amount)
 
 
 def choice(*words: str) -> Kind:

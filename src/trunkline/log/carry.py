@@ -1,4 +1,4 @@
-"""Carrying forward what never ends: the registers of numbers, accounts and the like, before a prefix goes.
+"""Carrying forward what never ends: the registers of the directory, before a prefix goes.
 
 A message ends, and with it the need for its register. Who owns a number does not: its register is
 what makes it unique, and what an inbound message is matched with. So before a prefix is purged, the
@@ -57,7 +57,7 @@ async def _carry_one(log: RetainedLog, found: Stored, before: int, clock: Clock)
     newest = await log.read_last(found.shard, found.subject, timeout_s=CARRY_TIMEOUT_S)
     if not isinstance(newest, Stored):
         return False
-    if newest.sequence >= before or decode(newest.payload).type is Type.DELETION:
+    if newest.sequence >= before or decode(newest.payload).type is Type.DELETED:
         return True  # what was deleted has ended: an empty register says the same
     answer = await log.publish(
         newest.shard,

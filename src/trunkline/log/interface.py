@@ -141,6 +141,10 @@ class Timers(Protocol):
     @property
     def shards(self) -> int: ...
 
+    @property
+    def is_nearly_full(self) -> bool:
+        """Whether nothing more should be accepted that will need one; what was accepted finds room."""
+
     async def write(
         self, shard: int, name: str, due_at: float, payload: bytes, *, timeout_s: float
     ) -> PublishAnswer:

@@ -30,6 +30,9 @@ TIMERS_BYTES_MAX: Final = 128 * 1024 * 1024
 """All timers together. At 0.7 KiB for a message with a short text that is 190,000, for which the
 engine takes 0.2 to 0.5 GiB of memory (measured: 1.2 to 2.5 KiB each)."""
 
+TIMERS_MAX: Final = 50_000
+"""In one shard of the engine in memory, which looks through them at each fetch."""
+
 NAME_CHARS_MAX: Final = 128
 
 _NAME: Final = re.compile(rf"[A-Za-z0-9_-]{{1,{NAME_CHARS_MAX}}}\Z")

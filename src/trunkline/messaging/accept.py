@@ -10,6 +10,7 @@ import msgspec
 from trunkline.domain import segment
 from trunkline.domain.events import Kind, MessageCreated
 from trunkline.domain.message import Message, fold
+from trunkline.domain.price import DEFAULT_PRICES, Prices
 from trunkline.domain.sid import MMS, SMS, digits_of, sid_from_key
 from trunkline.kernel import Deadline
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
@@ -26,8 +27,9 @@ from trunkline.log.append import (
 from trunkline.log.author import Author
 from trunkline.log.event import Event
 from trunkline.log.gather import WALK_EVERY_S, WALKS_MAX, Gatherer
-from trunkline.log.interface import Log
+from trunkline.log.interface import Log, Unreadable
 from trunkline.log.limits import COPY_LAG_MAX_S
+from trunkline.log.lookup import find_original
 from trunkline.log.names import Names
 from trunkline.replica.queries import Replica
 
@@ -51,6 +53,8 @@ class NewMessage(msgspec.Struct, frozen=True):
     validity_s: int = 36_000
     direction: str = "outbound-api"
     send_at: float | msgspec.UnsetType = msgspec.UNSET
+    is_automatic: bool | msgspec.UnsetType = msgspec.UNSET
+    """An answer to a keyword, which goes out whoever has opted out. Unset as above."""
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -65,6 +69,11 @@ class KeyReused:
     """The key already names a message with other parameters."""
 
     sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class OptedOut:
+    """The recipient has asked the sender to stop. Nothing was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,7 @@ class Inactive:
     """The account is suspended or closed: nothing was stored."""
 
 
-AcceptAnswer = Created | KeyReused | NotAccepted | OutcomeUnknown | Inactive
+AcceptAnswer = Created | KeyReused | OptedOut | NotAccepted | OutcomeUnknown | Inactive
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +115,7 @@ class Acceptor:
     """Which shards keyless creates had better go to."""
     is_active: Callable[[str], bool] = lambda _: True
     """Whether an account may send."""
+    prices: Prices = DEFAULT_PRICES
     _gatherer: Gatherer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -135,7 +145,7 @@ class Acceptor:
         asked_at = self.author.clock.wall()
         prefix = MMS if new.media_urls else SMS
         if key is None:
-            return await self._accept_keyless(new, prefix)
+            return OptedOut() if self._is_unwanted(new) else await self._accept_keyless(new, prefix)
         fingerprint = _fingerprint(new)
         sid = sid_from_key(prefix, new.account, OPERATION, key)
         known = self._known(sid, fingerprint)
@@ -144,7 +154,10 @@ class Acceptor:
         if self.replica.lag_ms() > COPY_LAG_MAX_S * 1000.0:
             # An earlier create of the key may be finished, trimmed, and not in the copy yet.
             return OutcomeUnknown("this host's read copy is too far behind to know the key")
-        original = _original(new, sid, fingerprint)
+        if self._is_unwanted(new):
+            # A key that was answered before the recipient opted out is answered the same again.
+            return await self.repeated(new, key=key, deadline=deadline) or OptedOut()
+        original = _original(new, sid, fingerprint, self.prices)
         draft = Draft(Kind.MESSAGE, sid, new.account, original, is_keyed=True)
         connect_s = min(CONNECT_WAIT_S, deadline.remaining_s())
         answer = await self._append(draft, connect_s, at=asked_at)
@@ -155,9 +168,38 @@ class Acceptor:
 
     async def _accept_keyless(self, new: NewMessage, prefix: str) -> AcceptAnswer:
         place = self._gatherer.place(prefix, new.account)
-        original = _original(new, place.sid, "")
+        original = _original(new, place.sid, "", self.prices)
         draft = Draft(Kind.MESSAGE, place.sid, new.account, original, is_keyed=False)
         return self._answer(await self._gatherer.append(place, draft), original)
+
+    def _is_unwanted(self, new: NewMessage) -> bool:
+        """As far as this host's copy knows; dispatch asks again before it sends."""
+        is_automatic = new.is_automatic is True
+        return not is_automatic and self.replica.has_opted_out(
+            new.account, new.sender, new.recipient
+        )
+
+    async def repeated(
+        self, new: NewMessage, *, key: str, deadline: Deadline
+    ) -> AcceptAnswer | None:
+        """The answer to `new` if `key` names a message already; `None` if it surely names none.
+        Stores nothing: for what would be refused if it came for the first time."""
+        prefix = MMS if new.media_urls else SMS
+        sid, fingerprint = sid_from_key(prefix, new.account, OPERATION, key), _fingerprint(new)
+        known = self._known(sid, fingerprint)
+        if known is not None:
+            return known
+        found = await find_original(self.log, Kind.MESSAGE, new.account, sid, deadline=deadline)
+        match found:
+            case None:
+                return None
+            case Unreadable(reason=reason):
+                return OutcomeUnknown(reason)
+            case _:
+                message = message_from(found)
+                if message.original is None:
+                    return OutcomeUnknown("the key names something that is not an outbound message")
+                return _repeat(message, message.original, fingerprint)
 
     async def _append(
         self, draft: Draft, connect_s: float = CONNECT_WAIT_S, *, at: float | None = None
@@ -225,7 +267,8 @@ def _repeat(message: Message, original: MessageCreated, fingerprint: str) -> Acc
     return Created(message, is_repeat=True)
 
 
-def _original(new: NewMessage, sid: str, fingerprint: str) -> MessageCreated:
+def _original(new: NewMessage, sid: str, fingerprint: str, prices: Prices) -> MessageCreated:
+    segments = segment.count(new.text).segments
     return MessageCreated(
         sid=sid,
         sender=new.sender,
@@ -236,9 +279,11 @@ def _original(new: NewMessage, sid: str, fingerprint: str) -> MessageCreated:
         status_callback=new.status_callback,
         messaging_service_sid=new.messaging_service_sid,
         validity_s=new.validity_s,
-        num_segments=segment.count(new.text).segments,
+        num_segments=segments,
         fingerprint=fingerprint,
         send_at=None if new.send_at is msgspec.UNSET else new.send_at,
+        price_micros=prices.outbound(segments=segments, has_media=bool(new.media_urls)),
+        is_automatic=new.is_automatic is True,
     )
 
 

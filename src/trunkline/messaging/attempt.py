@@ -7,7 +7,7 @@ ended. A worker that comes back from the dead finds there what to do, and what n
 import functools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Final, TypeAlias, assert_never
+from typing import Final, assert_never
 
 import structlog
 
@@ -26,15 +26,27 @@ from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.author import Author
 from trunkline.log.chain import Advanced, Stalled
 from trunkline.log.clock_check import Ages
+from trunkline.log.interface import Unreadable
 from trunkline.log.ledger import Entry, LedgerAnswer, Overtaken, Wish
 from trunkline.log.ledgers import Chains
 from trunkline.log.limits import WORK_MAX_S
 from trunkline.messaging import carrier
-from trunkline.messaging.carrier import Carrier, OnOutcome, Submission, reference_of
+from trunkline.messaging.carrier import Carrier, OnOutcome, Submission
 from trunkline.messaging.lease import Leases
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.unwanted import IsActive, why_unwanted
-from trunkline.messaging.work import FIRST, Counters, OnAmbiguous, Turn, Work
+from trunkline.messaging.work import (
+    FIRST,
+    Counters,
+    HasOptedOut,
+    LooksAgain,
+    OnAmbiguous,
+    Turn,
+    Work,
+    growing_s,
+    nobody_has,
+    submission_of,
+)
 
 log: Final = structlog.get_logger(__name__)
 
@@ -43,7 +55,6 @@ HAND_OVER_MAX_S: Final = 30.0
 
 POISON_RETRY_S: Final = 30.0
 RETRY_LATER_S: Final = 1.0
-RETRY_LATER_MAX_S: Final = 60.0
 
 CLAIM_MAX_S: Final = 1.0
 """How long one message may wait for a shard that does not answer, with room or a slot in hand."""
@@ -55,10 +66,6 @@ UNSENT_REMEMBERED_MAX: Final = 10_000
 
 AMBIGUOUS_HAND_OVER: Final = 30008
 """Twilio's code for what a message ends with here."""
-
-
-LooksAgain: TypeAlias = Callable[[Work, float], None]
-"""Have a message looked at again after so many seconds, as if it had been delivered here."""
 
 
 class Attempts:
@@ -78,12 +85,14 @@ class Attempts:
         crash_here: CrashHere = never_crash,
         look_again: LooksAgain = lambda _, __: None,
         is_active: IsActive = lambda _: True,
+        has_opted_out: HasOptedOut = nobody_has,
     ) -> None:
-        """`is_active` says whether an account may send. `look_again` is told of each message with which this process may have gone further than it
+        """`look_again` is told of each message with which this process may have gone further than it
         is sure of: nobody else goes on with it while this process lives."""
         self.is_lease_lost = False
         self._look_again = look_again
         self._is_active = is_active
+        self._has_opted_out = has_opted_out
         self._chains = chains
         self._carrier = carrier
         self._on_ambiguous = on_ambiguous
@@ -110,7 +119,8 @@ class Attempts:
     async def _go_on(self, work: Work, turn: Turn | None, nonce: str) -> None:
         while turn is not None:
             type_, wish = self._claim(work, turn, nonce)
-            answer = await self._chains.advance(work.delivery.stored.shard, wish)
+            shard = work.delivery.stored.shard
+            answer = wish if isinstance(wish, Stalled) else await self._chains.advance(shard, wish)
             turn = await self._claimed(work, turn, nonce, type_, answer)
 
     # ---- the steps, for whoever takes them by callback
@@ -126,10 +136,13 @@ class Attempts:
 
     def want_claim(
         self, work: Work, nonce: str, tell: Callable[[Type, LedgerAnswer], None]
-    ) -> Entry:
+    ) -> Entry | None:
         """Have the first turn's claim written, or a refusal in its place: `tell` which, and how
-        that went."""
+        that went. None, and told at once, where it cannot be said yet which of them."""
         type_, wish = self._claim(work, FIRST, nonce)
+        if isinstance(wish, Stalled):
+            tell(type_, wish)
+            return None
         shard = work.delivery.stored.shard
         return self._chains.want(shard, wish, functools.partial(tell, type_))
 
@@ -175,10 +188,13 @@ class Attempts:
             self.is_lease_lost = True
         return not self.is_lease_lost
 
-    def _claim(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Wish]:
-        """What to write for a turn, and until when."""
+    def _claim(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Wish | Stalled]:
+        """What to write for a turn, and until when; or why that cannot be said yet."""
         self._crash_here(CrashPoint.CLAIM_BEFORE)
-        type_, body = self._next_record(work, turn, nonce)
+        record = self._next_record(work, turn, nonce)
+        if isinstance(record, Unreadable):
+            return Type.CLAIM, Stalled(record.reason)
+        type_, body = record
         claimed_by = Deadline.after(CLAIM_MAX_S, self._clock)
         deadline = work.deadline if work.deadline.at < claimed_by.at else claimed_by
         return type_, self._wish(work, type_, body, behind=turn.behind, deadline=deadline)
@@ -211,14 +227,20 @@ class Attempts:
         if len(self._unsent) > UNSENT_REMEMBERED_MAX:
             self._unsent.popitem(last=False)
 
-    def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body]:
-        """A claim; or a refusal, where nobody wants the message any more."""
-        unwanted = why_unwanted(work, is_active=self._is_active, ages=self._ages)
+    def _next_record(self, work: Work, turn: Turn, nonce: str) -> tuple[Type, Body] | Unreadable:
+        """A claim; or a refusal, where nobody wants the message any more, or it can never leave."""
+        unwanted = why_unwanted(
+            work,
+            is_active=self._is_active,
+            has_opted_out=self._has_opted_out,
+            ages=self._ages,
+        )
+        if isinstance(unwanted, Unreadable):
+            return unwanted
         if unwanted is not None:
             self._counters.refused.inc()
             code, reason = unwanted
-            if turn.is_resend:  # an earlier attempt may have arrived
-                code = AMBIGUOUS_HAND_OVER
+            code = AMBIGUOUS_HAND_OVER if turn.is_resend else code
             return Type.REFUSAL, Refused(attempt=turn.attempt - 1, error_code=code, reason=reason)
         return Type.CLAIM, Claimed(
             attempt=turn.attempt,
@@ -331,7 +353,7 @@ class Attempts:
     def _submissions(self, turns: Sequence[tuple[Work, Turn]]) -> list[Submission]:
         """What is handed over, right before it is."""
         self._crash_here(CrashPoint.HAND_OVER_BEFORE)
-        return [_submission(work, turn) for work, turn in turns]
+        return [submission_of(work, turn) for work, turn in turns]
 
     def outcome_came(self) -> None:
         """Right behind a hand-over: nobody else knows yet what came of it."""
@@ -464,21 +486,3 @@ class Attempts:
             behind=behind,
             deadline=deadline or Deadline.after(WORK_MAX_S, self._clock),
         )
-
-
-def growing_s(base_s: float, attempt: int) -> float:
-    """The wait after the n-th attempt that came to nothing: doubled each time, up to a minute."""
-    return float(min(RETRY_LATER_MAX_S, base_s * 2.0 ** min(attempt - 1, 16)))
-
-
-def _submission(work: Work, turn: Turn) -> Submission:
-    return Submission(
-        reference=reference_of(
-            work.event.account, work.event.sid, turn.attempt, work.delivery.stored.shard
-        ),
-        sender=work.message.sender,
-        recipient=work.message.recipient,
-        text=work.message.text,
-        media_urls=work.message.media_urls,
-        is_possible_duplicate=turn.is_resend,
-    )

@@ -45,7 +45,17 @@ SILENT_REMEMBERED_MAX: Final = 32_768
 """About 6 MiB, of messages without a callback."""
 
 _CHANGES_NO_STATUS: Final = frozenset(
-    {Type.ORIGINAL, Type.TOLD, Type.TOMBSTONE, Type.RETURN, Type.KEY_CONFLICT}
+    {
+        Type.ORIGINAL,
+        Type.TOLD,
+        Type.TOMBSTONE,
+        Type.RETURN,
+        Type.KEY_CONFLICT,
+        Type.MEDIA_KEPT,
+        Type.MEDIA_REMOVED,
+        Type.REDACTED,
+        Type.DELETED,
+    }
 )
 """The first and the third stand where only a log of an earlier version has chains."""
 

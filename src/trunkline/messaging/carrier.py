@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from trunkline.domain.media import Piece
 from trunkline.domain.sid import ACCOUNT, MMS, SMS, is_sid
 from trunkline.kernel import Deadline
 
@@ -16,7 +17,8 @@ from trunkline.kernel import Deadline
 @dataclass(frozen=True, slots=True)
 class Submission:
     """One attempt at one message. `reference` (see `reference_of`) comes back in receipts where
-    the carrier can carry it; `is_possible_duplicate` flags a resend after an ambiguous attempt."""
+    the carrier can carry it; `is_possible_duplicate` flags a resend after an ambiguous attempt. The
+    carrier has the bytes of `media` before; `media_urls` are where they once came from."""
 
     reference: str
     sender: str
@@ -24,6 +26,7 @@ class Submission:
     text: str
     media_urls: tuple[str, ...] = ()
     is_possible_duplicate: bool = False
+    media: tuple[Piece, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +146,10 @@ class Carrier(Protocol):
         """They are written down. Unacknowledged items are offered again, here or on another bind."""
 
     async def close(self) -> None: ...
+
+
+class TakesMedia(Protocol):
+    """A carrier that is given the bytes of media before the messages that carry them."""
+
+    async def bring_media(self, piece: Piece, content: bytes, *, deadline: Deadline) -> bool:
+        """Whether the carrier has them now, flushed. Bringing them twice does no harm."""

@@ -36,7 +36,7 @@ from trunkline.messaging.second_look import SecondLooks
 from trunkline.messaging.unwanted import IsActive
 from trunkline.messaging.wanted import by_dispatch
 from trunkline.messaging.window import Window
-from trunkline.messaging.work import Counters, OnAmbiguous, Work
+from trunkline.messaging.work import Counters, HasOptedOut, OnAmbiguous, Work, nobody_has
 
 log: Final = structlog.get_logger(__name__)
 
@@ -81,6 +81,7 @@ class Dispatcher:
         hold_back: HoldsBack = hold_nothing_back,
         share: Share = WHOLE,
         is_active: IsActive = lambda _: True,
+        has_opted_out: HasOptedOut = nobody_has,
     ) -> None:
         self._log = log
         self._share = share
@@ -106,6 +107,7 @@ class Dispatcher:
             crash_here=crash_here,
             look_again=self._want_second_look,
             is_active=is_active,
+            has_opted_out=has_opted_out,
         )
         self._second_looks = SecondLooks(
             self._look_again, lambda: self._attempts.is_lease_lost, author.clock

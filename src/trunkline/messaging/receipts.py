@@ -15,7 +15,8 @@ from trunkline.directory.numbers import find_number
 from trunkline.domain import segment
 from trunkline.domain.events import Kind, MessageReceived, Receipt, Type
 from trunkline.domain.ports import Counter
-from trunkline.domain.sid import SMS, digits_of, sid_from_key
+from trunkline.domain.price import DEFAULT_PRICES, Prices
+from trunkline.domain.sid import MMS, SMS, digits_of, sid_from_key
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.append import Appended, Draft, Found, ShardHealth, append
 from trunkline.log.author import Author
@@ -56,7 +57,7 @@ class Receipts:
 
     name = "receipts"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part that the composition root names
         self,
         *,
         log: Log,
@@ -67,6 +68,7 @@ class Receipts:
         counters: Counters,
         author: Author,
         crash_here: CrashHere = never_crash,
+        prices: Prices = DEFAULT_PRICES,
     ) -> None:
         self._log = log
         self._carrier = carrier
@@ -76,6 +78,7 @@ class Receipts:
         self._counters = counters
         self._author = author
         self._crash_here = crash_here
+        self._prices = prices
         self._clock = author.clock
         self._draining = False
         self._unkept_since: float | None = None
@@ -196,17 +199,20 @@ class Receipts:
                 "inbound.nobody_owns_the_number", carrier_message_id=item.carrier_message_id
             )
             return True
-        sid = sid_from_key(SMS, "inbound", self._carrier.name, item.carrier_message_id)
+        prefix = MMS if item.media_urls else SMS
+        sid = sid_from_key(prefix, "inbound", self._carrier.name, item.carrier_message_id)
         asked_at = self._clock.wall()
-        if self._replica.message(sid) is not None:
+        if self._replica.message_named(digits_of(sid)) is not None:
             return True  # also when it is finished and trimmed, and its register is free again
+        segments = segment.count(item.text).segments
         body = MessageReceived(
             sid=sid,
             sender=item.sender,
             recipient=item.recipient,
             text=item.text,
             media_urls=item.media_urls,
-            num_segments=segment.count(item.text).segments,
+            num_segments=segments,
+            price_micros=self._prices.inbound(segments=segments, has_media=bool(item.media_urls)),
             carrier=self._carrier.name,
             carrier_message_id=item.carrier_message_id,
         )

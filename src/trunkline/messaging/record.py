@@ -31,6 +31,12 @@ class EventRecorder:
     async def record_all(self, events: Sequence[Event], *, home: int | None = None) -> bool:
         """The same for several events at once, of one kind: in one flush, and in one place. That is
         `home` if it takes them, or where the first of them would stand."""
+        return await self.store(events, home=home) is not None
+
+    async def store(
+        self, events: Sequence[Event], *, home: int | None = None
+    ) -> tuple[int, int] | None:
+        """The same, and where they stand: shard and sequence."""
         first = events[0]
         payload = encode_all(events)
         shards = order(digits_of(first.sid), self._log.shards)
@@ -44,6 +50,6 @@ class EventRecorder:
                     shard, subject, payload, expected=None, timeout_s=TRY_TIMEOUT_S
                 )
                 if isinstance(answer, Accepted):
-                    return True
+                    return shard, answer.sequence
             await self._author.clock.sleep(RETRY_PAUSE_S)
-        return False
+        return None

@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeAlias
 import msgspec
 import structlog
 
+from trunkline.domain.events import Kind
 from trunkline.domain.message import Message
 from trunkline.domain.ports import Counter
 from trunkline.kernel import Clock, Deadline
@@ -22,7 +23,7 @@ from trunkline.log.interface import Consumer, Delivery, Log, LogUnavailable, Sto
 from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.reading import FETCH_WAIT_S, OPEN_AGAIN_S, fetch_shared
 from trunkline.log.share import WHOLE, Share
-from trunkline.log.timers import TimersDropped, TimerSet, TimerUnsure, cancel_timer, set_timer
+from trunkline.log.timers import TimerSet, set_timer
 from trunkline.messaging.parcel import Parcel
 from trunkline.messaging.work import Work
 
@@ -130,7 +131,7 @@ class Schedule:
         )
         answer = await set_timer(
             self._log.timers,
-            timer_name(event),
+            timer_name(event.kind, event.sid),
             until,
             _ENCODER.encode(payload),
             clock=self._clock,
@@ -145,15 +146,19 @@ class Schedule:
             log.warning("schedule.unsure", sid=event.sid, reason=answer.reason)
             await delivery.nak(UNSURE_RETRY_S)
 
-    async def cancel(self, event: Event, *, deadline: Deadline) -> TimersDropped | TimerUnsure:
-        """Spare the message its due event. Whether it may leave, its chain says, not this."""
-        return await cancel_timer(
-            self._log.timers, timer_name(event), clock=self._clock, deadline=deadline
-        )
-
 
 HoldsBack: TypeAlias = Callable[[Sequence[Work]], Awaitable[Sequence[Work]]]
-"""What a dispatcher asks before it claims: `Schedule.hold_back`."""
+"""What a dispatcher asks before it claims, such as `Schedule.hold_back`."""
+
+
+def one_after_another(first: HoldsBack, second: HoldsBack) -> HoldsBack:
+    """Those that both let go on; the second is asked about what the first lets go on."""
+
+    async def both(works: Sequence[Work]) -> Sequence[Work]:
+        due = await first(works)
+        return await second(due) if due else due
+
+    return both
 
 
 async def hold_nothing_back(works: Sequence[Work]) -> Sequence[Work]:
@@ -285,6 +290,6 @@ def _send_at(work: Work) -> float:
     return work.message.send_at or 0.0
 
 
-def timer_name(event: Event) -> str:
+def timer_name(kind: Kind, sid: str) -> str:
     """One timer a message: what is put off again moves it."""
-    return f"{event.kind}-{event.sid}"
+    return f"{kind}-{sid}"

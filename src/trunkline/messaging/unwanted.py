@@ -1,24 +1,36 @@
-"""Messages that are not to be sent any more, and what they end with."""
+"""Messages that are not to be sent any more, or never can be, and what they end with."""
 
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Final
 
 from trunkline.log.clock_check import Ages
-from trunkline.messaging.work import Work
+from trunkline.log.interface import Unreadable
+from trunkline.messaging.work import HasOptedOut, Work
 
 ACCOUNT_INACTIVE: Final = 30002
 VALIDITY_EXPIRED: Final = 30036
+OPTED_OUT: Final = 21610
 """Twilio's codes."""
 
-IsActive: TypeAlias = Callable[[str], bool]
-"""Whether an account may send."""
+IsActive = Callable[[str], bool]
+"""Whether an account may send; must not raise."""
 
 
-def why_unwanted(work: Work, *, is_active: IsActive, ages: Ages) -> tuple[int, str] | None:
-    """A code and a reason; `None` for what may be sent."""
+def why_unwanted(
+    work: Work, *, is_active: IsActive, has_opted_out: HasOptedOut, ages: Ages
+) -> tuple[int, str] | Unreadable | None:
+    """The code and the reason; `None` for what may be sent."""
+    message = work.message
     if not is_active(work.event.account):
         return ACCOUNT_INACTIVE, "its account is not active"
-    wanted_since = max(work.delivery.stored.at, work.message.send_at or 0.0)
-    if ages.age_s(wanted_since) > work.message.validity_s:
-        return VALIDITY_EXPIRED, f"its validity period of {work.message.validity_s} s is over"
-    return None
+    if work.unsendable is not None:
+        return work.unsendable.error_code, work.unsendable.reason
+    wanted_since = max(work.delivery.stored.at, message.send_at or 0.0)
+    if ages.age_s(wanted_since) > message.validity_s:
+        return VALIDITY_EXPIRED, f"its validity period of {message.validity_s} s is over"
+    if message.is_automatic:
+        return None
+    answer = has_opted_out(work.event.account, message.sender, message.recipient)
+    if isinstance(answer, Unreadable):
+        return answer
+    return (OPTED_OUT, "the recipient has opted out since it was accepted") if answer else None

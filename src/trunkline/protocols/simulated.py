@@ -12,6 +12,8 @@ import msgspec
 SUBMISSIONS_PATH: Final = "/wire/v1/submissions"
 DELIVERIES_PATH: Final = "/wire/v1/deliveries"
 ACKNOWLEDGEMENTS_PATH: Final = "/wire/v1/acknowledgements"
+MEDIA_PATH: Final = "/v1/media"
+"""Of the inspection API, which handsets send their media to as well: they come one by one."""
 
 SUBMISSIONS_MAX: Final = 256
 """In one post. With texts of 1,600 characters and ten media URLs each it stays under the bytes."""
@@ -30,6 +32,13 @@ class WireError(Exception):
     """The peer sent something that is not this protocol; the text says what."""
 
 
+class Media(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A piece of media, whose bytes the carrier has: by their SHA-256, and of this type."""
+
+    sha256: str
+    content_type: str
+
+
 class Submission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One hand-over. The carrier does not look whether it saw `reference` before."""
 
@@ -39,6 +48,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     text: str
     media_urls: tuple[str, ...] = ()
     possible_duplicate: bool = False
+    media: tuple[Media, ...] = ()
 
 
 class Accepted(

@@ -13,7 +13,9 @@ from trunkline.domain.sid import digits_of
 from trunkline.log.append import is_late
 from trunkline.log.event import Event, is_changed
 from trunkline.log.interface import Stored
-from trunkline.replica.record_rows import Statement, statements_of
+from trunkline.replica.account_rows import Statement
+from trunkline.replica.money_tables import note_keyword, owed_by
+from trunkline.replica.record_rows import statements_of
 
 MESSAGES_CACHED_MAX: Final = 20_000
 """Messages whose events still come are folded from memory; about 1 KiB each."""
@@ -25,10 +27,14 @@ _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
 
 # An index is written anew only where its columns change: most changes are of the state alone.
 _PUT_MESSAGE: Final = (
-    "INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digits) DO UPDATE SET "
+    "INSERT INTO message (digits, sid, account, sender, recipient, created_at, sent_or_created_at, "
+    "state, owed_category, owed_day, owed_segments, owed_micros) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digits) DO UPDATE SET "
     "sid = excluded.sid, account = excluded.account, sender = excluded.sender, "
     "recipient = excluded.recipient, created_at = excluded.created_at, "
-    "sent_or_created_at = excluded.sent_or_created_at, state = excluded.state"
+    "sent_or_created_at = excluded.sent_or_created_at, state = excluded.state, "
+    "owed_category = excluded.owed_category, owed_day = excluded.owed_day, "
+    "owed_segments = excluded.owed_segments, owed_micros = excluded.owed_micros"
 )
 _PUT_CURSOR: Final = "INSERT OR REPLACE INTO cursor VALUES (?, ?)"
 
@@ -100,6 +106,8 @@ class Folding:
             part = changed[start : start + ROWS_AT_ONCE_MAX]
             rows = [_message_row(digits, self._recent[digits]) for digits in part]
             database.executemany(_PUT_MESSAGE, rows)
+            for digits in part:
+                note_keyword(database, self._recent[digits])
             yield
         for statement, values in self._records:  # in the order in which they happened
             database.execute(statement, values)
@@ -156,16 +164,19 @@ def _link(event: Event, body: Body, stored: Stored) -> Link | None:
 
 
 def _message_row(digits: str, message: Message) -> tuple[object, ...]:
-    """The columns of a message; one without its original has a creation time of zero."""
-    original = message.original or message.received
+    """The columns of a message; one that no list shows, because its original is not there yet or it
+    was deleted, has a creation time of zero."""
+    original = None if message.is_deleted else message.original or message.received
     sender, recipient = (original.sender, original.recipient) if original else ("", "")
+    created_at = 0.0 if original is None else message.created_at
     return (
         digits,
         message.sid,
         message.account,
         sender,
         recipient,
-        message.created_at,
+        created_at,
         message.sent_at or message.created_at,
         _ENCODER.encode(message),
+        *owed_by(message),
     )

@@ -1,50 +1,29 @@
 """How a copy of an older version becomes one of this version, without the log: it may be trimmed.
 
-One step a version, each of which leaves what stands there as it is and adds to it. A new copy is made of
-the tables of the oldest version and the same steps, so there is one way to every table.
+One step a version, each of which leaves what stands there as it is and adds to it; it stands alone, and
+reads nothing of the others. A new copy is made of the tables of the oldest version and the same
+steps, so there is one way to every table.
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
-OLDEST: Final = 2
-"""A copy of version 1 does not say what is claimed, and is made anew from the log, which no program of
-its time ever trimmed."""
+from trunkline.replica import account_rows, money_tables, record_rows
 
-STEPS: Final[Mapping[int, tuple[str, ...]]] = {
-    3: (  # applications
-        """
-        CREATE TABLE application (
-            sid TEXT PRIMARY KEY,
-            account TEXT NOT NULL,
-            friendly_name TEXT NOT NULL,
-            created_at REAL NOT NULL,
-            state BLOB NOT NULL
-        ) WITHOUT ROWID
-        """,
-        "CREATE INDEX application_newest ON application (account, created_at DESC, sid DESC)",
-    ),
-    4: (),
-    5: (  # subaccounts and keys
-        "ALTER TABLE account ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE account ADD COLUMN friendly_name TEXT NOT NULL DEFAULT ''",
-        "ALTER TABLE account ADD COLUMN status TEXT NOT NULL DEFAULT 'active'",
-        "ALTER TABLE account ADD COLUMN created_at REAL NOT NULL DEFAULT 0",
-        "UPDATE account SET owner = sid",
-        "CREATE INDEX account_newest ON account (owner, created_at DESC, sid DESC)",
-        """
-        CREATE TABLE api_key (
-            sid TEXT PRIMARY KEY,
-            account TEXT NOT NULL,
-            created_at REAL NOT NULL,
-            state BLOB NOT NULL
-        ) WITHOUT ROWID
-        """,
-        "CREATE INDEX api_key_newest ON api_key (account, created_at DESC, sid DESC)",
-    ),
+OLDEST: Final = 2
+"""2: a message shows where its chain stands. A copy of version 1 does not say what is claimed, and is
+made anew from the log, which no program of its time ever trimmed."""
+
+Step = Callable[[sqlite3.Connection], None]
+
+STEPS: Final[Mapping[int, Step]] = {
+    3: record_rows.add_applications,
+    4: money_tables.add,
+    5: account_rows.add,
 }
-"""By the version that each step leads to; they follow one another without a gap."""
+"""By the version that each step leads to; they follow one another without a gap. Never removed, never
+reordered."""
 
 NEWEST: Final = max(STEPS)
 
@@ -54,22 +33,25 @@ def is_migratable(version: int) -> bool:
     return OLDEST <= version <= NEWEST
 
 
-def migrate(database: sqlite3.Connection) -> None:
-    """Bring the copy to the newest version, in one transaction: all of it, or nothing. Two processes
-    may do it at once. Raises `sqlite3.Error`."""
+def migrate(database: sqlite3.Connection) -> int:
+    """Bring the copy to the newest version, in one transaction: all of it, or nothing; how many steps
+    that took. One of a version that the steps do not know is left as it is. Two processes may do it
+    at once. Raises `sqlite3.Error`."""
     if _version(database) == NEWEST:
-        return
+        return 0
     database.execute("BEGIN IMMEDIATE")
     try:
-        for version in range(_version(database) + 1, NEWEST + 1):
-            for statement in STEPS[version]:
-                database.execute(statement)
-            database.execute(f"PRAGMA user_version = {version}")
+        version = _version(database)
+        behind = range(version + 1, NEWEST + 1) if is_migratable(version) else range(0)
+        for each in behind:
+            STEPS[each](database)
+            database.execute(f"PRAGMA user_version = {each}")
         database.execute("COMMIT")
-    except sqlite3.Error:
+    except BaseException:
         if database.in_transaction:
             database.execute("ROLLBACK")
         raise
+    return len(behind)
 
 
 def _version(database: sqlite3.Connection) -> int:

@@ -99,7 +99,10 @@ def _is_done(state: bytes, until: float) -> bool:
     if not message.is_known:
         # Later events of a message that is gone already, or was never there.
         return message.updated_at < until
-    return message.status in DONE
+    # The row of one that was deleted says nothing of when it was created; and what was accepted for
+    # later has its receipts, and its timer, as long after that.
+    send_at = 0.0 if message.original is None else message.original.send_at or 0.0
+    return max(message.created_at, send_at) < until and message.status in DONE
 
 
 def _open(copy: Path) -> sqlite3.Connection:

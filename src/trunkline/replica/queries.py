@@ -13,10 +13,14 @@ from trunkline.domain.inventory import PREFIXES, NumberType
 from trunkline.domain.key import Key
 from trunkline.domain.message import Link, Message
 from trunkline.domain.number import Number
+from trunkline.domain.price import Category
 from trunkline.kernel import Deadline
 from trunkline.log.interface import Unreadable
-from trunkline.replica import schema
+from trunkline.replica import money_tables, schema
 from trunkline.replica.progress import Progress
+
+NUMBER_CHARS_MAX: Final = 16
+"""A plus sign and fifteen digits (E.164)."""
 
 _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
 _NUMBER: Final = msgspec.msgpack.Decoder(Number)
@@ -54,6 +58,20 @@ class NumberFilter:
     type: NumberType | None = None
 
 
+END_OF_TIME: Final = (float("inf"), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The messages of one day and category, which owe so many millionths of the currency."""
+
+    day: int
+    category: Category
+    messages: int
+    segments: int
+    micros: int
+
+
 class Replica:
     """One process's reading handle on the copy."""
 
@@ -64,7 +82,8 @@ class Replica:
         self._progress = progress
 
     def message(self, sid: str) -> Message | None:
-        """The message, if its original has arrived here."""
+        """The message, if its original has arrived here; also one that was deleted, which only its
+        own services may see."""
         message = self.message_named(sid[2:])
         return message if message is not None and message.sid == sid else None
 
@@ -82,14 +101,16 @@ class Replica:
         return link if link is not None and link.shard == shard else None
 
     def message_named(self, digits: str) -> Message | None:
-        """The message with these digits, whatever letters its SID begins with."""
-        row = self._one("SELECT state FROM message WHERE digits = ? AND created_at > 0", digits)
-        return None if row is None else _MESSAGE.decode(row[0])
+        """The message with these digits, whatever letters its SID begins with; as above."""
+        row = self._one("SELECT state FROM message WHERE digits = ?", digits)
+        message = None if row is None else _MESSAGE.decode(row[0])
+        return message if message is not None and message.is_known else None
 
     def messages(
         self, account: str, wanted: MessageFilter, *, items_max: int, behind: Place | None = None
     ) -> list[Message]:
-        """At most `items_max` of the account's messages, newest first, behind a place."""
+        """At most `items_max` of the account's messages, newest first, behind a place; those that
+        were deleted are left out."""
         where, values = ["account = ?", "created_at > 0"], [account]
         terms: list[tuple[str, object | None]] = [
             ("sender = ?", wanted.sender),
@@ -145,6 +166,31 @@ class Replica:
             _APPLICATION.decode(row[0])
             for row in self._page("application", where, values, terms, items_max, behind)
         ]
+
+    def has_opted_out(
+        self,
+        account: str,
+        phone_number: str,
+        handset: str,
+        *,
+        before: tuple[float, str] = END_OF_TIME,
+    ) -> bool:
+        """Whether `handset` has asked `phone_number` to stop, as far as this copy knows; with `before`,
+        a moment and the SID of a message, whether it had when that message came."""
+        return money_tables.has_opted_out(self._database(), account, phone_number, handset, before)
+
+    def opt_out(self, account: str, phone_number: str, handset: str) -> bool | Unreadable:
+        """The same as of now, for whoever sends: a copy that cannot be read is an answer."""
+        try:
+            return self.has_opted_out(account, phone_number, handset)
+        except sqlite3.Error as error:
+            return Unreadable(f"the read copy cannot be read: {error}")
+
+    def usage(self, account: str, first_day: int, last_day: int) -> list[Usage]:
+        """What the account's messages came to, by day and category, oldest first; days count from the
+        epoch, in UTC, and both are included."""
+        rows = money_tables.usage_between(self._database(), account, first_day, last_day)
+        return [Usage(day, Category(category), *sums) for day, category, *sums in rows]
 
     def account(self, sid: str) -> Account | None:
         row = self._one("SELECT state FROM account WHERE sid = ?", sid)
@@ -242,12 +288,12 @@ class Replica:
 
 
 def _glob(part: str | None) -> str | None:
-    """The pattern for a part of a number. What no number has matches none, and is not read as a
-    pattern."""
+    """The pattern for a part of a number. What no number has, or is longer than any, matches none,
+    and is not read as a pattern: SQLite refuses long ones."""
     if part is None:
         return None
-    known = "".join(each for each in part if each in "+*0123456789")
-    return f"*{known.replace('*', '[0-9]')}*" if known == part else "-"
+    is_part = len(part) <= NUMBER_CHARS_MAX and all(each in "+*0123456789" for each in part)
+    return f"*{part.replace('*', '[0-9]')}*" if is_part else "-"
 
 
 def _terms_of(type_: NumberType | None) -> list[tuple[str, object | None]]:

@@ -4,12 +4,12 @@ A record has one register, so its events come in one order, that of its shard, a
 record: the last one is what the row shows. Nothing is merged, and doing it all again ends the same.
 """
 
+import sqlite3
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-from trunkline.domain.account import Account
 from trunkline.domain.application import Application
 from trunkline.domain.events import (
     AccountOpened,
@@ -20,11 +20,10 @@ from trunkline.domain.events import (
     Kind,
     NumberOwned,
 )
-from trunkline.domain.key import Key
 from trunkline.domain.number import Number
 from trunkline.log.event import Event
-
-Statement = tuple[str, tuple[object, ...]]
+from trunkline.replica import account_rows
+from trunkline.replica.account_rows import Statement
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 
@@ -35,21 +34,29 @@ _KNOWN_NUMBER: Final = "INSERT OR IGNORE INTO number VALUES (?, ?, ?, ?, ?, ?)"
 _DROP_NUMBER: Final = "DELETE FROM number WHERE sid = ?"
 _PUT_APPLICATION: Final = "INSERT OR REPLACE INTO application VALUES (?, ?, ?, ?, ?)"
 _DROP_APPLICATION: Final = "DELETE FROM application WHERE sid = ?"
-_ACCOUNT_ROW: Final = (
-    "INTO account (sid, owner, friendly_name, status, created_at, state) VALUES (?, ?, ?, ?, ?, ?)"
-)
-_PUT_ACCOUNT: Final = f"INSERT OR REPLACE {_ACCOUNT_ROW}"
-_KNOWN_ACCOUNT: Final = f"INSERT OR IGNORE {_ACCOUNT_ROW}"
-_DROP_ACCOUNT: Final = "DELETE FROM account WHERE sid = ?"
-_PUT_KEY: Final = "INSERT OR REPLACE INTO api_key VALUES (?, ?, ?, ?)"
-_DROP_KEY: Final = "DELETE FROM api_key WHERE sid = ?"
-
 _DROPS: Final[Mapping[Kind, str]] = {
     Kind.NUMBER: _DROP_NUMBER,
     Kind.APPLICATION: _DROP_APPLICATION,
-    Kind.ACCOUNT: _DROP_ACCOUNT,
-    Kind.KEY: _DROP_KEY,
+    Kind.ACCOUNT: account_rows.DROP_ACCOUNT,
+    Kind.KEY: account_rows.DROP_KEY,
 }
+
+_APPLICATIONS: Final = (
+    """CREATE TABLE application (
+    sid TEXT PRIMARY KEY,
+    account TEXT NOT NULL,
+    friendly_name TEXT NOT NULL,
+    created_at REAL NOT NULL,
+    state BLOB NOT NULL
+) WITHOUT ROWID""",
+    "CREATE INDEX application_newest ON application (account, created_at DESC, sid DESC)",
+)
+
+
+def add_applications(database: sqlite3.Connection) -> None:
+    """The step that makes the table of applications; numbers have had theirs from the beginning."""
+    for statement in _APPLICATIONS:
+        database.execute(statement)
 
 
 def statements_of(event: Event, body: Body, subject: str) -> tuple[Statement, ...]:
@@ -60,9 +67,9 @@ def statements_of(event: Event, body: Body, subject: str) -> tuple[Statement, ..
         case ApplicationMade():
             return (_application(event, body),)
         case AccountOpened():
-            return (_account(event, body, subject),)
+            return (account_rows.account(event, body, subject),)
         case KeyMade():
-            return (_key(event, body),)
+            return (account_rows.key(event, body),)
         case Deleted():
             return ((_DROPS[event.kind], (event.sid,)),)
         case _:
@@ -105,47 +112,3 @@ def _application(event: Event, body: ApplicationMade) -> Statement:
         _ENCODER.encode(application),
     )
     return (_PUT_APPLICATION, row)
-
-
-def account_of(event: Event, body: AccountOpened) -> Account:
-    """The account that an event is the whole of."""
-    return Account(
-        sid=body.sid,
-        friendly_name=body.friendly_name,
-        auth_token=body.auth_token,
-        created_at=event.record_created_at,
-        updated_at=event.record_changed_at,
-        owner=body.owner,
-        status=body.status,
-        type=body.type,
-        fingerprint=body.fingerprint,
-    )
-
-
-def _account(event: Event, body: AccountOpened, subject: str) -> Statement:
-    account = account_of(event, body)
-    row = (
-        body.sid,
-        body.owner or body.sid,
-        body.friendly_name,
-        body.status.value,
-        account.created_at,
-        _ENCODER.encode(account),
-    )
-    return (_KNOWN_ACCOUNT if _is_of_old(event, subject) else _PUT_ACCOUNT, row)
-
-
-def _is_of_old(event: Event, subject: str) -> bool:
-    """Whether an older program opened the account: in a register of the account's own name, which may
-    stand in any shard, and which nothing has changed since. What the new one says counts."""
-    return subject.split(".")[-2] == event.account
-
-
-def _key(event: Event, body: KeyMade) -> Statement:
-    key = Key(
-        account=event.account,
-        settings=body,
-        created_at=event.record_created_at,
-        updated_at=event.record_changed_at,
-    )
-    return (_PUT_KEY, (body.sid, event.account, key.created_at, _ENCODER.encode(key)))

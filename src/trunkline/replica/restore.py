@@ -68,11 +68,12 @@ async def make_ready(
     Raises `LogUnavailable`, or `CopyLost`, and then has changed nothing.
     """
     extents = await _extents_in_time(log, refill)
+    await _bring_up_to_date(path, cluster)
     why, behind = _look(path, cluster, extents)
     own = _Own(why, behind) if why is None else await _fallback(path, cluster, why, extents)
     is_near = own is not None and own.behind <= NEAR_EVENTS
     if refill is not None and not is_near and await _refilled(log, path, cluster, refill, why, own):
-        _migrate(path, cluster)
+        await _bring_up_to_date(path, cluster)
         return
     if own is None:
         raise CopyLost(path, why or "")
@@ -80,7 +81,7 @@ async def make_ready(
         return
     if own.restorable is not None:
         snapshot.restore(own.restorable, path)
-        _migrate(path, cluster)
+        await _bring_up_to_date(path, cluster)
         name = own.restorable.path.name
         _log.warning("replica.restored", why=own.why, snapshot=name, behind=own.behind)
         return
@@ -156,9 +157,12 @@ def misfit(cursors: Mapping[int, int], extents: Extents) -> str | None:
     return None
 
 
-def _migrate(path: Path, cluster: str) -> None:
-    """A snapshot may be of an older version; who only reads the copy finds a newest one."""
-    schema.open_for_writing(path, cluster=cluster).close()
+async def _bring_up_to_date(path: Path, cluster: str) -> None:
+    """What stands at `path`, also a snapshot that was put there, may be of an older version; who only
+    reads the copy finds a newest one."""
+    steps = await asyncio.to_thread(schema.bring_up_to_date, path, cluster=cluster)
+    if steps:
+        _log.info("replica.brought_up_to_date", steps=steps)
 
 
 def _look(path: Path, cluster: str, extents: Extents) -> tuple[str | None, int]:

@@ -16,7 +16,7 @@ SCHEMA_VERSION: Final = migrations.NEWEST
 BUSY_TIMEOUT_S: Final = 5.0
 CACHE_KIB: Final = 16_384
 
-_TABLES: Final = """
+BASE_TABLES: Final = """
 CREATE TABLE message (
     digits TEXT PRIMARY KEY,
     sid TEXT NOT NULL,
@@ -56,6 +56,25 @@ class Look(Enum):
     DAMAGED = auto()
     OTHER = auto()
     """Of another cluster, or of a version that this program does not read."""
+
+
+def bring_up_to_date(path: Path, *, cluster: str) -> int:
+    """Take an older copy at `path` to today's version; how many steps that took. One that is missing,
+    damaged, newer or of another cluster is left as it is, for `look` to tell. Raises `sqlite3.Error`
+    where writing fails."""
+    if not path.exists() or damage_mark(path).exists():
+        return 0
+    database = _open(path)
+    try:
+        if database.execute("SELECT cluster FROM origin").fetchone() != (cluster,):
+            return 0
+        return migrations.migrate(database)
+    except sqlite3.DatabaseError as error:
+        if not _is_damage(error):
+            raise
+        return 0
+    finally:
+        database.close()
 
 
 def look(path: Path, *, cluster: str) -> Look:
@@ -108,11 +127,10 @@ def make(path: Path, *, cluster: str) -> None:
     new = path.with_name(path.name + ".new")
     remove(new)
     database = _open(new)
-    database.executescript(_TABLES)
+    database.executescript(BASE_TABLES)
     database.execute("CREATE TABLE origin (cluster TEXT NOT NULL)")
     database.execute("INSERT INTO origin VALUES (?)", (cluster,))
     database.execute(f"PRAGMA user_version = {migrations.OLDEST}")
-    database.commit()
     migrations.migrate(database)
     database.close()
     remove(path)

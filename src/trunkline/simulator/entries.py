@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from trunkline.protocols.simulated import Media
 from trunkline.simulator.behaviour import Behaviour
 
 _RENAME: Final = {"sender": "from", "recipient": "to"}
@@ -53,6 +54,7 @@ class Submitted(Entry, frozen=True, kw_only=True, tag="submitted"):
     message_id: str = ""
     media_urls: tuple[str, ...] = ()
     possible_duplicate: bool = False
+    media: tuple[Media, ...] = ()
     delivered: bool = False
     receipt: str = ""
     receipt_copies: int = 1

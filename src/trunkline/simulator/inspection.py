@@ -8,11 +8,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from trunkline.blobs.store import BlobStore
 from trunkline.domain.number import is_e164
 from trunkline.simulator.behaviour import PERFECT, BadBehaviour, Behaviour, parse_behaviour
 from trunkline.simulator.bodies import BadRequest, json_response, read_body, wait_s, whole_number
 from trunkline.simulator.entries import Submitted
 from trunkline.simulator.exchange import BEHAVIOURS_MAX, Exchange
+from trunkline.simulator.media import media_routes, media_url
 from trunkline.simulator.page import PAGE
 
 BODY_BYTES_MAX: Final = 64 * 1024
@@ -32,7 +34,7 @@ class Sending(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     media_urls: tuple[str, ...] = ()
 
 
-def inspection_routes(exchange: Exchange) -> list[Route]:
+def inspection_routes(exchange: Exchange, media: BlobStore) -> list[Route]:
     async def handsets(request: Request) -> Response:
         limit = whole_number(request.query_params, "limit", PAGE_MAX, PAGE_MAX)
         numbers = exchange.network.handsets.numbers(limit)
@@ -77,6 +79,7 @@ def inspection_routes(exchange: Exchange) -> list[Route]:
         Route("/v1/handsets/{number}/messages", send, methods=["POST"]),
         Route("/v1/submissions", submissions),
         Route("/v1/counts", counts),
+        *media_routes(media),
         *_behaviour_routes(exchange),
     ]
 
@@ -158,6 +161,10 @@ def _message(message: Submitted) -> dict[str, object]:
         "to": message.recipient,
         "body": message.body,
         "media_urls": message.media_urls,
+        "media": [
+            {"url": media_url(each), "content_type": each.content_type, "sha256": each.sha256}
+            for each in message.media
+        ],
         "possible_duplicate": message.possible_duplicate,
     }
 

@@ -359,6 +359,7 @@ def _submitted(
             outcome=outcome.value,
             media_urls=submission.media_urls,
             possible_duplicate=submission.possible_duplicate,
+            media=submission.media,
             answered=answered,
         )
     status = behaviour.receipt_status
@@ -377,6 +378,7 @@ def _submitted(
         message_id=f"sim-{n}",
         media_urls=submission.media_urls,
         possible_duplicate=submission.possible_duplicate,
+        media=submission.media,
         delivered=status is ReceiptStatus.DELIVERED or status is ReceiptStatus.NONE,
         receipt="" if status is ReceiptStatus.NONE else status.value,
         receipt_copies=behaviour.receipt_copies,

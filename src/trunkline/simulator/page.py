@@ -19,6 +19,7 @@ PAGE: Final = """<!doctype html>
   li { border: 1px solid #8886; border-radius: .6rem; padding: .5rem .8rem; margin-bottom: .5rem; }
   li p { margin: .2rem 0; white-space: pre-wrap; overflow-wrap: anywhere; }
   small { opacity: .75; }
+  img, video { display: block; max-width: 100%; max-height: 20rem; }
   form { display: grid; gap: .5rem; }
   @media (max-width: 40rem) { main { grid-template-columns: 1fr; } }
 </style>
@@ -33,7 +34,8 @@ PAGE: Final = """<!doctype html>
       <label>From <input id="from" required pattern="[+][1-9][0-9]{6,14}"
         placeholder="+15551234567"></label>
       <label>To <input id="to" required placeholder="+15557654321"></label>
-      <label>Text <textarea id="text" rows="2" required maxlength="1600"></textarea></label>
+      <label>Text <textarea id="text" rows="2" maxlength="1600"></textarea></label>
+      <label>Media <input id="media" type="file" multiple></label>
       <button>Send</button> <small id="said" role="status"></small>
     </form>
     <ol id="messages" aria-live="polite"></ol>
@@ -72,13 +74,32 @@ async function list() {
   }
 }
 
+const TAGS = { image: "img", audio: "audio", video: "video" };
+
+function showMedia(line, media) {
+  const tag = TAGS[media.content_type.split("/")[0]];
+  const node = add(line, tag || "a", tag ? "" : media.content_type);
+  if (tag) node.src = media.url; else node.href = media.url;
+  if (tag === "img") node.alt = media.content_type; else if (tag) node.controls = true;
+}
+
+async function upload(file) {
+  const headers = { "Content-Type": file.type };
+  const answer = await fetch("/v1/media", { method: "POST", headers, body: file });
+  const said = await answer.json();
+  if (!answer.ok) throw new Error(said.error);
+  return said.url;
+}
+
 function show(message) {
   const line = document.createElement("li");
   const when = new Date(message.at * 1000).toLocaleTimeString();
   const flag = message.possible_duplicate ? ", may be a repeat" : "";
   add(line, "small", "from " + message.from + " at " + when + flag);
   add(line, "p", message.body);
-  for (const url of message.media_urls) add(line, "small", url);
+  for (const media of message.media) showMedia(line, media);
+  if (!message.media.length)
+    for (const url of message.media_urls) add(line, "small", url);
   at("messages").prepend(line);
   while (at("messages").children.length > SHOWN_MAX) at("messages").lastChild.remove();
 }
@@ -96,11 +117,16 @@ async function follow(number) {
 
 at("form").onsubmit = async event => {
   event.preventDefault();
-  const body = JSON.stringify({ to: at("to").value, body: at("text").value });
-  const answer = await fetch(inbox(at("from").value), { method: "POST", body });
-  const said = await answer.json();
-  at("said").textContent = answer.ok ? "Sent as " + said.message_id : said.error;
-  if (answer.ok) at("text").value = "";
+  try {
+    const urls = [];
+    for (const file of at("media").files) urls.push(await upload(file));
+    const sending = { to: at("to").value, body: at("text").value, media_urls: urls };
+    const body = JSON.stringify(sending);
+    const answer = await fetch(inbox(at("from").value), { method: "POST", body });
+    const said = await answer.json();
+    at("said").textContent = answer.ok ? "Sent as " + said.message_id : said.error;
+    if (answer.ok) { at("text").value = ""; at("media").value = ""; }
+  } catch (failure) { at("said").textContent = failure.message; }
 };
 
 list();

@@ -25,11 +25,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from trunkline.blobs.store import BlobStore
 from trunkline.kernel import Clock, SystemClock
 from trunkline.simulator.bodies import BadRequest, bad_request, json_response
 from trunkline.simulator.exchange import Exchange
 from trunkline.simulator.inspection import inspection_routes
 from trunkline.simulator.journal import JournalError, open_journal
+from trunkline.simulator.media import KEPT_S
 from trunkline.simulator.network import Network
 from trunkline.simulator.offers import REOFFER_S
 from trunkline.simulator.wire import connection_class
@@ -37,6 +39,7 @@ from trunkline.simulator.wire import connection_class
 BACKLOG_CONNECTIONS_MAX: Final = 2_048
 CONNECTIONS_MAX: Final = 4_096
 """Beyond it a request is answered 503 before anything is taken."""
+MEDIA_FOLDER: Final = "media"
 STOP_DEADLINE_S: Final = 2
 KEEP_ALIVE_S: Final = 75
 """An idle connection is closed by us only after any client of ours has dropped it."""
@@ -139,16 +142,22 @@ async def serve(
             journal.start(asyncio.get_running_loop(), fail)
             exchange = Exchange(network=network, journal=journal, clock=clock)
             exchange.start(os.getpid())
-            await _serve_until(stop, exchange, listener, lambda: on_ready(url))
+            media = BlobStore(settings.data / MEDIA_FOLDER)
+            await asyncio.to_thread(media.remove_unwanted, clock.wall() - KEPT_S)
+            await _serve_until(stop, exchange, media, listener, lambda: on_ready(url))
         finally:
             journal.close()
         return 1 if failed.is_set() else 0
 
 
 async def _serve_until(
-    stop: asyncio.Event, exchange: Exchange, listener: socket.socket, on_ready: Callable[[], None]
+    stop: asyncio.Event,
+    exchange: Exchange,
+    media: BlobStore,
+    listener: socket.socket,
+    on_ready: Callable[[], None],
 ) -> None:
-    server = _Server(_config(exchange), on_ready)
+    server = _Server(_config(exchange, media), on_ready)
 
     async def stop_when_told() -> None:
         await stop.wait()
@@ -161,10 +170,10 @@ async def _serve_until(
         stopping.cancel()
 
 
-def application(exchange: Exchange) -> Starlette:
+def application(exchange: Exchange, media: BlobStore) -> Starlette:
     """The inspection API and the page. The wire is served below it, by the connection."""
     return Starlette(
-        routes=inspection_routes(exchange),
+        routes=inspection_routes(exchange, media),
         exception_handlers={BadRequest: bad_request, HTTPException: _no_such_address},
     )
 
@@ -192,9 +201,9 @@ def _listen(settings: Settings) -> tuple[socket.socket, str]:
     return listener, f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104 - compared, never bound
 
 
-def _config(exchange: Exchange) -> uvicorn.Config:
+def _config(exchange: Exchange, media: BlobStore) -> uvicorn.Config:
     return uvicorn.Config(
-        application(exchange),
+        application(exchange, media),
         http=connection_class(exchange),
         lifespan="off",
         access_log=False,

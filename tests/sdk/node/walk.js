@@ -38,9 +38,13 @@ function perform(client, { verb, steps, arguments: given }, known) {
 // What was just made may be shown, or be ready, a moment later; a create is never repeated.
 async function performed(client, call, known) {
   const until = Date.now() + ATTEMPT_MS_MAX;
+  // Of what nothing here creates, the first one is listed once the host has made it.
+  const isAwaited = call.verb === "List" && known[call.collection] === undefined;
   for (;;) {
     try {
-      return await perform(client, call, known);
+      const answer = await perform(client, call, known);
+      if (!isAwaited || answer.length > 0 || Date.now() > until) return answer;
+      await pause();
     } catch (error) {
       const mayPass = call.verb !== "Create" && [400, 404, 409].includes(error.status);
       if (!mayPass || Date.now() > until) throw error;

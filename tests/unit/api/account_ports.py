@@ -130,7 +130,7 @@ class Keys:
             return Missing()
         del self.made[sid]
         self.deleted.add(sid)
-        self._show(Type.DELETION, account, sid, Deleted())
+        self._show(Type.DELETED, account, sid, Deleted())
         return Removed(0, 1)
 
     async def find(self, sid: str, *, deadline: Deadline) -> Key | Unreadable | None:

@@ -56,10 +56,10 @@ async def test_a_wrong_method_is_405_and_says_which_are_right(world: World) -> N
 
 
 async def test_an_operation_not_implemented_is_501_and_named(world: World) -> None:
-    answered = await world.get(f"/2010-04-01/Accounts/{ACCOUNT}/Balance.json")
+    answered = await world.get(f"/2010-04-01/Accounts/{ACCOUNT}/Queues.json")
 
     assert (answered.status, answered.code) == (501, 20501)
-    assert "FetchBalance" in answered.json["message"]
+    assert "ListQueue" in answered.json["message"]
 
 
 async def test_a_word_of_the_path_goes_before_a_placeholder(world: World) -> None:
@@ -225,7 +225,7 @@ async def test_a_program_that_polls_what_is_not_implemented_does_not_fill_the_lo
     world: World,
 ) -> None:
     with capture_logs() as logs:
-        await world.get(f"/2010-04-01/Accounts/{ACCOUNT}/Balance.json")
+        await world.get(f"/2010-04-01/Accounts/{ACCOUNT}/Queues.json")
 
     assert [(entry["log_level"], entry["http_status"]) for entry in logs] == [("debug", 501)]
 
@@ -394,7 +394,7 @@ async def test_nothing_private_is_logged_for_a_request(world: World) -> None:
 def test_every_refusal_says_what_its_sentence_promises() -> None:
     fields: dict[str, str | int] = {"parameter": "To", "reason": "r", "path": "/", "method": "PUT"}
     fields |= {"allowed": "GET", "seconds": 1, "bytes_max": 1, "sid": "SM", "request_id": "RQ"}
-    fields |= {"what": "It", "characters_max": 1, "items_max": 1}
+    fields |= {"what": "It", "characters_max": 1, "items_max": 1, "status": "queued"}
 
     for code in FAULTS:
         assert ApiError(code, (), **fields).answer().http_status == FAULTS[code].http_status

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import published_shapes
 from tests.unit.api.api_world import (
     ACCOUNT,
     APPLICATIONS,
@@ -20,23 +21,18 @@ from tests.unit.api.api_world import (
 from trunkline.api import catalogue, resources
 from trunkline.api.arguments import is_sid_shaped
 from trunkline.api.catalogue import Catalogue, Property
+from trunkline.api.media_bytes import media_path
 from trunkline.api.paging import PAGE_SIZE_DEFAULT
 from trunkline.api.resources import RESOURCES
 from trunkline.api.routes import Routes
 from trunkline.domain.errors import FAULTS
+from trunkline.domain.events import Kind, MediaKept, Type
+from trunkline.domain.media import Piece, media_sid
 
 ROOT = Path(__file__).parents[3]
 SOURCE = ROOT.parent / "shared" / "twilio-oai" / "twilio_api_v2010.json"
 RFC_2822 = re.compile(r"[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} \d{2}:\d{2}:\d{2} \+0000\Z")
-KINDS: dict[str, type | tuple[type, ...]] = {
-    "string": str,
-    "integer": int,
-    "number": (int, float),
-    "boolean": bool,
-    "array": list,
-    "object": dict,
-    "any": object,
-}
+KINDS = published_shapes.KINDS | {"any": object}
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +191,8 @@ async def _of_keys(world: World) -> dict[str, Any]:
 async def _answers(world: World) -> dict[str, Any]:
     """One good answer of every operation that is implemented."""
     message = await world.send()
+    canceled = await _canceled(world)
+    media = _media(world, message.json["sid"])
     number = await world.post(NUMBERS, {"PhoneNumber": "+15125550150"})
     world.copy.catch_up()
     owned = (await world.get(NUMBERS)).json["incoming_phone_numbers"][0]
@@ -212,9 +210,41 @@ async def _answers(world: World) -> dict[str, Any]:
         "CreateMessage": message,
         "ListMessage": await world.get(MESSAGES),
         "FetchMessage": await world.get(message.json["uri"]),
+        "FetchBalance": await world.get(f"/2010-04-01/Accounts/{ACCOUNT}/Balance.json"),
+        "ListMedia": await world.get(media.rpartition("/")[0] + ".json"),
+        "FetchMedia": await world.get(f"{media}.json"),
+        "DeleteMedia": await world.call("DELETE", f"{media}.json"),
+        "UpdateMessage": canceled,
+        "DeleteMessage": await world.call("DELETE", _path_of(canceled)),
     }
+    for variant in (
+        *("", "AllTime", "Daily", "LastMonth", "Monthly", "ThisMonth", "Today", "Yearly"),
+        "Yesterday",
+    ):
+        path = f"/2010-04-01/Accounts/{ACCOUNT}/Usage/Records/{variant}".rstrip("/")
+        answers[f"ListUsageRecord{variant}"] = await world.get(f"{path}.json?Category=sms")
     assert answers.keys() == RESOURCES.keys(), "a new operation needs an answer here"
     return answers
+
+
+def _media(world: World, sid: str) -> str:
+    """The path of a piece of media that a message has."""
+    media = media_sid("event", 0)
+    piece = Piece(sid=media, index=0, sha256="0" * 64, content_type="image/png", size_bytes=1)
+    world.copy.put(Kind.MESSAGE, Type.MEDIA_KEPT, ACCOUNT, sid, MediaKept(pieces=(piece,)))
+    world.copy.catch_up()
+    return media_path(ACCOUNT, sid, media)
+
+
+async def _canceled(world: World) -> Any:
+    """A message that was scheduled and is not wanted any more."""
+    made = await world.send(SendAt="2023-11-15T00:00:00Z", ScheduleType="fixed")
+    world.copy.catch_up()
+    return await world.post(_path_of(made), {"Status": "canceled"})
+
+
+def _path_of(answered: Any) -> str:
+    return str(answered.json["uri"])
 
 
 def _check(value: object, published: Property, known: Catalogue, where: str) -> None:

@@ -26,7 +26,7 @@ def phone(*arguments: str) -> tuple[int, str]:
         (("--to", "+12025550100", "--send", ""), "there is nothing to send"),
         (("--send", ""), "--to and --send together"),
         (("--to", "+12025550100"), "--to and --send together"),
-        (("--to", "+12025550100", "--media", "cat.png"), "is not an http or https URL"),
+        (("--to", "+12025550100", "--media", "no-such-cat.png"), "nor a file"),
         (("--to", "+12025550100", "--media", "ftp://a.example/c.png"), "--media"),
         (("--to", "+12025550100", "--media", "http://[a"), "--media"),
     ],

@@ -147,7 +147,7 @@ async def test_a_record_is_created_changed_and_deleted(office: Office) -> None:
     assert await find(office.log, REGISTER) is None
     assert await office.delete() == Missing()
     assert await office.change(named("ghost")) == Missing()
-    assert await office.types() == [Type.ORIGINAL, Type.CHANGE, Type.DELETION]
+    assert await office.types() == [Type.ORIGINAL, Type.CHANGE, Type.DELETED]
 
 
 async def test_a_record_of_another_account_can_be_neither_changed_nor_deleted(

@@ -1,5 +1,6 @@
 """The fold: one record from a message's events, whoever saw them, in whatever order, how often."""
 
+import itertools
 from functools import reduce
 from typing import NamedTuple
 
@@ -11,19 +12,26 @@ from hypothesis import strategies as st
 from trunkline.domain.events import (
     Ambiguous,
     Body,
+    Canceled,
     Claimed,
+    Deleted,
     HandedOver,
     KeyConflict,
+    MediaKept,
+    MediaRemoved,
     MessageCreated,
     MessageReceived,
     Receipt,
+    Redacted,
     Refused,
     Returned,
     Told,
     Tombstone,
     Type,
 )
+from trunkline.domain.media import Piece, media_sid
 from trunkline.domain.message import Link, Message, fold, link_of, merge
+from trunkline.domain.optout import Keyword
 from trunkline.domain.status import FINAL, Status, rank
 
 SID = "SM" + "1" * 32
@@ -76,6 +84,21 @@ def receipt(status: str, error_code: int | None = None) -> Receipt:
     )
 
 
+def kept(count: int, digit: str = "1") -> MediaKept:
+    """`count` pieces, as some host fetched them."""
+    pieces = [
+        Piece(
+            sid=media_sid("original", index),
+            index=index,
+            sha256=digit * 64,
+            content_type="image/png",
+            size_bytes=7,
+        )
+        for index in range(count)
+    ]
+    return MediaKept(pieces=tuple(pieces))
+
+
 # One original in each of three shards, as a diverted create may leave them: the register of a
 # position holds one original, so what differs between copies goes with the position.
 ORIGINALS = [
@@ -104,12 +127,17 @@ _LATER: st.SearchStrategy[Body] = st.one_of(
     ),
     st.builds(Told, status=st.sampled_from(["sending", "sent", "delivered"]), attempts=st.just(1)),
     st.builds(Tombstone, for_shard=st.just(3)),
+    st.builds(Canceled),
+    st.builds(Redacted),
+    st.builds(Deleted),
     st.builds(
         KeyConflict,
         kept=st.just("f1"),
         dropped=st.sampled_from(["f2", "f3"]),
         dropped_in_shard=st.just(3),
     ),
+    st.builds(kept, st.integers(1, 3), st.sampled_from(["1", "2"])),
+    st.builds(MediaRemoved, media=st.sampled_from([(), ("ME1",), (media_sid("original", 0),)])),
 )
 
 
@@ -150,6 +178,23 @@ def test_copies_that_saw_parts_of_a_history_merge_into_the_whole(
     one, two = folded(*other[:cut]), folded(*other[cut // 2 :])
 
     assert merge(one, two) == merge(two, one) == folded(*history)
+
+
+@given(histories(), st.sampled_from([Redacted(), Deleted()]), st.integers(0, 20))
+def test_what_is_erased_is_in_no_record_that_is_joined_with_it_later(
+    history: list[Happened], wish: Body, cut: int
+) -> None:
+    erased = folded(*history[:cut], Happened(wish, 110.0, "wish"))
+    whole = [*history, *ORIGINALS]
+
+    for message in (
+        reduce(_with, whole, erased),
+        merge(erased, folded(*whole)),
+        merge(folded(*whole), erased),
+    ):
+        assert message.original is not None
+        assert message.original.text == ""
+        assert message.is_deleted >= isinstance(wish, Deleted)
 
 
 @given(histories())
@@ -274,3 +319,99 @@ def test_an_inbound_message_is_received() -> None:
 def test_a_status_that_nobody_knows_is_refused() -> None:
     with pytest.raises(ValueError, match="vanished"):
         folded(Happened(receipt("vanished"), 100.0, "a"))
+
+
+def test_media_are_counted_as_accepted_until_they_are_kept_and_then_without_the_removed() -> None:
+    urls = ("https://media.example/1.png", "https://media.example/2.png")
+    original = Happened(msgspec.structs.replace(created(), media_urls=urls), 100.0, "original")
+    stored = Happened(kept(2), 101.0, "kept")
+    removed = Happened(MediaRemoved(media=(media_sid("original", 0),)), 102.0, "removed")
+
+    assert folded(original).media_count == 2
+    assert [piece.index for piece in folded(original, stored).pieces] == [0, 1]
+    assert folded(removed, stored, original).media_count == 1
+    assert [piece.index for piece in folded(stored, original, removed).pieces] == [1]
+
+
+def test_of_two_hosts_that_kept_the_media_the_earlier_counts_whole() -> None:
+    first, second = Happened(kept(2, "1"), 101.0, "b"), Happened(kept(2, "2"), 102.0, "a")
+
+    assert {piece.sha256 for piece in folded(second, first).pieces} == {"1" * 64}
+    assert folded(second, first).media == folded(first, second).media
+
+
+def test_a_canceled_message_has_ended_without_an_error() -> None:
+    message = folded(
+        Happened(scheduled(1000.0), 100.0, "a"), _in_chain(Canceled(), at=200.0, number=1)
+    )
+
+    assert message.status is Status.CANCELED
+    assert message.ending is not None
+    assert message.ending.error_code is None
+    assert message.link is not None
+
+
+@pytest.mark.parametrize("erased", [Redacted(), Deleted()], ids=["redacted", "deleted"])
+@pytest.mark.parametrize("is_last", [True, False])
+def test_what_was_erased_is_gone_whichever_event_comes_last(erased: Body, is_last: bool) -> None:
+    original = msgspec.structs.replace(created("secret"), media_urls=("https://example.org/a",))
+    history = [Happened(original, 100.0, "a"), Happened(erased, 200.0, "b")]
+
+    message = folded(*(history if is_last else reversed(history)))
+
+    assert b"secret" not in msgspec.msgpack.encode(message)
+    assert (b"example.org" in msgspec.msgpack.encode(message)) == isinstance(erased, Redacted)
+    assert message.original is not None
+    assert message.original.recipient == original.recipient
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+def test_a_deleted_message_has_no_media_and_a_redacted_one_keeps_its_own(
+    order: tuple[int, ...],
+) -> None:
+    original = msgspec.structs.replace(created(), media_urls=("https://example.org/a",))
+    for erased, count in ((Redacted(), 1), (Deleted(), 0)):
+        history = [
+            Happened(original, 100.0, "original"),
+            Happened(kept(1), 101.0, "b"),
+            Happened(erased, 200.0, "c"),
+        ]
+
+        message = folded(*(history[index] for index in order))
+
+        assert len(message.pieces) == count
+        assert (message.media is None) == (count == 0)
+        joined = merge(folded(*history[:2]), folded(history[2]))
+        assert len(joined.pieces) == count
+
+
+@pytest.mark.parametrize("erased", [Redacted(), Deleted()], ids=["redacted", "deleted"])
+def test_what_was_asked_for_in_a_word_is_known_also_when_the_word_is_erased(erased: Body) -> None:
+    said = MessageReceived(sid=SID, sender="+15550002", recipient="+15550001", text=" Stop ")
+    history = [Happened(said, 100.0, "a"), Happened(erased, 200.0, "b")]
+
+    ours, theirs = folded(*history), folded(*reversed(history))
+
+    assert ours == theirs
+    assert ours.erased_keyword is Keyword.STOP
+    assert merge(folded(history[0]), folded(history[1])) == ours
+    assert ours.received is not None
+    assert ours.received.text == ""
+
+
+def test_a_copy_that_did_not_hear_of_it_brings_nothing_back() -> None:
+    original = Happened(created("secret"), 100.0, "a")
+    ours = folded(original, Happened(Deleted(), 200.0, "b"))
+
+    for merged in (merge(ours, folded(original)), merge(folded(original), ours)):
+        assert merged == ours
+        assert merged.is_deleted
+
+
+def test_the_text_of_an_inbound_message_can_be_erased() -> None:
+    received = MessageReceived(sid=SID, sender="+15550002", recipient="+15550001", text="secret")
+
+    message = folded(Happened(received, 100.0, "a"), Happened(Redacted(), 200.0, "b"))
+
+    assert message.received is not None
+    assert (message.received.text, message.status) == ("", Status.RECEIVED)

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 from tests.unit.drills.histories import (
+    HOSTS,
+    MESSAGES,
     callback,
     create,
     flawless,
@@ -24,7 +26,7 @@ from trunkline.drills.checker import (
     check,
     tries_per_question,
 )
-from trunkline.drills.observer.records import Debit, History, Outcome, Text, TurnedAway
+from trunkline.drills.observer.records import Debit, History, Outcome, Summed, Text, TurnedAway
 
 
 def red(history: History, terms: Terms | None = None) -> list[str]:
@@ -195,6 +197,48 @@ def test_a_second_debit_is_broken() -> None:
 
 def test_a_missing_debit_is_broken() -> None:
     assert red(without(flawless(), 2, "debits")) == ["I7"]
+
+
+def test_a_debit_for_what_the_carrier_never_had_is_broken() -> None:
+    assert "I7" in red(without(flawless(), 2, "submissions"))
+
+
+def test_a_debit_for_a_message_that_nobody_asked_for_is_broken() -> None:
+    assert red(with_more(flawless(), debits=[Debit("SM" + "f" * 32, 7900)])) == ["I7"]
+
+
+def test_an_ambiguous_message_may_have_a_debit_or_none_and_never_two() -> None:
+    unsure = with_more(flawless(), reads=[read(2, ambiguous=1)])
+    terms = Terms(ambiguous_max=1)
+
+    assert finding(unsure, "I7", terms).verdict is Verdict.PASS
+    assert finding(without(unsure, 2, "debits"), "I7", terms).verdict is Verdict.PASS
+    doubled = with_more(unsure, debits=[Debit(sid_of(2), 7900)])
+    assert finding(doubled, "I7", terms).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("summed", "is_broken"),
+    [
+        (Summed("", MESSAGES, MESSAGES * 7900), False),
+        (Summed("", MESSAGES + 1, MESSAGES * 7900), True),
+        (Summed("", MESSAGES, MESSAGES * 7900 + 7900), True),
+    ],
+)
+def test_sums_that_are_not_those_of_the_prices_are_broken(
+    summed: Summed, *, is_broken: bool
+) -> None:
+    assert red(with_more(flawless(), sums=[summed])) == (["I7"] if is_broken else [])
+
+
+def test_each_host_is_judged_by_what_it_shows_itself() -> None:
+    debits = [
+        Debit(sid_of(number), 7900, host) for number in range(1, MESSAGES + 1) for host in HOSTS
+    ]
+    history = replace(flawless(), debits=debits)
+
+    assert red(history) == []
+    assert red(replace(history, debits=debits[1:])) == ["I7"]
 
 
 def test_where_nothing_is_billed_debits_are_not_judged() -> None:

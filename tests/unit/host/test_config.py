@@ -12,6 +12,9 @@ from trunkline.host.config import (
     ClusterSettings,
     HostSettings,
     LogSettings,
+    MediaSettings,
+    MessageSettings,
+    PriceSettings,
     RecordSettings,
     Setting,
 )
@@ -286,7 +289,10 @@ def test_the_table_and_the_types_name_the_same_settings() -> None:
         "cluster": ClusterSettings,
         "carrier": CarrierSettings,
         "log": LogSettings,
+        "messages": MessageSettings,
         "records": RecordSettings,
+        "prices": PriceSettings,
+        "media": MediaSettings,
     }
     fields = {
         f"{section}.{field.name}"

@@ -1,9 +1,12 @@
 """An engine whose host is cut off is stopped, and another one started when the cut is over."""
 
 import asyncio
+import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,6 +163,30 @@ def test_a_host_that_ends_leaves_no_stopped_engine(play: Play) -> None:
 
     play(remember)
     assert worlds[0].sent == [signal.SIGSTOP, signal.SIGKILL]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process does stands in /proc (Linux)")
+def test_an_engine_that_a_killed_process_left_stopped_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = subprocess.Popen(["sleep", "600"])
+    engine.send_signal(signal.SIGSTOP)
+    os.waitpid(engine.pid, os.WUNTRACED)
+    monkeypatch.setattr(cut_off, "engine_at", lambda _: engine.pid)
+
+    async def main() -> None:
+        world = World()
+        async with asyncio.TaskGroup() as tasks:
+            running = tasks.create_task(world.cut_off.run())
+            await asyncio.sleep(1.0)
+            running.cancel()
+
+    try:
+        run_in_virtual_time(main())
+        assert engine.wait(5.0) == -signal.SIGKILL
+    finally:
+        engine.kill()
+        engine.wait()
 
 
 @pytest.mark.anyio

@@ -41,8 +41,18 @@ def test_an_operator_may_keep_the_log_longer_and_never_shorter() -> None:
         settings(LOG_RETAIN_H="47")
 
 
+@pytest.mark.parametrize(("months", "hours"), [("1", "721"), ("11", "8161")])
+def test_the_log_may_not_outlast_the_records_of_what_was_erased(months: str, hours: str) -> None:
+    with pytest.raises(ConfigError, match=r"log\.retain_h.* records\.keep_months"):
+        settings(RECORDS_KEEP_MONTHS=months, LOG_RETAIN_H=hours)
+
+    for kept, retained in ((months, "720"), ("0", "8784"), ("13", "8784")):
+        allowed = settings(RECORDS_KEEP_MONTHS=kept, LOG_RETAIN_H=retained)
+        assert allowed.log.retain_h == int(retained)
+
+
 def test_no_record_leaves_while_its_key_must_be_known() -> None:
-    assert retain.MONTH_S > KEY_WINDOW_S
+    assert config.MONTH_S > KEY_WINDOW_S
 
 
 @pytest.mark.parametrize("point", CrashPoint)

@@ -137,6 +137,39 @@ async def test_who_starts_asks_and_hears_the_last_word_of_one_that_is_gone() -> 
 
 
 @in_virtual_time
+async def test_a_service_that_is_only_expected_is_told_to_nobody_as_known() -> None:
+    here, bus = make(Shard())
+    there, _ = make(Shard(), bus=bus)
+    here.expect(DISPATCH)
+    there.expect(DISPATCH)
+    async with listening(here, there):
+        await asyncio.sleep(2.0 * positions.NOTE_EVERY_S)
+        assert not here.is_fresh(DISPATCH)
+        assert not there.is_fresh(DISPATCH)
+
+        end = here.reading(DISPATCH, lambda: Position(8))
+        await asyncio.sleep(2.0 * positions.SAY_EVERY_S)
+        end()
+        assert here.is_fresh(DISPATCH)
+        assert there.is_fresh(DISPATCH)
+
+
+@in_virtual_time
+async def test_a_note_makes_nothing_known_to_those_who_ask(tmp_path: Path) -> None:
+    path = tmp_path / "positions.json"
+    positions.write(path, NOTES)
+    noted, bus = make(Shard(), path)
+    async with listening(noted):
+        assert await noted.best(DISPATCH) == Position(7, (3, 5))
+        assert not noted.is_fresh(DISPATCH)
+
+        new, _ = make(Shard(), bus=bus)
+        async with listening(new):
+            assert not new.is_fresh(DISPATCH)
+            assert new.known(DISPATCH) == Position()
+
+
+@in_virtual_time
 async def test_words_that_make_no_sense_are_passed_over() -> None:
     here, bus = make(Shard())
     async with listening(here):

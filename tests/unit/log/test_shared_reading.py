@@ -28,6 +28,8 @@ KEY = Key("EV_0", "dispatch", ("ev.0.message.created.>",))
 class Shard:
     """What a shard holds, and how many followers read it."""
 
+    shard = 0
+
     def __init__(self) -> None:
         self.held: list[Stored] = []
         self.followers = 0

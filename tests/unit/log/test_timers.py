@@ -2,18 +2,25 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import cast
 
 import pytest
 from tests.unit.log.scripted_log import in_virtual_time
 from tests.unit.log.unreliable_timers import UnreliableTimers
 
 from trunkline.kernel import Deadline, FakeClock
-from trunkline.log.engines.memory import TIMERS_MAX
+from trunkline.log.engines import memory
+from trunkline.log.engines.jetstream.elections import Elections
+from trunkline.log.engines.jetstream.requests import Requests
+from trunkline.log.engines.jetstream.timers import JetStreamTimers
 from trunkline.log.interface import Consumer, Delivery, Refused
 from trunkline.log.limits import WORK_MAX_S
 from trunkline.log.shards import order
 from trunkline.log.timers import (
     NAME_CHARS_MAX,
+    TIMER_SHARDS,
+    TIMERS_BYTES_MAX,
+    TIMERS_MAX,
     TimersDropped,
     TimerSet,
     TimerUnsure,
@@ -174,6 +181,47 @@ async def test_a_full_shard_takes_no_more_timers(
 
     assert isinstance(answer, Refused)
     assert answer.is_full
+
+
+async def test_timers_are_nearly_full_when_every_shard_is(
+    timers: UnreliableTimers, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "TIMERS_MAX", 10)
+    for shard in range(timers.shards):
+        assert not timers.is_nearly_full
+        for number in range(8):
+            await timers.write(shard, f"other-{number}", clock.wall() + 60.0, b"", timeout_s=1.0)
+
+    assert timers.is_nearly_full
+    await timers.drop(HOME, "other-0", timeout_s=1.0)
+    assert not timers.is_nearly_full
+
+
+class StreamsOf:
+    """An engine whose streams hold so many bytes, and that answers nothing else."""
+
+    def __init__(self, used_bytes: dict[str, int]) -> None:
+        self.used_bytes = used_bytes
+
+    async def ask(self, subject: str, *, timeout_s: float) -> bytes:
+        del timeout_s
+        used = self.used_bytes[subject.rpartition(".")[2]]
+        return b'{"state": {"bytes": %d}}' % used
+
+
+async def test_an_engine_says_how_full_its_timers_are(clock: FakeClock) -> None:
+    most = int(TIMERS_BYTES_MAX / TIMER_SHARDS * 0.8) + 1
+    engine = StreamsOf({f"TIMER_{shard}": most for shard in range(TIMER_SHARDS)})
+    requests, elections = cast(Requests, engine), cast(Elections, None)
+    timers = JetStreamTimers(requests, elections, clock, has_room=lambda: True)
+    assert not timers.is_nearly_full
+
+    await timers.look_at_room()
+    assert timers.is_nearly_full
+
+    engine.used_bytes["TIMER_2"] = most // 2
+    await timers.look_at_room()
+    assert not timers.is_nearly_full
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "a b", "*", ">", "x" * (NAME_CHARS_MAX + 1), "a\n"])

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from tests.unit.log.scripted_log import ACCOUNT, Fate
 from tests.unit.messaging.message_bench import Bench, Copy
 
+from trunkline.domain.events import Deleted, Kind, Type
 from trunkline.domain.sid import SMS, digits_of, is_sid
 from trunkline.domain.status import Status
 from trunkline.kernel import Deadline
@@ -22,12 +23,16 @@ from trunkline.messaging.accept import (
     NotAccepted,
     OutcomeUnknown,
 )
+from trunkline.messaging.record import EventRecorder
 
 pytestmark = pytest.mark.anyio
 
 HELLO = NewMessage(account=ACCOUNT, sender="+15550001", recipient="+15550002", text="hello")
 ACCOUNT_OF_OLD = "AC" + "a" * 32
 WITH_MEDIA = replace(HELLO, media_urls=("https://media.example/cat.jpg",))
+
+
+LATER = replace(HELLO, send_at=1_700_100_000.0)
 
 
 class Host:
@@ -49,6 +54,12 @@ class Host:
         answer: AcceptAnswer = await self._bench.within_time(
             self._acceptor.accept(new, key=key, deadline=deadline)
         )
+        return answer
+
+    async def repeated(self, new: NewMessage, key: str) -> AcceptAnswer | None:
+        deadline = Deadline.after(10.0, self._bench.clock)
+        repeating = self._acceptor.repeated(new, key=key, deadline=deadline)
+        answer: AcceptAnswer | None = await self._bench.within_time(repeating)
         return answer
 
     async def created(self, new: NewMessage, *, key: str | None = None) -> Created:
@@ -255,3 +266,41 @@ async def test_a_message_for_later_is_answered_as_scheduled(host: Host, bench: B
     assert answer.message.status is Status.SCHEDULED
     assert answer.message.original is not None
     assert answer.message.original.send_at == send_at
+
+
+async def test_what_a_key_names_is_found_without_storing_anything(bench: Bench, host: Host) -> None:
+    assert await host.repeated(LATER, "order 7") is None
+    first = await host.created(LATER, key="order 7")
+
+    at_once = await host.repeated(LATER, "order 7")
+    await host.copy.catch_up()
+    shown = await host.repeated(LATER, "order 7")
+
+    for again in (at_once, shown):
+        assert isinstance(again, Created)
+        assert (again.message.sid, again.is_repeat) == (first.message.sid, True)
+    assert isinstance(await host.repeated(HELLO, "order 7"), KeyReused)
+    assert len(await bench.log.everything()) == 1
+
+
+async def test_what_nobody_can_say_of_a_key_is_not_said(bench: Bench, host: Host) -> None:
+    for shard in range(bench.log.shards):
+        bench.log.unreadable.add(shard)
+
+    assert isinstance(await host.repeated(LATER, "order 7"), OutcomeUnknown)
+
+
+async def test_the_key_of_a_deleted_message_stays_taken(bench: Bench, host: Host) -> None:
+    first = await host.created(HELLO, key="order 7")
+    await host.copy.catch_up()
+    recorder = EventRecorder(bench.log, author=bench.author("one"))
+    sid = first.message.sid
+    deleting = recorder.record(Kind.MESSAGE, Type.DELETED, ACCOUNT, sid, Deleted())
+    assert await bench.within_time(deleting)
+    await host.copy.catch_up()
+    bench.log.trim()
+
+    again = await host.created(HELLO, key="order 7")
+
+    assert (again.message.sid, again.is_repeat) == (sid, True)
+    assert again.message.is_deleted

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from trunkline.domain.events import (
     Body,
+    Canceled,
     Claimed,
+    Deleted,
     HandedOver,
     MessageCreated,
     Receipt,
@@ -24,6 +26,8 @@ URL = "https://app.example/status"
 CLAIM = Claimed(attempt=1, nonce="n", lease="l", carrier="acme")
 TAKEN = HandedOver(attempt=1, carrier="acme", carrier_message_id="acme-1")
 REFUSED = Refused(attempt=1, error_code=30003)
+STEPS = ["sending", "sent", "delivered"]
+DELIVERED = Receipt(status="delivered", carrier="acme", carrier_message_id="acme-1")
 FAILED = Receipt(status="failed", carrier="acme", carrier_message_id="acme-1", error_code=30008)
 
 
@@ -125,6 +129,14 @@ def test_a_failure_reported_by_a_carrier_is_told_through_every_step(
 
 def test_a_failure_that_overtook_its_answer_is_told_through_every_step() -> None:
     assert told_of(CLAIM, FAILED) == ["sending", "sent", "failed"]
+
+
+def test_a_scheduled_message_that_was_taken_back_is_only_told_to_be_canceled() -> None:
+    assert told_of(Canceled()) == ["canceled"]
+
+
+def test_a_message_that_was_deleted_is_told_to_its_end() -> None:
+    assert told_of(CLAIM, TAKEN, DELIVERED, Deleted()) == STEPS
 
 
 def test_a_message_without_a_callback_has_no_plan() -> None:

@@ -61,7 +61,7 @@ def callbacks(bench: Bench, copy: Copy) -> Service:
     )
 
 
-@pytest.mark.parametrize("change", [{"v": 2}, {"type": "cancel"}])
+@pytest.mark.parametrize("change", [{"v": 2}, {"type": "postponed"}])
 @pytest.mark.parametrize(
     ("service", "make", "says"),
     [

@@ -11,11 +11,9 @@ from tests.unit.messaging.message_bench import Bench, Copy
 
 from trunkline.domain.events import Kind, Refused, Type
 from trunkline.domain.status import Status
-from trunkline.kernel import Deadline
 from trunkline.log.append import Appended, ShardHealth, append
 from trunkline.log.event import Event, created_filter
 from trunkline.log.interface import Delivery
-from trunkline.log.timers import TimersDropped
 from trunkline.messaging.schedule import (
     COPY_RETRY_S,
     NEAR_S,
@@ -208,7 +206,7 @@ async def test_a_second_timer_that_comes_after_all_was_trimmed_sends_nothing(
         bench.past, bench.known[SID] = copy.replica, await bench.message(NAME)
         bench.log.trim(chains=True)
 
-        await timers.write(2, timer_name(created.event), until, payload, timeout_s=1.0)
+        await timers.write(2, timer_name(Kind.MESSAGE, SID), until, payload, timeout_s=1.0)
         two = bench.dispatcher("two")
         async with bench.running(two, bench.due_messages(two)):
             await bench.pass_time(2.0)
@@ -269,22 +267,6 @@ async def test_a_message_that_is_due_within_seconds_needs_no_timer(
         await bench.pass_time(2.0)
 
     assert bench.carrier.attempts == [(1, False)]
-
-
-async def test_a_cancelled_timer_hands_nothing_back(bench: Bench, timers: UnreliableTimers) -> None:
-    created = await bench.put(NAME, send_in_s=HOUR_S)
-    dispatcher = bench.dispatcher("one")
-
-    async with bench.running(dispatcher, bench.due_messages(dispatcher)):
-        await bench.pass_time(1.0)
-        deadline = Deadline.after(5.0, bench.clock)
-        dropped = await bench.within_time(bench.schedule.cancel(created.event, deadline=deadline))
-        await bench.clock.advance(HOUR_S)
-        await bench.pass_time(2.0)
-
-    assert dropped == TimersDropped(1)
-    assert bench.due.count == 0
-    assert bench.carrier.submitted == []
 
 
 async def test_a_message_that_ended_before_it_was_due_is_not_sent(

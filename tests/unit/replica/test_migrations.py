@@ -12,7 +12,7 @@ from trunkline.replica import migrations, schema
 def old_copy(path: Path) -> None:
     """As a program of the oldest version left it."""
     with closing(sqlite3.connect(path)) as database, database:
-        database.executescript(schema._TABLES)
+        database.executescript(schema.BASE_TABLES)
         database.execute("CREATE TABLE origin (cluster TEXT NOT NULL)")
         database.execute("INSERT INTO origin VALUES ('test')")
         database.execute("INSERT INTO cursor VALUES (3, 17)")
@@ -59,7 +59,11 @@ def test_a_step_that_fails_leaves_the_copy_as_it_was(
 ) -> None:
     path = tmp_path / "replica.db"
     old_copy(path)
-    broken = migrations.STEPS[migrations.NEWEST] + ("CREATE TABLE",)
+
+    def broken(database: sqlite3.Connection) -> None:
+        database.execute("CREATE TABLE half (x)")
+        raise sqlite3.OperationalError("database or disk is full")
+
     monkeypatch.setattr(migrations, "STEPS", {**migrations.STEPS, migrations.NEWEST: broken})
 
     with pytest.raises(sqlite3.Error):
@@ -67,7 +71,7 @@ def test_a_step_that_fails_leaves_the_copy_as_it_was(
 
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (migrations.OLDEST,)
-        assert "application" not in dict(tables(database))
+        assert not {"application", "half"} & dict(tables(database)).keys()
 
 
 @pytest.mark.parametrize("version", [migrations.OLDEST - 1, migrations.NEWEST + 1])

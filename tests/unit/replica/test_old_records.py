@@ -10,7 +10,9 @@ import pytest
 
 from trunkline.domain.events import (
     Ambiguous,
+    Canceled,
     Claimed,
+    Deleted,
     HandedOver,
     Kind,
     MessageCreated,
@@ -50,11 +52,20 @@ class Table:
         self._folding = Folding(schema.open_for_writing(path, cluster="test"))
         self._count = 0
 
-    def add(self, *facts: Fact, at: float, account: str = "AC1", is_known: bool = True) -> str:
+    def add(
+        self,
+        *facts: Fact,
+        at: float,
+        account: str = "AC1",
+        is_known: bool = True,
+        send_at: float | None = None,
+    ) -> str:
         """A message with these later events; its digits."""
         self._count += 1
         digits = f"{self._count:032x}"
-        original = MessageCreated(sid="SM" + digits, sender="+1", recipient="+2", text="hello")
+        original = MessageCreated(
+            sid="SM" + digits, sender="+1", recipient="+2", text="hello", send_at=send_at
+        )
         for fact in (original, *facts) if is_known else facts:
             self._take(digits, fact, at, account)
         self._folding.write()
@@ -177,3 +188,20 @@ async def test_a_busy_copy_is_left_for_the_next_time(
 
     assert table.digits() == {digits}
     assert await forget(table) == 1
+
+
+@pytest.mark.parametrize("end", [Canceled(), SENT])
+async def test_a_scheduled_message_is_kept_from_its_time_on(table: Table, end: Fact) -> None:
+    young = table.add(end, at=OLD, send_at=YOUNG)
+    table.add(end, at=OLD - MONTH_S, send_at=OLD)
+
+    assert await forget(table) == 1
+    assert table.digits() == {young}
+
+
+async def test_a_deleted_message_is_remembered_for_as_long_as_any_other(table: Table) -> None:
+    table.add(CLAIM, SENT, DELIVERED, Deleted(), at=OLD)
+    young = table.add(CLAIM, SENT, DELIVERED, Deleted(), at=YOUNG)
+
+    assert await forget(table) == 1
+    assert table.digits() == {young}

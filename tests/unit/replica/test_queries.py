@@ -227,6 +227,8 @@ def test_numbers_are_listed_newest_first_and_found_by_parts_of_them(rows: Rows) 
     assert listed(NumberFilter()) == ["3", "2", "1"]
     assert listed(NumberFilter(), Place(101.0, f"PN{1:032x}")) == ["0"]
     assert listed(NumberFilter(phone_number="5550102")) == ["2"]
+    assert listed(NumberFilter(phone_number="5550*02")) == ["2"]
+    assert listed(NumberFilter(phone_number="*" * 20_000)) == []
     assert listed(NumberFilter(friendly_name="desk")) == ["1", "0"]
     assert rows.replica.numbers(OTHER_ACCOUNT, NumberFilter(), items_max=3) == []
     found = rows.replica.number(f"PN{2:032x}")
@@ -246,7 +248,7 @@ def test_a_number_that_was_released_is_shown_to_its_new_owner_alone(rows: Rows) 
     assert (changed.settings, changed.created_at, changed.updated_at) == (shop, 100.0, 150.0)
 
     theirs = msgspec.structs.replace(owned, sid=second)
-    rows.add(Kind.NUMBER, Type.DELETION, first, Deleted(), at=200.0)
+    rows.add(Kind.NUMBER, Type.DELETED, first, Deleted(), at=200.0)
     assert rows.replica.number_by_phone("+15125550100") is None
     rows.add(Kind.NUMBER, Type.ORIGINAL, second, theirs, at=300.0, account=OTHER_ACCOUNT)
 
@@ -282,7 +284,7 @@ def test_applications_are_listed_changed_and_gone(rows: Rows) -> None:
         created_at=100.0,
         changed_at=200.0,
     )
-    rows.add(Kind.APPLICATION, Type.DELETION, f"AP{1:032x}", Deleted(), at=201.0)
+    rows.add(Kind.APPLICATION, Type.DELETED, f"AP{1:032x}", Deleted(), at=201.0)
 
     def listed(name: str | None = None) -> list[str]:
         found = rows.replica.applications(ACCOUNT, name, items_max=9)

@@ -74,7 +74,7 @@ def make_old(snapshot: Path) -> None:
     """What the snapshot holds, in the tables of the oldest version that is migrated."""
     old = snapshot.with_name("old")
     with closing(sqlite3.connect(old, isolation_level=None)) as database:
-        database.executescript(schema._TABLES)
+        database.executescript(schema.BASE_TABLES)
         tables = [
             row[0]
             for row in database.execute(
@@ -281,3 +281,37 @@ def corruption() -> sqlite3.DatabaseError:
         except sqlite3.DatabaseError as error:
             return error
     raise AssertionError("SQLite took garbage for a database")
+
+
+OLDER = """
+DROP TRIGGER usage_of_new; DROP TRIGGER usage_no_more; DROP TRIGGER usage_of_changed;
+DROP TABLE usage; DROP TABLE keyword; DROP TABLE application;
+ALTER TABLE message DROP COLUMN owed_category; ALTER TABLE message DROP COLUMN owed_day;
+ALTER TABLE message DROP COLUMN owed_segments; ALTER TABLE message DROP COLUMN owed_micros;
+DROP TABLE api_key; DROP INDEX account_newest;
+ALTER TABLE account DROP COLUMN owner; ALTER TABLE account DROP COLUMN friendly_name;
+ALTER TABLE account DROP COLUMN status; ALTER TABLE account DROP COLUMN created_at;
+PRAGMA user_version = 2;
+"""
+"""Makes a copy of version 2 of one of the newest."""
+
+
+async def test_an_older_copy_beside_a_trimmed_log_is_brought_up_to_date(
+    bench: Bench, path: Path
+) -> None:
+    await fill(bench, path)
+    for name in NAMES[:3]:
+        await deliver(bench, name)
+    before = await shown(bench, path)
+    await trim(bench)
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(OLDER)
+
+    with capture_logs() as told:
+        after = await shown(bench, path)
+
+    assert after == before
+    assert [each["event"] for each in told] == ["replica.brought_up_to_date"]
+    progress = Progress(path.with_name("progress"), shards=bench.log.shards, clock=bench.clock)
+    with closing(progress), closing(Replica(path, progress)) as reader:
+        assert [each.messages for each in reader.usage(ACCOUNT, 0, 10**6)] == [3]

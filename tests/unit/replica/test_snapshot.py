@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trunkline.kernel.crash import CrashPoint
+from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.replica import schema, snapshot
 from trunkline.replica.snapshot import KEPT_MAX, SnapshotFailed, Snapshots, check
 
@@ -21,18 +21,27 @@ def copy(tmp_path: Path) -> Path:
     path = tmp_path / "replica" / "replica.db"
     with closing(schema.open_for_writing(path, cluster=CLUSTER)) as database:
         database.execute("PRAGMA synchronous = OFF")
-        for number in range(ROWS):
-            put(database, number)
+        put(database, *range(ROWS))
     return path
 
 
-def put(database: sqlite3.Connection, number: int) -> None:
-    """A row, and a cursor that says how many there are, in one transaction."""
+def put(database: sqlite3.Connection, *numbers: int) -> None:
+    """Rows, and a cursor that says how many there are, in one transaction."""
     database.execute("BEGIN IMMEDIATE")
-    row = (f"{number:032x}", "", "AC1", "", "", 0.0, 0.0, bytes(1000))
-    database.execute("INSERT INTO message VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-    database.execute("INSERT OR REPLACE INTO cursor VALUES (0, ?)", (number + 1,))
+    for number in numbers:
+        row = (f"{number:032x}", "", "AC1", "", "", 0.0, 0.0, bytes(1000))
+        database.execute(
+            "INSERT INTO message (digits, sid, account, sender, recipient, created_at, "
+            "sent_or_created_at, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            row,
+        )
+    database.execute("INSERT OR REPLACE INTO cursor VALUES (0, ?)", (numbers[-1] + 1,))
     database.execute("COMMIT")
+
+
+def snapshots_of(copy: Path, crash_here: CrashHere = never_crash) -> Snapshots:
+    """Taken without pauses: nobody waits for the disk here."""
+    return Snapshots(copy, CLUSTER, crash_here, pause_s=0.0)
 
 
 def rows_in(path: Path) -> int:
@@ -65,7 +74,7 @@ def test_a_snapshot_is_of_one_moment_although_the_copy_is_written_to(copy: Path)
 
 
 def test_two_are_kept_and_a_number_is_never_used_twice(copy: Path) -> None:
-    snapshots = Snapshots(copy, CLUSTER)
+    snapshots = snapshots_of(copy)
 
     names = [snapshots.take(threading.Event()).path.name for _ in range(KEPT_MAX + 2)]
 
@@ -74,7 +83,7 @@ def test_two_are_kept_and_a_number_is_never_used_twice(copy: Path) -> None:
 
 
 def test_one_that_is_stopped_leaves_nothing_and_spares_those_before_it(copy: Path) -> None:
-    snapshots = Snapshots(copy, CLUSTER)
+    snapshots = snapshots_of(copy)
     kept = snapshots.take(threading.Event())
     stop = threading.Event()
     stop.set()
@@ -93,9 +102,9 @@ def test_one_that_would_fill_the_disk_is_not_begun(
     monkeypatch.setattr(snapshot, "ROOM_KEPT_BYTES", 1 << 60)
 
     with pytest.raises(SnapshotFailed, match="free on the disk"):
-        Snapshots(copy, CLUSTER).take(threading.Event())
+        snapshots_of(copy).take(threading.Event())
 
-    assert not Snapshots(copy, CLUSTER).good()
+    assert not snapshots_of(copy).good()
 
 
 class Died(Exception):
@@ -114,16 +123,16 @@ def test_it_counts_from_the_moment_it_has_its_name(
             raise Died
 
     with pytest.raises(Died):
-        Snapshots(copy, CLUSTER, die).take(threading.Event())
+        snapshots_of(copy, die).take(threading.Event())
 
-    survivors = Snapshots(copy, CLUSTER)
+    survivors = snapshots_of(copy)
     assert len(survivors.good()) == int(is_kept)
     survivors.take(threading.Event())
     assert len(survivors.good()) == 1 + int(is_kept)
 
 
 def test_a_spoilt_one_does_not_count(copy: Path) -> None:
-    snapshots = Snapshots(copy, CLUSTER)
+    snapshots = snapshots_of(copy)
     older, newer = snapshots.take(threading.Event()), snapshots.take(threading.Event())
     size = newer.path.stat().st_size
     with newer.path.open("r+b") as file:
@@ -135,14 +144,14 @@ def test_a_spoilt_one_does_not_count(copy: Path) -> None:
 
 
 def test_one_of_another_cluster_does_not_count(copy: Path) -> None:
-    taken = Snapshots(copy, CLUSTER).take(threading.Event())
+    taken = snapshots_of(copy).take(threading.Event())
 
     assert check(taken.path, "another") is None
     assert not Snapshots(copy, "another").good()
 
 
 def test_no_other_one_is_taken_where_the_newest_is_enough(copy: Path) -> None:
-    snapshots = Snapshots(copy, CLUSTER, pause_s=0.0)
+    snapshots = snapshots_of(copy)
     first = snapshots.take(threading.Event())
 
     assert snapshots.take(threading.Event(), lambda newest: newest == first) == first
@@ -150,7 +159,7 @@ def test_no_other_one_is_taken_where_the_newest_is_enough(copy: Path) -> None:
 
 
 def test_a_spoilt_one_is_never_enough(copy: Path) -> None:
-    snapshots = Snapshots(copy, CLUSTER, pause_s=0.0)
+    snapshots = snapshots_of(copy)
     first = snapshots.take(threading.Event())
     with first.path.open("r+b") as file:
         file.seek(first.path.stat().st_size // 2)

@@ -9,9 +9,10 @@ import aiohttp
 import pytest
 
 from trunkline.kernel import FakeClock
+from trunkline.webhooks import deliver
 from trunkline.webhooks.client import WebhookClient
 from trunkline.webhooks.deliver import (
-    RETRY_WINDOW_S,
+    HOLD_MAX_S,
     CallbackDeliverer,
     Notified,
     Plan,
@@ -178,7 +179,11 @@ async def test_a_refusal_counts_as_told_and_is_not_repeated() -> None:
     ]
 
 
-async def test_a_step_is_given_up_when_its_window_is_over_and_not_before() -> None:
+async def test_a_step_is_given_up_when_its_window_is_over_and_not_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    window_s = 20 * HOLD_MAX_S
+    monkeypatch.setattr(deliver, "RETRY_WINDOW_S", window_s)
     book = Book(SM1=["sending", "sent"])
     application = Application(lambda step: 500 if step == "sending" else 200)
     clock = FakeClock()
@@ -191,7 +196,7 @@ async def test_a_step_is_given_up_when_its_window_is_over_and_not_before() -> No
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(log_redelivers())
-        await clock.advance(RETRY_WINDOW_S - 1)
+        await clock.advance(window_s - 1)
         assert book.results == []
         await clock.advance(60)
 
@@ -292,7 +297,7 @@ async def test_what_was_spared_for_its_whole_window_is_given_up_like_the_rest() 
 
     asked = 0
     for _ in range(2):
-        await clock.advance(RETRY_WINDOW_S)
+        await clock.advance(deliver.RETRY_WINDOW_S)
         asked = len(application.heard)
         async with asyncio.TaskGroup() as tasks:
             notifying = [tasks.create_task(telling.notify(sid)) for sid in list(book.open)]

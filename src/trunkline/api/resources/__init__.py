@@ -12,9 +12,12 @@ from trunkline.api.resources import (
     accounts,
     applications,
     available_phone_numbers,
+    balance,
     incoming_phone_numbers,
     keys,
+    media,
     messages,
+    usage_records,
 )
 
 RESOURCES: Final[Mapping[str, Handler]] = {
@@ -56,4 +59,19 @@ RESOURCES: Final[Mapping[str, Handler]] = {
     "CreateMessage": messages.CREATE,
     "ListMessage": messages.LIST,
     "FetchMessage": messages.FETCH,
+    "UpdateMessage": messages.UPDATE,
+    "DeleteMessage": messages.DELETE,
+    "ListMedia": media.LIST,
+    "FetchMedia": media.FETCH,
+    "DeleteMedia": media.DELETE,
+    "FetchBalance": balance.FETCH,
+    "ListUsageRecord": usage_records.LIST,
+    "ListUsageRecordAllTime": usage_records.ALL_TIME,
+    "ListUsageRecordDaily": usage_records.DAILY,
+    "ListUsageRecordLastMonth": usage_records.LAST_MONTH,
+    "ListUsageRecordMonthly": usage_records.MONTHLY,
+    "ListUsageRecordThisMonth": usage_records.THIS_MONTH,
+    "ListUsageRecordToday": usage_records.TODAY,
+    "ListUsageRecordYearly": usage_records.YEARLY,
+    "ListUsageRecordYesterday": usage_records.YESTERDAY,
 }

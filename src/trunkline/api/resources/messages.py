@@ -1,4 +1,4 @@
-"""The Message resource: create, fetch and list.
+"""The Message resource: create, fetch, list, update (redact, cancel) and delete.
 
 A create is answered 201 only when it is on flushed storage. What we cannot honour yet is refused by
 name where ignoring it would change what is sent, kept or reported; the rest is taken and ignored.
@@ -9,6 +9,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from trunkline.api import magic_numbers
 from trunkline.api.admission import not_begun_in_time
 from trunkline.api.answer import Answer, json_answer
 from trunkline.api.arguments import Arguments, Value
@@ -20,17 +21,18 @@ from trunkline.api.errors import (
     refused,
     unavailable,
 )
+from trunkline.api.finding import find_message
 from trunkline.api.freshness import lag_header
 from trunkline.api.idempotency import key_of, split_callback
-from trunkline.api.moments import rfc_2822
+from trunkline.api.moments import instant, rfc_2822
 from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
-from trunkline.domain import sid
 from trunkline.domain.errors import Code, explain_delivery
 from trunkline.domain.message import Message
-from trunkline.domain.status import Status
-from trunkline.log.interface import Unreadable
+from trunkline.domain.price import CURRENCY, price_of
+from trunkline.domain.smart_encoding import plain
+from trunkline.domain.status import FINAL, Status
 from trunkline.messaging.accept import (
     AcceptAnswer,
     Created,
@@ -38,14 +40,22 @@ from trunkline.messaging.accept import (
     KeyReused,
     NewMessage,
     NotAccepted,
+    OptedOut,
     OutcomeUnknown,
 )
+from trunkline.messaging.cancel import Done, TooLate, Unsettled
 from trunkline.replica.queries import MessageFilter, Place
 
 BODY_CHARS_MAX: Final = 1_600
 MEDIA_MAX: Final = 10
 VALIDITY_S_MAX: Final = 36_000
 """Ten hours, the longest a message may wait (published default of ValidityPeriod)."""
+
+SEND_AT_MAX_S: Final = 35 * 86_400.0
+"""How far ahead a message may be scheduled (published)."""
+
+FULL_RETRY_AFTER_S: Final = 60
+"""Room comes back as messages are sent, and not sooner."""
 
 AMBIGUOUS_HEADER: Final = b"x-trunkline-ambiguous-attempts"
 KEY_CONFLICT_HEADER: Final = b"x-trunkline-key-conflict"
@@ -55,11 +65,12 @@ _CODES: Final[Mapping[str, Code]] = {
     "From": Code.SENDER_INVALID,
     "StatusCallback": Code.STATUS_CALLBACK_INVALID,
     "MediaUrl": Code.MEDIA_URL_INVALID,
+    "SendAt": Code.SEND_AT_INVALID,
 }
 
 # Each with the values that ask for nothing. The two retentions are here because ignoring them would
 # keep what the client asked us not to keep. Taken and ignored, because they change nothing that is
-# sent: Attempt, ForceDelivery, MaxPrice, ProvideFeedback, RiskCheck, SmartEncoded, TrafficType.
+# sent: Attempt, ForceDelivery, MaxPrice, ProvideFeedback, RiskCheck, TrafficType.
 _UNSUPPORTED: Final[Mapping[str, tuple[Value, ...]]] = {
     "MessagingServiceSid": (),
     "ContentSid": (),
@@ -67,8 +78,6 @@ _UNSUPPORTED: Final[Mapping[str, tuple[Value, ...]]] = {
     "ApplicationSid": (),
     "FallbackFrom": (),
     "PersistentAction": (),
-    "ScheduleType": (),
-    "SendAt": (),
     "SendAsMms": (False,),
     "ShortenUrls": (False,),
     "ContentRetention": ("retain",),
@@ -97,7 +106,7 @@ class MessageJson(msgspec.Struct, frozen=True, rename={"from_": "from"}):
     uri: str
     subresource_uris: dict[str, str]
     price: str | None = None
-    price_unit: str = "USD"
+    price_unit: str = CURRENCY
     api_version: str = "2010-04-01"
 
 
@@ -116,11 +125,45 @@ async def _create(request: Request, services: ApiServices) -> Answer:
         media_urls=media_urls,
         status_callback=callback or None,
         validity_s=_validity_s(arguments),
+        send_at=_send_at(request),
     )
     if request.deadline.has_passed():
         raise not_begun_in_time()
+    refusal = _not_to_be_scheduled(new, services)
+    if refusal is not None:
+        return await _refused_or_repeated(refusal, new, key, request, services)
     answer = await services.acceptor.accept(new, key=key, deadline=request.deadline)
     return _accepted(answer, request, key)
+
+
+def _not_to_be_scheduled(new: NewMessage, services: ApiServices) -> ApiError | None:
+    """Why it cannot be scheduled, if it is to be."""
+    if new.send_at is msgspec.UNSET:
+        return None
+    ahead_s = new.send_at - services.clock.wall()
+    if not services.send_at_min_s <= ahead_s <= SEND_AT_MAX_S:
+        return ApiError(Code.SEND_AT_INVALID)
+    if not services.has_room_for_later():
+        # One without a timer would be in a dispatcher's hands until its time, in the way of others.
+        return unavailable(
+            "The message was not accepted and will not be sent (as many are scheduled as there is "
+            "room for). Try again, or send it without SendAt.",
+            FULL_RETRY_AFTER_S,
+        )
+    return None
+
+
+async def _refused_or_repeated(
+    refusal: ApiError, new: NewMessage, key: str | None, request: Request, services: ApiServices
+) -> Answer:
+    """A repeat of a create whose answer was lost may come when its time is near or past. It is no
+    new message, and a refusal would say that there is none."""
+    earlier = None
+    if key is not None:
+        earlier = await services.acceptor.repeated(new, key=key, deadline=request.deadline)
+    if earlier is None:
+        raise refusal
+    return _accepted(earlier, request, key)
 
 
 def _accepted(answer: AcceptAnswer, request: Request, key: str | None) -> Answer:
@@ -131,6 +174,8 @@ def _accepted(answer: AcceptAnswer, request: Request, key: str | None) -> Answer
             raise ApiError(Code.KEY_REUSED, sid=earlier)
         case Inactive():
             raise refused("The account is not active, and nothing is sent for it.")
+        case OptedOut():
+            raise ApiError(Code.OPTED_OUT)
         case NotAccepted(reason, retry_after_s):
             raise unavailable(
                 f"The message was not accepted and will not be sent ({reason}). Try again.",
@@ -166,6 +211,12 @@ def _parties(request: Request, services: ApiServices) -> tuple[str, str]:
         raise ApiError(Code.SENDER_MISSING)
     if sender == recipient:
         raise ApiError(Code.SENDER_IS_RECIPIENT)
+    if services.has_magic_numbers:
+        refusal = magic_numbers.refusal_of(sender, recipient)
+        if refusal is not None:
+            raise ApiError(refusal)
+        if sender == magic_numbers.ALWAYS_OURS:
+            return sender, recipient
     number = services.replica.number_by_phone(sender)
     # One answer for a number that nobody owns and one that somebody else does: who owns what here
     # is not for another account to find out.
@@ -176,6 +227,8 @@ def _parties(request: Request, services: ApiServices) -> tuple[str, str]:
 
 def _text(arguments: Arguments, media_urls: tuple[str, ...]) -> str:
     text = arguments.text("Body") or ""
+    if arguments.flag("SmartEncoded"):
+        text = plain(text)  # first of all: it may become longer, or empty
     if not text and not media_urls:
         raise ApiError(Code.BODY_MISSING)
     if len(text) > BODY_CHARS_MAX:
@@ -194,10 +247,29 @@ def _validity_s(arguments: Arguments) -> int:
     return validity_s
 
 
+def _send_at(request: Request) -> float | msgspec.UnsetType:
+    """When to send it, if that is not at once.
+
+    Unlike Twilio: no MessagingServiceSid is needed. There, a schedule without one is dropped and the
+    message is sent at once, which nobody who gives a time can want.
+    """
+    arguments = request.arguments
+    span, type_ = arguments.span("SendAt"), arguments.text("ScheduleType")
+    if span is None and type_ is None:
+        return msgspec.UNSET
+    if span is None:
+        raise invalid("SendAt", "a ScheduleType needs the time to send at")
+    if type_ is None:
+        raise invalid("ScheduleType", "a SendAt needs it, and it must be fixed")
+    # To the fraction of a second: the beginning of that second would be too early.
+    moment = instant(request.fields["SendAt"][0])
+    if moment is None:
+        raise ApiError(Code.SEND_AT_INVALID)
+    return moment
+
+
 async def _fetch(request: Request, services: ApiServices) -> Answer:
-    message = await _find(request, services)
-    if message is None or message.account != request.account.sid or not message.is_known:
-        raise not_found(request.path)
+    message = await _wanted(request, services)
     headers = lag_header(services.replica)
     if message.ambiguous:
         headers += ((AMBIGUOUS_HEADER, str(len(message.ambiguous)).encode()),)
@@ -206,18 +278,72 @@ async def _fetch(request: Request, services: ApiServices) -> Answer:
     return json_answer(200, message_json(message, message.account), headers)
 
 
-async def _find(request: Request, services: ApiServices) -> Message | None:
-    name = request.words[1]
-    if not sid.is_sid(name, sid.SMS, sid.MMS):
-        return None
-    known = services.replica.message(name)
-    if known is not None:
-        return known
-    # The copy may lag: a resource just created is found in the log, or we say that we cannot tell.
-    answer = await services.lookup.message(request.account.sid, name, deadline=request.deadline)
-    if isinstance(answer, Unreadable):
-        raise unavailable("Whether this message exists cannot be told at the moment. Try again.")
-    return answer
+async def _update(request: Request, services: ApiServices) -> Answer:
+    """Cancel it or redact it."""
+    bodies = request.fields.get("Body")
+    is_canceling = request.arguments.text("Status") is not None
+    if any(bodies or ()) or is_canceling == (bodies is not None):
+        raise ApiError(Code.CHANGE_INVALID)
+    message = await _wanted(request, services)
+    if is_canceling:
+        message = await _canceled(message, request, services)
+    else:
+        message = await _redacted(message, services)
+    return json_answer(200, message_json(message, message.account))
+
+
+async def _canceled(message: Message, request: Request, services: ApiServices) -> Message:
+    # A repeat is answered as the first one was: its answer may have been lost.
+    if message.status is Status.CANCELED:
+        return message
+    if message.status is not Status.SCHEDULED:
+        raise ApiError(Code.NOT_CANCELABLE, status=message.status)
+    answer = await services.canceller.cancel(message, deadline=request.deadline)
+    match answer:
+        case Done(message=canceled):
+            return canceled
+        case TooLate():
+            raise ApiError(Code.NOT_CANCELABLE, status="being sent, or was")
+        case Unsettled(reason=reason):
+            raise unavailable(
+                f"The message may have been canceled or not ({reason}). Send the request again."
+            )
+        case other:
+            assert_never(other)
+
+
+async def _redacted(message: Message, services: ApiServices) -> Message:
+    _require_finished(message, "redacted")
+    if message.redacted_at is not None:
+        return message
+    redacted = await services.eraser.redact(message)
+    if redacted is None:
+        raise unavailable("The message may have been redacted or not. Send the request again.")
+    return redacted
+
+
+async def _delete(request: Request, services: ApiServices) -> Answer:
+    message = await _wanted(request, services)
+    _require_finished(message, "deleted")
+    if not await services.eraser.delete(message):
+        raise unavailable("The message may have been deleted or not. Send the request again.")
+    return Answer(204, b"")
+
+
+def _require_finished(message: Message, what: str) -> None:
+    # `sent` may still become delivered, and Twilio refuses it, too.
+    if message.status not in FINAL:
+        raise ApiError(Code.NOT_FINISHED, status=message.status, what=what)
+
+
+async def _wanted(request: Request, services: ApiServices) -> Message:
+    """The message that the path names, if this account may see it."""
+    message = await find_message(
+        request.account.sid, request.words[1], services, deadline=request.deadline
+    )
+    if message is None:
+        raise not_found(request.path)
+    return message
 
 
 async def _list(request: Request, services: ApiServices) -> Answer:
@@ -269,7 +395,7 @@ def message_json(message: Message, account: str) -> MessageJson:
         status=message.status,
         direction=original.direction if original else "inbound",
         num_segments=str(content.num_segments),
-        num_media=str(len(content.media_urls)),
+        num_media=str(message.media_count),
         date_created=rfc_2822(message.created_at),
         date_updated=rfc_2822(max(message.created_at, message.updated_at)),
         date_sent=_date_sent(message),
@@ -278,6 +404,7 @@ def message_json(message: Message, account: str) -> MessageJson:
         messaging_service_sid=original.messaging_service_sid if original else None,
         uri=f"{place}.json",
         subresource_uris={"media": f"{place}/Media.json"},
+        price=price_of(message),
     )
 
 
@@ -293,4 +420,6 @@ def _date_sent(message: Message) -> str | None:
 
 CREATE: Final = Handler(_create, _CODES)
 FETCH: Final = Handler(_fetch)
+UPDATE: Final = Handler(_update, {"Status": Code.CHANGE_INVALID}, is_for_inactive=True)
+DELETE: Final = Handler(_delete)
 LIST: Final = Handler(_list)

@@ -19,6 +19,9 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "status": Command(
         "trunkline.cli.commands.status", "Show what a host does, and what it sees of its cluster."
     ),
+    "message": Command(
+        "trunkline.cli.commands.message", "Show what happened to a message, event by event."
+    ),
     "credentials": Command(
         "trunkline.cli.commands.credentials", "Show a host's account, token and phone number."
     ),

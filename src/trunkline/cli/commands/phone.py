@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import mimetypes
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ def command(
     send: Annotated[str | None, typer.Option("--send", help="The text to send.")] = None,
     media: Annotated[
         list[str] | None,
-        typer.Option("--media", metavar="URL", help="The URL of a picture; may be repeated."),
+        typer.Option("--media", metavar="URL|FILE", help="A picture or the like; may be repeated."),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Stay, and print what arrives.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
@@ -69,6 +70,7 @@ class _Handset:
         self._url = url.rstrip("/")
         if not self._url.startswith(("http://", "https://")):
             raise typer.BadParameter(f"{url!r} is no http:// address: check --simulator")
+        self.simulator: Final = self._url
         self._messages = f"{self._url}/v1/handsets/{quote(number, safe='')}/messages"
 
     def messages(self, *, after: int, wait_ms: int) -> list[_Message]:
@@ -80,13 +82,28 @@ class _Handset:
         return found
 
     def send(self, to: str, text: str, media: list[str]) -> str:
-        body = json.dumps({"to": to, "body": text, "media_urls": media}).encode()
+        urls = [each if _is_web_address(each) else self._upload(Path(each)) for each in media]
+        body = json.dumps({"to": to, "body": text, "media_urls": urls}).encode()
         request = Request(self._messages, data=body, method="POST")  # noqa: S310 - http only
         request.add_header("Content-Type", "application/json")
         answer = self._answer(request, REQUEST_DEADLINE_S)
         if not isinstance(answer, dict):
             raise _PhoneError(f"{self._url} did not answer like a simulator: check --simulator")
         return str(answer.get("message_id", ""))
+
+    def _upload(self, file: Path) -> str:
+        """The URL at which the simulator gives the file to whoever it is sent to."""
+        content_type = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise _PhoneError(f"cannot read {file} ({error.strerror}): check --media") from error
+        request = Request(f"{self._url}/v1/media", data=content, method="POST")  # noqa: S310 - http only
+        request.add_header("Content-Type", content_type)
+        answer = self._answer(request, REQUEST_DEADLINE_S)
+        if not isinstance(answer, dict) or "url" not in answer:
+            raise _PhoneError(f"{self._url} did not answer like a simulator: check --simulator")
+        return str(answer["url"])
 
     def _answer(self, request: Request, bound_s: float) -> object:
         try:
@@ -116,9 +133,11 @@ def _require_sendable(to: str | None, send: str | None, media: list[str]) -> Non
         raise typer.BadParameter(f"{to!r} is not a number like +15551234567", param_hint="--to")
     if send == "" and not media:
         raise typer.BadParameter("there is nothing to send: give a text", param_hint="--send")
-    for url in media:
-        if not _is_web_address(url):
-            raise typer.BadParameter(f"{url!r} is not an http or https URL", param_hint="--media")
+    for each in media:
+        if not _is_web_address(each) and not Path(each).is_file():
+            raise typer.BadParameter(
+                f"{each!r} is neither an http or https URL nor a file", param_hint="--media"
+            )
 
 
 def _is_web_address(url: str) -> bool:
@@ -172,7 +191,7 @@ def _read(handset: _Handset, *, is_following: bool, as_json: bool) -> None:
         if as_json:
             typer.echo(json.dumps(message, ensure_ascii=False))
         else:
-            _print(message)
+            _print(message, handset.simulator)
     if is_empty and not as_json:
         typer.echo("nothing received yet")
 
@@ -187,7 +206,7 @@ def _arriving(handset: _Handset, *, is_following: bool) -> Iterator[_Message]:
         page = handset.messages(after=last, wait_ms=FOLLOW_WAIT_MS if is_following else 0)
 
 
-def _print(message: _Message) -> None:
+def _print(message: _Message, simulator: str) -> None:
     from datetime import UTC, datetime
 
     from rich.console import Console
@@ -201,5 +220,8 @@ def _print(message: _Message) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(line)
     console.print(Text(f"  {message['body']}"))
-    for url in message["media_urls"]:
+    # A host that brings the bytes of its media says where they are; what has none of them, its URLs.
+    for each in message.get("media", []):
+        console.print(Text(f"  {each['content_type']}  {simulator}{each['url']}", style="dim"))
+    for url in () if message.get("media") else message["media_urls"]:
         console.print(Text(f"  {url}", style="dim"))

@@ -120,23 +120,33 @@ class Shown(msgspec.Struct, frozen=True, omit_defaults=True, tag="shown"):
     direction: str
     status: str
     error_code: int = 0
+    price: str = ""
 
 
-class Debit(msgspec.Struct, frozen=True):
-    """One booking for one message."""
+class Summed(msgspec.Struct, frozen=True, tag="summed"):
+    """What one host says at the end that all texts sent came to; in millionths."""
 
-    sid: str
+    host: str
+    messages: int
     micros: int
 
 
-ClientRecord = Create | Read | Shown
+class Debit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One booking for one message, as one host shows it."""
+
+    sid: str
+    micros: int
+    host: str = ""
+
+
+ClientRecord = Create | Read | Shown | Summed
 CarrierRecord = Submission | TurnedAway
 HandsetRecord = Arrival | Text
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Everything that was seen from outside. `debits` is None where nothing is billed yet."""
+    """Everything that was seen from outside. `debits` is None where nobody was asked what is billed."""
 
     creates: Sequence[Create] = ()
     reads: Sequence[Read] = ()
@@ -149,3 +159,4 @@ class History:
     hosts: Sequence[str] = ()
     """Those that `shown` was asked of."""
     debits: Sequence[Debit] | None = field(default=None)
+    sums: Sequence[Summed] = ()

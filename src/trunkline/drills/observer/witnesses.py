@@ -16,14 +16,18 @@ from trunkline.drills.observer.records import (
     CarrierRecord,
     ClientRecord,
     Create,
+    Debit,
     HandsetRecord,
     History,
     Read,
     Shown,
     Submission,
+    Summed,
     Text,
     TurnedAway,
 )
+
+MICROS: Final = 1_000_000
 
 _CLIENT: Final = msgspec.json.Decoder(ClientRecord)
 _CARRIER: Final = msgspec.json.Decoder(CarrierRecord)
@@ -54,14 +58,27 @@ def history_in(folder: Path, *, hosts: Sequence[str]) -> History:
     client = list(journal.read(folder / "client.jsonl", _CLIENT))
     carrier = list(journal.read(folder / "carrier.jsonl", _CARRIER))
     handsets = list(journal.read(folder / "handsets.jsonl", _HANDSETS))
+    shown = [each for each in client if isinstance(each, Shown)]
+    sums = [each for each in client if isinstance(each, Summed)]
     return History(
         creates=[each for each in client if isinstance(each, Create)],
         reads=[each for each in client if isinstance(each, Read)],
-        shown=[each for each in client if isinstance(each, Shown)],
+        shown=shown,
         submissions=[each for each in carrier if isinstance(each, Submission)],
         turned_away=[each for each in carrier if isinstance(each, TurnedAway)],
         arrivals=[each for each in handsets if isinstance(each, Arrival)],
         texts=[each for each in handsets if isinstance(each, Text)],
         callbacks=list(journal.read(folder / "webhooks.jsonl", _WEBHOOKS)),
         hosts=hosts,
+        debits=_debits(shown) if sums else None,
+        sums=sums,
     )
+
+
+def _debits(shown: Sequence[Shown]) -> list[Debit]:
+    """The prices of what was sent; a price is negative, and in whole units of the currency."""
+    return [
+        Debit(each.sid, round(-float(each.price) * MICROS), each.host)
+        for each in shown
+        if each.price and each.direction != "inbound"
+    ]

@@ -10,7 +10,6 @@ import itertools
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from trunkline.kernel import Clock
 from trunkline.log.interface import (
@@ -26,14 +25,10 @@ from trunkline.log.interface import (
 from trunkline.log.limits import CREATES_SHARE, TRY_TIMEOUT_S, WORK_MAX_S
 from trunkline.log.local_bus import LocalBus
 from trunkline.log.shards import SHARDS
-from trunkline.log.timers import TIMER_SHARDS, due_subject
+from trunkline.log.timers import TIMER_SHARDS, TIMERS_MAX, due_subject
 
 SHARD_BYTES_MAX = 256 * 1024 * 1024
 """A shard in memory refuses more than this, as a full stream would."""
-
-
-TIMERS_MAX: Final = 50_000
-"""In one shard in memory; it is looked through at each fetch."""
 
 
 class MemoryLog:
@@ -384,6 +379,11 @@ class MemoryTimers:
     @property
     def shards(self) -> int:
         return len(self._shards)
+
+    @property
+    def is_nearly_full(self) -> bool:
+        room = TIMERS_MAX * CREATES_SHARE
+        return all(len(each.waiting) + len(each.due) >= room for each in self._shards)
 
     async def write(
         self, shard: int, name: str, due_at: float, payload: bytes, *, timeout_s: float

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import structlog
 
+from trunkline.domain.media import Piece
 from trunkline.kernel import (
     RETRY_BUDGET,
     Backoff,
@@ -29,17 +30,15 @@ from trunkline.kernel import (
 )
 from trunkline.kernel.alarms import Alarm, Alarms
 from trunkline.messaging.carrier import (
-    Accepted,
-    InboundItem,
     Item,
     OnOutcome,
     Outcome,
-    ReceiptItem,
     Refused,
     Submission,
     Unknown,
 )
 from trunkline.messaging.http_connection import Connections, NotConnected
+from trunkline.messaging.simulated_words import item_of, on_wire, outcome_of
 from trunkline.protocols import simulated as wire
 
 CARRIER_TRY_TIMEOUT_S: Final = 5.0
@@ -47,6 +46,7 @@ CARRIER_TRY_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 1.0
 ACKNOWLEDGE_TRY_TIMEOUT_S: Final = 1.0
 ACKNOWLEDGE_DEADLINE_S: Final = 3.0
+MEDIA_DEADLINE_S: Final = 12.0
 RECEIVE_MARGIN_S: Final = 2.0
 """How much longer than asked a poll's answer may take."""
 RECEIVE_WAIT_MAX_S: Final = wire.WAIT_MS_MAX / 1000.0
@@ -169,6 +169,7 @@ class SimulatedCarrier:
         self._submits = pool("submit", CARRIER_TRY_TIMEOUT_S)
         self._receives = pool("receive", RECEIVE_WAIT_MAX_S + RECEIVE_MARGIN_S)
         self._acknowledges = pool("acknowledge", ACKNOWLEDGE_TRY_TIMEOUT_S)
+        self._brings = pool("media", CARRIER_TRY_TIMEOUT_S)
 
     @property
     def name(self) -> str:
@@ -180,7 +181,7 @@ class SimulatedCarrier:
 
     def pools(self) -> tuple[Pool[str], ...]:
         """For who counts."""
-        return (self._submits, self._receives, self._acknowledges)
+        return (self._submits, self._receives, self._acknowledges, self._brings)
 
     async def run(self) -> None:
         """Post what `submit` gathers, until `close`. Cancelled, it leaves open posts unknown."""
@@ -230,7 +231,7 @@ class SimulatedCarrier:
                 continue
             self._under_way.add(reference)
             batch.add(reference, place)
-            self._gathered.append(_HandOver(_on_wire(submission), batch, deadline))
+            self._gathered.append(_HandOver(on_wire(submission), batch, deadline))
         bound_s = deadline.remaining_s()
         silence = Unknown(f"no answer in {bound_s:.3g} s")
         batch.alarm = self._alarms.set(bound_s, partial(batch.settle_rest, silence))
@@ -253,7 +254,7 @@ class SimulatedCarrier:
 
         answer = await self._asked(self._receives, act, wait_s + RECEIVE_MARGIN_S)
         self._are_many_coming = answer is not None and RECEIVE_MANY <= len(answer) < items_max
-        return [] if answer is None else [_item(item) for item in answer]
+        return [] if answer is None else [item_of(item) for item in answer]
 
     async def acknowledge(self, item_ids: Sequence[str]) -> None:
         for start in range(0, len(item_ids), wire.ITEMS_MAX):
@@ -264,6 +265,18 @@ class SimulatedCarrier:
                 return True
 
             await self._asked(self._acknowledges, act, ACKNOWLEDGE_DEADLINE_S)
+
+    async def bring_media(self, piece: Piece, content: bytes, *, deadline: Deadline) -> bool:
+        """As `messaging.carrier.TakesMedia`."""
+
+        async def act(_: str, bound_s: float) -> bool:
+            await self._call(f"{wire.MEDIA_PATH}?sha256={piece.sha256}", content, bound_s)
+            return True
+
+        if self._closed.is_set() or self._link.down_for_s() > 0.0:
+            return False
+        bound_s = min(deadline.remaining_s(), MEDIA_DEADLINE_S)
+        return await self._asked(self._brings, act, bound_s) is not None
 
     async def close(self) -> None:
         """Take no more, let open posts end in their own bounds, and hang up. May be repeated."""
@@ -331,7 +344,7 @@ class SimulatedCarrier:
             if status == 200:
                 for answer in reader.receive(content):
                     self._under_way.discard(answer.reference)
-                    post.settle(answer.reference, _outcome(answer))
+                    post.settle(answer.reference, outcome_of(answer))
 
         try:
             status = await self._exchange(self._submissions_path, body, bound_s, settle)
@@ -450,48 +463,3 @@ def _is_unicode(submission: wire.Submission) -> bool:
 
 def _references(part: Sequence[_HandOver]) -> set[str]:
     return {hand_over.submission.reference for hand_over in part}
-
-
-def _on_wire(submission: Submission) -> wire.Submission:
-    return wire.Submission(
-        reference=submission.reference,
-        sender=submission.sender,
-        recipient=submission.recipient,
-        text=submission.text,
-        media_urls=submission.media_urls,
-        possible_duplicate=submission.is_possible_duplicate,
-    )
-
-
-def _outcome(answer: wire.Answer) -> Outcome:
-    match answer:
-        case wire.Accepted():
-            return Accepted(answer.message_id)
-        case wire.Refused():
-            return Refused(
-                answer.error_code,
-                answer.reason,
-                is_returned=answer.returned,
-                retry_after_s=answer.retry_after_s,
-            )
-        case other:
-            assert_never(other)
-
-
-def _item(item: wire.Item) -> Item:
-    match item:
-        case wire.Receipt():
-            return ReceiptItem(
-                item.item_id, item.message_id, item.reference, item.status, item.error_code
-            )
-        case wire.Inbound():
-            return InboundItem(
-                item.item_id,
-                item.message_id,
-                item.sender,
-                item.recipient,
-                item.text,
-                item.media_urls,
-            )
-        case other:
-            assert_never(other)

@@ -153,8 +153,8 @@ class Positions:
         self._known: dict[Key, Position] = {}
         self._readers: dict[Key, list[Callable[[], Position]]] = {}
         self._said: dict[Key, Position] = {}
-        self._heard: set[Key] = set()
-        """Of these it was told by whoever reads, since this process began."""
+        self._fresh: set[Key] = set()
+        """Of these whoever reads has told, here or elsewhere, since this process began."""
         self._noted: dict[Key, Position] = {}
         self._unproven = {} if path is None else read(path)
         """Notes whose message was not looked at yet."""
@@ -168,6 +168,7 @@ class Positions:
         last position stays known."""
         readers = self._readers.setdefault(key, [])
         readers.append(position)
+        self._fresh.add(key)
 
         def end() -> None:
             if position in readers:
@@ -178,8 +179,9 @@ class Positions:
 
     def is_fresh(self, key: Key) -> bool:
         """Whether more than a note speaks for what is known. What is trimmed waits until all hosts
-        have heard that it is done, but not for what they noted of it."""
-        return key in self._heard
+        have heard that it is done, but not for what they noted of it. So only what is fresh is told
+        to others, who take it for that."""
+        return key in self._fresh
 
     def known(self, key: Key) -> Position:
         """The best that is known without a look at the log."""
@@ -225,7 +227,8 @@ class Positions:
 
     def say(self) -> None:
         """What changed of this process's own."""
-        self._send({key: self.known(key) for key in self._readers}, self._said)
+        own = self._fresh & self._readers.keys()
+        self._send({key: self.known(key) for key in own}, self._said)
 
     async def note(self) -> None:
         """Write down what changed since the last time. A failure is left, and tried again later."""
@@ -267,13 +270,13 @@ class Positions:
         except msgspec.MsgspecError:
             return
         for key, position in said.positions:
-            self._heard.add(key)
+            self._fresh.add(key)
             self._learn(key, position)
 
     def _on_asked(self, subject: str, payload: bytes) -> None:
         """Somebody has just started. Whoever heard the last word of a reader that died repeats it."""
         del subject, payload
-        self._send({key: self.known(key) for key in {*self._known, *self._readers}}, {})
+        self._send({key: self.known(key) for key in self._fresh}, {})
 
     def _learn(self, key: Key, position: Position) -> None:
         if self._known.get(key, NOWHERE).is_behind(position):

@@ -33,6 +33,9 @@ AGAIN_S: Final = 0.2
 class ShardLook(Protocol):
     """What a reader asks of its shard, apart from following it."""
 
+    @property
+    def shard(self) -> int: ...
+
     async def read_at(self, sequence: int) -> ReadAnswer:
         """What the shard holds at a sequence."""
 
@@ -84,7 +87,12 @@ class SharedReader:
             return await self._fetch(items_max, Deadline.after(wait_s, self._clock))
         except LogUnavailable as error:
             # A service must not end because a shard is away.
-            log.info("log.waiting", service=self._key.service, reason=str(error))
+            log.info(
+                "log.waiting",
+                service=self._key.service,
+                shard=self._look.shard,
+                reason=str(error),
+            )
             await self._clock.sleep(min(wait_s, AGAIN_S))
             return []
 

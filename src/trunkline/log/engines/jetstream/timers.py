@@ -30,6 +30,7 @@ from trunkline.log.interface import (
     Unknown,
     Unreadable,
 )
+from trunkline.log.limits import CREATES_SHARE
 from trunkline.log.timers import TIMER_SHARDS, TIMERS_BYTES_MAX, due_subject, waiting_subject
 from trunkline.protocols import nats
 
@@ -110,6 +111,11 @@ class JetStreamTimers:
     @property
     def shards(self) -> int:
         return TIMER_SHARDS
+
+    @property
+    def is_nearly_full(self) -> bool:
+        most = TIMERS_BYTES_MAX // TIMER_SHARDS * CREATES_SHARE
+        return all(used >= most for used in self._bytes)
 
     async def write(
         self, shard: int, name: str, due_at: float, payload: bytes, *, timeout_s: float

@@ -1,11 +1,11 @@
-"""Inbound messages: what applications are asked, and what their answers come to."""
+"""Conversations: what applications are asked, and what their answers come to."""
 
 import pytest
 
 from trunkline.domain.events import MessageReceived, NumberOwned
 from trunkline.domain.number import Number
 from trunkline.messaging.accept import NewMessage
-from trunkline.messaging.inbound import (
+from trunkline.messaging.conversation import (
     Conversation,
     Document,
     Place,
@@ -45,12 +45,9 @@ def conversation(**settings: str) -> Conversation:
     return made
 
 
-def owns(account: str, phone_number: str) -> bool:
-    return account == ACCOUNT and phone_number in {OURS, "+15550009"}
-
-
 def prepared(message: Message) -> Prepared:
-    return reply_of(conversation(), HOME, message, owns=owns)
+    is_ours = message.sender in {None, OURS, "+15550009"}
+    return reply_of(conversation(), HOME, message, is_ours=is_ours)
 
 
 def reply(message: Message) -> NewMessage | None:
@@ -63,9 +60,13 @@ def test_a_number_without_a_url_asks_nobody() -> None:
 
 def test_an_application_is_told_all_about_the_message() -> None:
     made = conversation_of(
-        received("https://media.example/1.JPG", "https://media.example/2"),
+        received("https://carrier.example/1", "https://carrier.example/2"),
         number(sms_url=HOME.url, sms_method="get"),
         "token",
+        media=(
+            ("https://api.example/Media/ME1", "image/jpeg"),
+            ("https://api.example/Media/ME2", "application/octet-stream"),
+        ),
     )
 
     assert made is not None
@@ -80,9 +81,9 @@ def test_an_application_is_told_all_about_the_message() -> None:
         "Body": "Hi 😀",
         "NumMedia": "2",
         "NumSegments": "1",
-        "MediaUrl0": "https://media.example/1.JPG",
+        "MediaUrl0": "https://api.example/Media/ME1",
         "MediaContentType0": "image/jpeg",
-        "MediaUrl1": "https://media.example/2",
+        "MediaUrl1": "https://api.example/Media/ME2",
         "MediaContentType1": "application/octet-stream",
         "SmsStatus": "received",
         "ApiVersion": "2010-04-01",

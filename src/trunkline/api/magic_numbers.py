@@ -1,0 +1,32 @@
+"""Numbers that stand for a refusal, so that a program can be tried against each (Twilio
+documentation, "Test Credentials", magic input).
+
+They lie in a range that is given to nobody. They are only known where the carrier is simulated: to
+another carrier a number is a number.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from trunkline.domain.errors import Code
+
+ALWAYS_OURS: Final = "+15005550006"
+"""A sender that every account may use."""
+
+SENDERS: Final[Mapping[str, Code]] = {
+    "+15005550001": Code.SENDER_INVALID,
+    "+15005550007": Code.SENDER_NOT_CAPABLE,
+    "+15005550008": Code.SENDER_QUEUE_FULL,
+}
+RECIPIENTS: Final[Mapping[str, Code]] = {
+    "+15005550001": Code.RECIPIENT_INVALID,
+    "+15005550002": Code.RECIPIENT_UNROUTABLE,
+    "+15005550003": Code.REGION_NOT_PERMITTED,
+    "+15005550004": Code.OPTED_OUT,
+    "+15005550009": Code.RECIPIENT_NOT_MOBILE,
+}
+
+
+def refusal_of(sender: str, recipient: str) -> Code | None:
+    """The code with which a message between them is refused; None where neither is magic."""
+    return SENDERS.get(sender) or RECIPIENTS.get(recipient)

@@ -1,0 +1,62 @@
+"""What a process of a host has for media, each part made when it is asked for."""
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from trunkline.blobs.shared import SharedBlobs
+from trunkline.blobs.store import BlobStore
+from trunkline.host.context import Context
+from trunkline.messaging.media_shelf import MediaShelf
+from trunkline.messaging.record import EventRecorder
+from trunkline.replica.queries import Replica
+
+if TYPE_CHECKING:
+    from trunkline.host.peers import HttpPeers
+    from trunkline.messaging.carrier import TakesMedia
+    from trunkline.messaging.inbound_media import InboundMedia
+    from trunkline.messaging.media import Media
+    from trunkline.messaging.media_fetch import MediaFetcher
+    from trunkline.messaging.outbound_media import OutboundMedia
+
+
+def shared_blobs(context: Context, peers: "HttpPeers | None") -> SharedBlobs:
+    """The host's blobs, and where it has peers, theirs."""
+    return SharedBlobs(BlobStore(context.layout.blobs), peers, context.entropy)
+
+
+class MediaParts:
+    """What was opened is closed with `stack`."""
+
+    def __init__(
+        self,
+        context: Context,
+        replica: Replica,
+        recorder: EventRecorder,
+        blobs: SharedBlobs,
+        stack: contextlib.AsyncExitStack,
+    ) -> None:
+        self._context = context
+        self._stack = stack
+        self.fetcher: MediaFetcher | None = None
+        self.shelf = MediaShelf(blobs, recorder, replica.message, context.clock)
+
+    def outbound(self, carrier: "TakesMedia") -> "OutboundMedia":
+        from trunkline.messaging.outbound_media import OutboundMedia  # noqa: PLC0415 - as below
+
+        return OutboundMedia(self._media(), carrier, clock=self._context.clock)
+
+    def inbound(self) -> "InboundMedia":
+        from trunkline.messaging.inbound_media import InboundMedia  # noqa: PLC0415 - as below
+
+        settings = self._context.settings
+        base_url = settings.media.public_url or settings.host.http.url
+        return InboundMedia(self._media(), base_url.rstrip("/"), self._context.clock)
+
+    def _media(self) -> "Media":
+        from trunkline.messaging.media import Media  # noqa: PLC0415 - paid for where it is used
+        from trunkline.messaging.media_fetch import MediaFetcher  # noqa: PLC0415 - as above
+
+        if self.fetcher is None:
+            self.fetcher = MediaFetcher(clock=self._context.clock, rng=self._context.rng)
+            self._stack.push_async_callback(self.fetcher.close)
+        return Media(self.fetcher, self.shelf)

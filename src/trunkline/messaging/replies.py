@@ -1,0 +1,63 @@
+"""Having replies to inbound messages accepted: again under the same key, until it is known."""
+
+import random
+from typing import Final, assert_never
+
+import structlog
+
+from trunkline.kernel import Backoff, Clock, Deadline
+from trunkline.messaging.accept import (
+    Acceptor,
+    Created,
+    Inactive,
+    KeyReused,
+    NewMessage,
+    NotAccepted,
+    OptedOut,
+    OutcomeUnknown,
+)
+
+ACCEPT_DEADLINE_S: Final = 5.0
+ACCEPT_BACKOFF_BASE_S: Final = 0.1
+ACCEPT_BACKOFF_CAP_S: Final = 2.0
+
+log: Final = structlog.get_logger(__name__)
+
+
+class Replies:
+    """Use one for all the replies of a process."""
+
+    def __init__(self, acceptor: Acceptor, clock: Clock, rng: random.Random) -> None:
+        self._acceptor = acceptor
+        self._clock = clock
+        self._backoff = Backoff(ACCEPT_BACKOFF_BASE_S, ACCEPT_BACKOFF_CAP_S, rng)
+
+    def may_be_sent(self, account: str) -> bool:
+        """Whether the account is active. What arrives for another one is kept, and answered by nobody."""
+        return self._acceptor.is_active(account)
+
+    async def accept(self, reply: NewMessage, inbound: str, key: str, work: Deadline) -> bool:
+        """Have one reply to the message `inbound` accepted; `False` if it is not known to be before
+        `work` ends. One to a handset that has opted out is done with."""
+        attempt = 0
+        while not work.has_passed():
+            deadline = Deadline.after(min(ACCEPT_DEADLINE_S, work.remaining_s()), self._clock)
+            match await self._acceptor.accept(reply, key=key, deadline=deadline):
+                case Created():
+                    return True
+                case KeyReused(sid=sid):
+                    # The conversation was had before and went otherwise; what was said counts.
+                    log.info("inbound.reply_kept", sid=sid, inbound=inbound)
+                    return True
+                case Inactive():
+                    return True  # suspended since it was asked; what it said counts for nothing
+                case OptedOut():
+                    log.info("inbound.reply_unwanted", inbound=inbound)
+                    return True
+                case NotAccepted() | OutcomeUnknown():
+                    delay_s = self._backoff.delay_s(attempt)
+                    await self._clock.sleep(min(delay_s, work.remaining_s()))
+                    attempt += 1
+                case other:
+                    assert_never(other)
+        return False

@@ -1,0 +1,197 @@
+"""MMS both ways, with the official SDK and the application's own web server."""
+
+import json
+import queue
+import threading
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+from tests.system.running import Running, get_json, post_json, up, wait_until
+from twilio.base.exceptions import TwilioRestException
+from twilio.rest import Client
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+
+HANDSET = "+12025550133"
+ANSWER_MAX_S = 20.0
+PICTURE = b"\x89PNG\r\n\x1a\n" + b"a picture of a cat" * 100
+FILES = {
+    "/cat.png": ("image/png", PICTURE),
+    "/card.vcf": ("text/vcard", b"BEGIN:VCARD\nEND:VCARD\n"),
+    "/page": ("text/html", b"<html>"),
+    "/huge.gif": ("image/gif", b"x" * (5 * 1024 * 1024 + 1)),
+}
+
+
+class Application:
+    """The customer's side: gives its media to whoever asks, and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: queue.Queue[dict[str, str]] = queue.Queue()
+        application = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                if self.path == "/moved":
+                    self.send_response(302)
+                    self.send_header("Location", "/cat.png")
+                    self.end_headers()
+                    return
+                kind, content = FILES.get(self.path, ("text/plain", b""))
+                self.send_response(200 if self.path in FILES else 404)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                application.told.put(dict(parse_qsl(body, keep_blank_values=True)))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def next(self) -> dict[str, str]:
+        return self.told.get(timeout=ANSWER_MAX_S)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=ANSWER_MAX_S)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with up(tmp_path_factory.mktemp("mms") / "data") as running:
+        yield running
+
+
+@pytest.fixture
+def client(host: Running) -> Client:
+    client = Client(host.facts["account_sid"], host.facts["auth_token"])
+    client.api.base_url = host.facts["base_url"]
+    return client
+
+
+@pytest.fixture
+def application() -> Iterator[Application]:
+    application = Application()
+    yield application
+    application.close()
+
+
+def test_a_handset_receives_the_media_and_the_application_lists_and_deletes_them(
+    host: Running, client: Client, application: Application
+) -> None:
+    message = client.messages.create(
+        to=HANDSET,
+        from_=host.facts["phone_number"],
+        body="look",
+        media_url=[f"{application.url}/moved", f"{application.url}/card.vcf"],
+    )
+    assert (message.sid[:2], message.num_media) == ("MM", "2")
+
+    wait_until(lambda: on_handset(host, HANDSET, "look"), "the picture on the handset")
+    (arrived,) = on_handset(host, HANDSET, "look")
+    shown = [fetched(f"{host.facts['simulator_url']}{each['url']}") for each in arrived["media"]]
+    assert shown == [("image/png", PICTURE), FILES["/card.vcf"]]
+
+    wait_until(client.messages(message.sid).media.list, "the media in the list")
+    first, second = client.messages(message.sid).media.list()
+    assert [first.content_type, second.content_type] == ["image/png", "text/vcard"]
+    assert (first.parent_sid, first.account_sid) == (message.sid, message.account_sid)
+    again = client.messages(message.sid).media(first.sid).fetch()
+    assert again.date_created == first.date_created
+    place = f"{host.facts['base_url']}{first.uri.removesuffix('.json')}"
+    assert fetched(place) == ("image/png", PICTURE)
+
+    assert client.messages(message.sid).media(first.sid).delete()
+    with pytest.raises(TwilioRestException) as refusal:
+        client.messages(message.sid).media(first.sid).fetch()
+    assert refusal.value.status == 404
+    assert [each.sid for each in client.messages(message.sid).media.list()] == [second.sid]
+    assert client.messages(message.sid).fetch().num_media == "1"
+
+
+@pytest.mark.parametrize(
+    ("path", "error_code"), [("/page", 12300), ("/huge.gif", 11751), ("/nothing", 11200)]
+)
+def test_a_message_whose_media_cannot_be_sent_fails_with_the_code_for_it(
+    host: Running, client: Client, application: Application, path: str, error_code: int
+) -> None:
+    message = client.messages.create(
+        to=HANDSET,
+        from_=host.facts["phone_number"],
+        body=f"never {path}",
+        media_url=[f"{application.url}/cat.png", f"{application.url}{path}"],
+        status_callback=f"{application.url}/status",
+    )
+
+    told = application.next()
+
+    assert (told["MessageStatus"], told["ErrorCode"]) == ("failed", str(error_code))
+    failed = client.messages(message.sid).fetch()
+    assert (failed.status, failed.error_code) == ("failed", error_code)
+    assert failed.error_message
+    assert on_handset(host, HANDSET, f"never {path}") == []
+
+
+def test_an_application_is_told_where_the_media_of_an_inbound_message_are(
+    host: Running, client: Client, application: Application
+) -> None:
+    number = client.incoming_phone_numbers.create(
+        phone_number="+12025550134", sms_url=f"{application.url}/sms"
+    )
+    wait_until(
+        lambda: number.sid in [each.sid for each in client.incoming_phone_numbers.list()],
+        "the number in the list",
+    )
+    simulator = host.facts["simulator_url"]
+    uploaded = upload(f"{simulator}/v1/media", "image/png", PICTURE)
+    post_json(
+        f"{simulator}/v1/handsets/{HANDSET}/messages",
+        {
+            "to": number.phone_number,
+            "body": "see",
+            "media_urls": [uploaded, f"{application.url}/gone"],
+        },
+    )
+
+    told = application.next()
+
+    assert (told["Body"], told["NumMedia"]) == ("see", "1")
+    assert told["MediaContentType0"] == "image/png"
+    assert "MediaUrl1" not in told
+    assert told["MediaUrl0"].startswith(host.facts["base_url"])
+    assert fetched(told["MediaUrl0"]) == ("image/png", PICTURE)
+    message = client.messages(told["MessageSid"]).fetch()
+    assert (message.sid[:2], message.num_media, message.direction) == ("MM", "1", "inbound")
+    (media,) = client.messages(message.sid).media.list()
+    assert told["MediaUrl0"].endswith(f"/Media/{media.sid}")
+
+
+def on_handset(host: Running, number: str, body: str) -> list[dict[str, Any]]:
+    arrived = get_json(f"{host.facts['simulator_url']}/v1/handsets/{number}/messages")
+    return [message for message in arrived if message["body"] == body]
+
+
+def fetched(url: str) -> tuple[str, bytes]:
+    with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own server
+        return answer.headers["Content-Type"], answer.read()
+
+
+def upload(url: str, kind: str, content: bytes) -> str:
+    request = urllib.request.Request(url, data=content, headers={"Content-Type": kind})  # noqa: S310 - our own server
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - our own server
+        return str(json.load(answer)["url"])
