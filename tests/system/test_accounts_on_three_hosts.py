@@ -1,6 +1,7 @@
 """Accounts and keys of three hosts: made through one, good through all, and no more from the moment on
 in which another one said so; also when a copy stands still, and when a host has died."""
 
+import functools
 import json
 import os
 import signal
@@ -171,7 +172,7 @@ def expect_suspension_of_what_is_queued(main: Who, shop: Who, simulator: str) ->
     put_json(f"{simulator}/v1/behaviour", {})
     for sid in queued:
         wait_until(
-            lambda sid=sid: fails_with(main.on(shop.user), sid, 30002),  # type: ignore[misc]
+            functools.partial(fails_with, main.on(shop.user), sid, 30002),
             "the message to fail",
             within_s=ELECTED_S,
         )

@@ -145,11 +145,20 @@ def has_opted_out(
 
 
 def usage_between(
-    database: sqlite3.Connection, account: str, first_day: int, last_day: int
+    database: sqlite3.Connection,
+    account: str,
+    first_day: int,
+    last_day: int,
+    *,
+    with_subaccounts: bool = False,
 ) -> list[tuple[int, str, int, int, int]]:
     """Day, category, messages, segments and millionths, oldest first; both days are included."""
+    whose = "account = ?1"
+    if with_subaccounts:
+        whose = "account IN (SELECT sid FROM account WHERE owner = ?1 UNION SELECT ?1)"
     return database.execute(
-        "SELECT day, category, messages, segments, micros FROM usage "
-        "WHERE account = ? AND day BETWEEN ? AND ? AND messages > 0 ORDER BY day, category",
+        "SELECT day, category, sum(messages), sum(segments), sum(micros) FROM usage "  # noqa: S608 - fixed words only
+        f"WHERE {whose} AND day BETWEEN ?2 AND ?3 AND messages > 0 "
+        "GROUP BY day, category ORDER BY day, category",
         (account, first_day, last_day),
     ).fetchall()

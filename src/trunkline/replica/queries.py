@@ -186,10 +186,14 @@ class Replica:
         except sqlite3.Error as error:
             return Unreadable(f"the read copy cannot be read: {error}")
 
-    def usage(self, account: str, first_day: int, last_day: int) -> list[Usage]:
+    def usage(
+        self, account: str, first_day: int, last_day: int, *, with_subaccounts: bool = False
+    ) -> list[Usage]:
         """What the account's messages came to, by day and category, oldest first; days count from the
         epoch, in UTC, and both are included."""
-        rows = money_tables.usage_between(self._database(), account, first_day, last_day)
+        rows = money_tables.usage_between(
+            self._database(), account, first_day, last_day, with_subaccounts=with_subaccounts
+        )
         return [Usage(day, Category(category), *sums) for day, category, *sums in rows]
 
     def account(self, sid: str) -> Account | None:

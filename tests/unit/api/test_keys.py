@@ -11,6 +11,8 @@ from tests.unit.api.test_accounts import ACCOUNTS, As, at, opened
 from trunkline.api import auth
 from trunkline.api.errors import ApiError
 from trunkline.directory.records import Undecidable
+from trunkline.domain.account import Account
+from trunkline.domain.key import Key
 
 pytestmark = pytest.mark.anyio
 
@@ -163,11 +165,11 @@ class Watched:
         self._replica = world.copy.replica
         self.looks: list[str] = []
 
-    def account(self, sid: str) -> object:
+    def account(self, sid: str) -> Account | None:
         self.looks.append("account")
         return self._replica.account(sid)
 
-    def key(self, sid: str) -> object:
+    def key(self, sid: str) -> Key | None:
         self.looks.append("key")
         return self._replica.key(sid)
 
@@ -195,7 +197,7 @@ async def test_wrong_and_unknown_credentials_are_told_apart_neither_by_answer_no
         compared.clear()
         header = "Basic " + b64encode(f"{user}:wrong".encode()).decode()
         with pytest.raises(ApiError) as refusal:
-            auth.authenticate(header.encode(), watched)  # type: ignore[arg-type]
+            auth.authenticate(header.encode(), watched)
         seen.append((refusal.value.answer().body, tuple(watched.looks), len(compared)))
 
     assert seen[0] == seen[1]

@@ -33,7 +33,9 @@ class Counted(list[Usage]):
         return super().__iter__()
 
 
-async def send(world: World, number: int, *, segments: int = 1, media: bool = False) -> None:
+async def send(
+    world: World, number: int, *, segments: int = 1, media: bool = False, account: str = ACCOUNT
+) -> None:
     name = f"SM{number:032x}"
     body = MessageCreated(
         sid=name,
@@ -44,9 +46,9 @@ async def send(world: World, number: int, *, segments: int = 1, media: bool = Fa
         media_urls=("http://m.example/a.png",) if media else (),
         price_micros=20_000 if media else 7_900 * segments,
     )
-    world.copy.put(Kind.MESSAGE, Type.ORIGINAL, ACCOUNT, name, body)
+    world.copy.put(Kind.MESSAGE, Type.ORIGINAL, account, name, body)
     taken = HandedOver(attempt=1, carrier="c", carrier_message_id="1")
-    world.copy.put(Kind.MESSAGE, Type.OUTCOME, ACCOUNT, name, taken)
+    world.copy.put(Kind.MESSAGE, Type.OUTCOME, account, name, taken)
     world.copy.catch_up()
 
 
@@ -223,6 +225,27 @@ async def test_a_category_that_is_no_name_is_refused(world: World) -> None:
     answered = await world.get(f"{RECORDS}.json?Category=No+such")
 
     assert (answered.status, answered.code) == (400, 20001)
+
+
+async def test_a_main_account_s_usage_is_that_of_its_subaccounts_too(world: World) -> None:
+    await send(world, 1)
+    opened = await world.post("/2010-04-01/Accounts.json", {"FriendlyName": "Shop"})
+    shop = opened.json["sid"]
+    await send(world, 2, account=shop)
+    await send(world, 3, account=shop)
+    theirs = f"/2010-04-01/Accounts/{shop}"
+
+    async def sent(path: str) -> tuple[str, str]:
+        (record,) = (await world.get(f"{path}Category=sms-outbound")).json["usage_records"]
+        return record["account_sid"], record["count"]
+
+    assert await sent(f"{RECORDS}.json?") == (ACCOUNT, "3")
+    assert await sent(f"{RECORDS}.json?IncludeSubaccounts=true&") == (ACCOUNT, "3")
+    assert await sent(f"{RECORDS}.json?IncludeSubaccounts=false&") == (ACCOUNT, "1")
+    assert await sent(f"{theirs}/Usage/Records.json?") == (shop, "2")
+    balance = (await world.get(f"/2010-04-01/Accounts/{ACCOUNT}/Balance.json")).json["balance"]
+    assert balance == "-0.0237"
+    assert (await world.get(f"{theirs}/Balance.json")).json["balance"] == "-0.0158"
 
 
 async def test_another_account_s_usage_is_its_own(world: World) -> None:

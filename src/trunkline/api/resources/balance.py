@@ -23,8 +23,10 @@ async def _fetch(request: Request, services: ApiServices) -> Answer:
     """Derived from the same sums as the usage records, so the two never disagree. Nothing is refused
     for want of money: the balance goes below zero."""
     today = int(services.clock.wall() // DAY_S)
-    sums = services.replica.usage(request.account.sid, 0, today + 1)
-    left = services.opening_balance - sum(each.micros for each in sums)
+    sums = services.replica.usage(request.account.sid, 0, today + 1, with_subaccounts=True)
+    # What subaccounts spend is their parent's money: they began with none of their own.
+    opening = 0 if request.account.is_subaccount else services.opening_balance
+    left = opening - sum(each.micros for each in sums)
     balance = BalanceJson(request.account.sid, written(left, places=2))
     return json_answer(200, balance, lag_header(services.replica))
 

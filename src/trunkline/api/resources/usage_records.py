@@ -151,7 +151,12 @@ def _list(
     names = _names(request.arguments)
     if asked is None:
         return page_answer(request, page, [], last=None, headers=lag_header(services.replica))
-    sums = services.replica.usage(request.account.sid, _day(asked.first), _day(asked.last))
+    sums = services.replica.usage(
+        request.account.sid,
+        _day(asked.first),
+        _day(asked.last),
+        with_subaccounts=request.arguments.flag("IncludeSubaccounts") is not False,
+    )
     # No days are listed from before there was anything to count.
     began = _EPOCH + timedelta(days=sums[0].day) if sums else asked.last
     span = Period(max(asked.first, min(began, asked.last)), asked.last)
