@@ -34,7 +34,7 @@ ENFORCED_S: Final = 1.0
 HANDSET: Final = "+12025550123"
 NUMBER: Final = "+12025550171"
 QUEUED: Final = 5
-SPLIT: Final = {"TRUNKLINE_HOST_PROCESSES": "api,dispatch,webhooks,inbound;projector,receipts"}
+SPLIT: Final = {"TRUNKLINE_HOST_PROCESSES": "api,dispatch,receipts,webhooks,inbound;projector"}
 """So that the copy can stand still alone."""
 REFUSED: Final = (401, 20003)
 

@@ -90,7 +90,8 @@ async def _work(
             await assembly.part.leave(context.clock)
         for part in parts:
             part.drain()
-        await asyncio.wait(working, timeout=context.settings.host.drain_s)
+        if working:  # a process may have the projector alone, which is none of them
+            await asyncio.wait(working, timeout=context.settings.host.drain_s)
         for task in working:
             task.cancel()
 

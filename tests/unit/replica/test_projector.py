@@ -12,6 +12,7 @@ from tests.unit.messaging.message_bench import TEST_MAX_S, Bench, Copy
 
 from trunkline.directory.accounts import open_account
 from trunkline.directory.numbers import own_number
+from trunkline.domain.account import AccountStatus
 from trunkline.domain.events import (
     AccountOpened,
     HandedOver,
@@ -24,7 +25,7 @@ from trunkline.domain.events import (
 from trunkline.domain.message import Message
 from trunkline.domain.status import Status
 from trunkline.kernel import Deadline
-from trunkline.log.event import changed_subject
+from trunkline.log.event import Event, changed_subject, created_subject, encode
 from trunkline.messaging.record import EventRecorder
 from trunkline.replica.projector import RETRY_S
 from trunkline.replica.queries import Replica
@@ -285,3 +286,37 @@ async def test_a_disk_that_takes_nothing_is_told_of_once_and_again_when_it_does(
     told = [(entry["event"], entry["log_level"]) for entry in logs]
     assert told == [("replica.cannot_write", "warning"), ("replica.writes_again", "info")]
     assert logs[1]["after_s"] >= RETRY_S
+
+
+async def test_an_account_that_an_older_program_opened_gives_way_to_what_it_became(
+    bench: Bench, tmp_path: Path
+) -> None:
+    author = bench.author("one")
+    opened = AccountOpened(sid=ACCOUNT, friendly_name="First", auth_token="made-up")
+    old = author.event(Kind.ACCOUNT, Type.ORIGINAL, ACCOUNT, ACCOUNT, opened)
+    new = AccountOpened(
+        sid=ACCOUNT,
+        friendly_name="Second",
+        auth_token="made-up",
+        status=AccountStatus.SUSPENDED,
+    )
+    changed = author.event(Kind.ACCOUNT, Type.CHANGE, ACCOUNT, ACCOUNT, new)
+
+    async def put(shard: int, account: str, event: Event) -> None:
+        subject = created_subject(shard, Kind.ACCOUNT, account, ACCOUNT[2:])
+        await bench.log.publish(shard, subject, encode(event), expected=None, timeout_s=1.0)
+
+    async with Copy(bench, tmp_path / "replica.db").following() as copy:
+        await put(0, ACCOUNT, old)
+        await copy.catch_up()
+        assert [each.friendly_name for each in copy.replica.accounts(ACCOUNT, items_max=2)] == [
+            "First"
+        ]
+        await put(1, "any", changed)
+        await copy.catch_up()
+        await put(2, ACCOUNT, old)  # as one that was carried forward, or stands in another shard
+        await copy.catch_up()
+
+        account = copy.replica.account(ACCOUNT)
+        assert account is not None
+        assert (account.friendly_name, account.status) == ("Second", AccountStatus.SUSPENDED)
