@@ -7,6 +7,7 @@ written, and the word of the newest place counts until the copy has passed it. W
 seen in the copy, later: news are never the only road.
 """
 
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
@@ -16,7 +17,7 @@ import structlog
 
 from trunkline.domain.account import Account, AccountStatus
 from trunkline.domain.key import Key
-from trunkline.log.interface import Bus
+from trunkline.log.interface import Bus, Unreadable
 from trunkline.replica.queries import Replica
 
 SUBJECT: Final = "news"
@@ -72,7 +73,7 @@ class News:
         change = self._newer(sid)
         return self._replica.key(sid) if change is None else change.key
 
-    def is_active(self, account: str) -> bool:
+    def is_active(self, account: str) -> bool | Unreadable:
         """Whether the account may send, and has what it receives answered. One that is not known here
         yet is taken for active: nothing could have been accepted for it if it were not."""
         version = self.version()
@@ -81,7 +82,10 @@ class News:
             self._active_of = version
         known = self._active.get(account)
         if known is None:
-            found = self.account(account)
+            try:
+                found = self.account(account)
+            except sqlite3.Error as error:
+                return Unreadable(f"the read copy cannot be read: {error}")
             known = self._active[account] = found is None or found.is_active
         return known
 

@@ -113,7 +113,7 @@ class Acceptor:
     walk_every_s: float = WALK_EVERY_S
     is_near: Callable[[int], bool] = lambda _: True
     """Which shards keyless creates had better go to."""
-    is_active: Callable[[str], bool] = lambda _: True
+    is_active: Callable[[str], bool | Unreadable] = lambda _: True
     """Whether an account may send."""
     prices: Prices = DEFAULT_PRICES
     _gatherer: Gatherer = field(init=False)
@@ -140,7 +140,10 @@ class Acceptor:
 
     async def accept(self, new: NewMessage, *, key: str | None, deadline: Deadline) -> AcceptAnswer:
         """Store `new`, or find what `key` already names. Nothing is retried here but the walk."""
-        if not self.is_active(new.account):
+        may_send = self.is_active(new.account)
+        if isinstance(may_send, Unreadable):
+            return OutcomeUnknown(may_send.reason) if key else NotAccepted(may_send.reason)
+        if not may_send:
             return Inactive()
         asked_at = self.author.clock.wall()
         prefix = MMS if new.media_urls else SMS

@@ -152,7 +152,11 @@ class Inbound:
             log.warning("inbound.no_owner", sid=event.sid)
             await delivery.ack()
             return
-        if not self._replies.may_be_sent(event.account):
+        is_active = self._replies.may_be_sent(event.account)
+        if isinstance(is_active, Unreadable):
+            await delivery.nak(COPY_RETRY_S)
+            return
+        if not is_active:
             log.warning("inbound.account_inactive", sid=event.sid)
             await delivery.ack()
             return

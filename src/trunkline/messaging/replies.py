@@ -6,6 +6,7 @@ from typing import Final, assert_never
 import structlog
 
 from trunkline.kernel import Backoff, Clock, Deadline
+from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import (
     Acceptor,
     Created,
@@ -32,7 +33,7 @@ class Replies:
         self._clock = clock
         self._backoff = Backoff(ACCEPT_BACKOFF_BASE_S, ACCEPT_BACKOFF_CAP_S, rng)
 
-    def may_be_sent(self, account: str) -> bool:
+    def may_be_sent(self, account: str) -> bool | Unreadable:
         """Whether the account is active. What arrives for another one is kept, and answered by nobody."""
         return self._acceptor.is_active(account)
 

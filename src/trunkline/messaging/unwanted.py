@@ -12,7 +12,7 @@ VALIDITY_EXPIRED: Final = 30036
 OPTED_OUT: Final = 21610
 """Twilio's codes."""
 
-IsActive = Callable[[str], bool]
+IsActive = Callable[[str], bool | Unreadable]
 """Whether an account may send; must not raise."""
 
 
@@ -21,7 +21,10 @@ def why_unwanted(
 ) -> tuple[int, str] | Unreadable | None:
     """The code and the reason; `None` for what may be sent."""
     message = work.message
-    if not is_active(work.event.account):
+    may_send = is_active(work.event.account)
+    if isinstance(may_send, Unreadable):
+        return may_send
+    if not may_send:
         return ACCOUNT_INACTIVE, "its account is not active"
     if work.unsendable is not None:
         return work.unsendable.error_code, work.unsendable.reason

@@ -1,6 +1,7 @@
 """News: what one host changes is known to all, before their copies show it, and is never taken back."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from trunkline.domain.account import Account, AccountStatus
 from trunkline.domain.events import AccountOpened, KeyMade, NumberOwned
 from trunkline.domain.key import Key
 from trunkline.kernel import FakeClock
+from trunkline.log.interface import Unreadable
 from trunkline.log.local_bus import LocalBus
 
 pytestmark = pytest.mark.anyio
@@ -160,6 +162,17 @@ async def test_what_cannot_be_read_is_noted_and_changes_nothing(pair: Pair) -> N
 
     assert [each["event"] for each in logs] == ["news.unreadable"] * 2
     assert pair.there.account(ACCOUNT) is None
+
+
+async def test_a_copy_that_cannot_be_read_makes_nobody_inactive(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(sid: str) -> Account | None:
+        raise sqlite3.OperationalError(f"no page for {sid}")
+
+    monkeypatch.setattr(pair.two.replica, "account", fail)
+
+    assert isinstance(pair.there.is_active(ACCOUNT), Unreadable)
 
 
 async def test_only_so_many_words_are_kept(pair: Pair) -> None:

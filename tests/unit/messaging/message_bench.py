@@ -20,6 +20,7 @@ from trunkline.kernel import Deadline, FakeClock
 from trunkline.log.append import Appended, ShardHealth, append, is_late
 from trunkline.log.author import Author
 from trunkline.log.event import Event, decode_all
+from trunkline.log.interface import Unreadable
 from trunkline.log.ledger import Past
 from trunkline.log.ledgers import Ledgers
 from trunkline.messaging import carrier
@@ -180,11 +181,18 @@ class Bench:
         self.put_off, self.due = Tally(), Tally()
         self.past: Past = NoPast()
         self.inactive: set[str] = set()
+        self.is_copy_readable = True
         self.hold_back: HoldsBack | None = None
         """What holds messages back besides the schedule."""
 
     def author(self, host: str) -> Author:
         return pen(host, self.clock)
+
+    def is_active(self, account: str) -> bool | Unreadable:
+        """What the hosts know of an account."""
+        if not self.is_copy_readable:
+            return Unreadable("a damaged page")
+        return account not in self.inactive
 
     @property
     def schedule(self) -> Schedule:
@@ -245,7 +253,7 @@ class Bench:
             if self.hold_back is None
             else one_after_another(self.schedule.hold_back, self.hold_back),
             has_opted_out=has_opted_out,
-            is_active=lambda account: account not in self.inactive,
+            is_active=self.is_active,
         )
 
     @asynccontextmanager

@@ -46,7 +46,7 @@ class Host:
             copy.replica,
             ShardHealth(bench.clock),
             bench.author(name),
-            is_active=lambda account: account not in bench.inactive,
+            is_active=bench.is_active,
         )
 
     async def accept(self, new: NewMessage, *, key: str | None = None) -> AcceptAnswer:
@@ -121,7 +121,13 @@ async def test_nothing_is_accepted_for_a_suspended_account(
     assert await host.accept(HELLO, key=key) == Inactive()
     assert await bench.log.everything() == []
 
+    bench.is_copy_readable = False
+    unsure = await host.accept(HELLO, key=key)
+    assert isinstance(unsure, OutcomeUnknown if key else NotAccepted)
+    assert await bench.log.everything() == []
+
     bench.inactive.clear()
+    bench.is_copy_readable = True
     assert isinstance(await host.accept(HELLO, key=key), Created)
 
 

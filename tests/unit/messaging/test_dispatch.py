@@ -368,6 +368,23 @@ async def test_what_waits_when_its_account_is_suspended_fails_and_is_not_sent(
         assert message.ending.error_code == 30002
 
 
+async def test_a_message_waits_while_nobody_can_say_whether_its_account_is_active(
+    bench: Bench,
+) -> None:
+    created = await bench.put(NAME)
+    bench.is_copy_readable = False
+    async with bench.running(bench.dispatcher("one")):
+        await bench.pass_time(5.0)
+        assert bench.carrier.submitted == []
+        assert bench.acked == []
+
+        bench.is_copy_readable = True
+        await bench.pass_time(60.0)
+
+    assert bench.carrier.attempts == [(1, False)]
+    assert bench.acked == [created.event.id]
+
+
 async def test_what_may_have_left_before_its_account_was_suspended_is_not_said_to_be_unsent(
     bench: Bench,
 ) -> None:
