@@ -213,10 +213,11 @@ class Attempts:
         """A claim; or a refusal, where nobody wants the message any more, or it can never leave."""
         if work.unsendable is not None:
             self._counters.refused.inc()
-            code, reason = work.unsendable.error_code, work.unsendable.reason
+            # An attempt that may have left is not undone by media that cannot be had again.
+            code = AMBIGUOUS_HAND_OVER if turn.is_resend else work.unsendable.error_code
+            reason = work.unsendable.reason
             return Type.REFUSAL, Refused(attempt=turn.attempt - 1, error_code=code, reason=reason)
-        wanted_since = max(work.delivery.stored.at, work.message.send_at or 0.0)
-        if self._ages.age_s(wanted_since) > work.message.validity_s:
+        if work.is_past_validity(self._ages):
             self._counters.refused.inc()
             reason = f"its validity period of {work.message.validity_s} s is over"
             code = AMBIGUOUS_HAND_OVER if turn.is_resend else VALIDITY_EXPIRED
