@@ -240,6 +240,7 @@ class Attempts:
         if unwanted is not None:
             self._counters.refused.inc()
             code, reason = unwanted
+            # An attempt that may have left is not undone by whatever is against another one now.
             code = AMBIGUOUS_HAND_OVER if turn.is_resend else code
             return Type.REFUSAL, Refused(attempt=turn.attempt - 1, error_code=code, reason=reason)
         return Type.CLAIM, Claimed(

@@ -28,8 +28,7 @@ def why_unwanted(
         return ACCOUNT_INACTIVE, "its account is not active"
     if work.unsendable is not None:
         return work.unsendable.error_code, work.unsendable.reason
-    wanted_since = max(work.delivery.stored.at, message.send_at or 0.0)
-    if ages.age_s(wanted_since) > message.validity_s:
+    if work.is_past_validity(ages):
         return VALIDITY_EXPIRED, f"its validity period of {message.validity_s} s is over"
     if message.is_automatic:
         return None
