@@ -153,10 +153,21 @@ class _Process:
             stop=self._stop,
             on_moved=self._give_up,
         ) as engine:
-            author = Author(self._settings.host.name, self._clock, self._entropy)
             within_s = BIRTH_DEADLINE_S if cluster is None else CLUSTER_BIRTH_DEADLINE_S
-            await give_birth(engine, folder.credentials, author=author, within_s=within_s)
+            await self._give_birth(engine, folder, within_s)
             await self._serve_all(engine, folder.format.cluster, listener)
+
+    async def _give_birth(self, engine: RetainedLog, folder: DataFolder, within_s: float) -> None:
+        """Raises `Stopped`: a shard without a leader is waited for, and its hosts may be stopping."""
+        author = Author(self._settings.host.name, self._clock, self._entropy)
+        birth = give_birth(engine, folder.credentials, author=author, within_s=within_s)
+        async with asyncio.TaskGroup() as tasks:
+            giving, stopping = tasks.create_task(birth), tasks.create_task(self._stop.wait())
+            await asyncio.wait((giving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            giving.cancel()  # does nothing to one that is done
+            stopping.cancel()
+        if giving.cancelled():
+            raise Stopped
 
     async def _make_ready(self, engine: RetainedLog, cluster: str, listener: socket.socket) -> None:
         """A copy for the groups to serve from."""
