@@ -251,7 +251,7 @@ async def _send_hop(
                 "chunked" in response.headers.get("Transfer-Encoding", "").lower(),
             )
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        return _unreachable(error)
+        return unreachable(error)
 
 
 def _rendered(request: WebhookRequest) -> tuple[str, bytes | None, dict[str, str]]:
@@ -295,7 +295,7 @@ async def _read_bounded(content: aiohttp.StreamReader) -> bytes:
     return bytes(body)
 
 
-def _unreachable(error: Exception) -> Unreachable:
+def unreachable(error: Exception) -> Unreachable:
     """The most telling code for a failure. Subclasses stand before their bases."""
     reason = _plain(f"{type(error).__name__}: {error}")
     match error:

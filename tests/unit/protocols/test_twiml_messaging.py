@@ -154,7 +154,7 @@ def test_several_bodies_are_one_text() -> None:
         b"<Response><Message><Body>one </Body><Body>two</Body></Message></Response>", XML
     )
 
-    assert answer == Reply((Message("onetwo"),))
+    assert answer == Reply((Message("one two"),))
 
 
 def test_a_document_of_nothing_but_faults_is_not_told_at_length() -> None:

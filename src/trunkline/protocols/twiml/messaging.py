@@ -215,7 +215,7 @@ class _Reading:
         )
 
     def _content(self, element: _Element) -> tuple[str, tuple[str, ...]]:
-        bodies = [child.text for child in element.children if child.name == "Body"]
+        bodies = ["".join(child.words) for child in element.children if child.name == "Body"]
         media_urls = [child.text for child in element.children if child.name == "Media"]
         for child in element.children:
             if child.name not in {"Body", "Media"}:
@@ -223,7 +223,7 @@ class _Reading:
         if len(media_urls) > MEDIA_MAX:
             self._warn(SCHEMA_WARNING, f"a <Message> has at most {MEDIA_MAX} <Media>")
         # Several are one text (Twilio documentation, "TwiML Message").
-        text = "".join(bodies) if bodies else element.text
+        text = "".join(bodies).strip() if bodies else element.text
         return text, tuple(url for url in media_urls[:MEDIA_MAX] if url)
 
     def _redirect(self, element: _Element) -> Redirect:
