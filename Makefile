@@ -89,10 +89,13 @@ compatibility: $(VENV)/dev.stamp node-sdk  ## run the SDKs' tests, and write dow
 	@$(BIN)/pytest -q tests/sdk --record-operations
 	@$(BIN)/python scripts/generate_compatibility.py
 
+peers:  ## install the system's programs that some tests and drills use (as root, with apt-get)
+	@sh scripts/peers.sh
+
 NODE_SDK := build/node-sdk
 node-sdk:  ## fetch the Node SDK that tests/sdk/test_node.py runs, where there is a Node
 	@if ! command -v npm >/dev/null; then \
-		echo "node-sdk: there is no npm, so the tests with the Node SDK are skipped: apt-get install nodejs npm"; \
+		echo "node-sdk: there is no npm, so the tests with the Node SDK are skipped: make peers"; \
 	elif ! cmp -s tests/sdk/node/package-lock.json $(NODE_SDK)/installed.json; then \
 		mkdir -p $(NODE_SDK) && cp tests/sdk/node/package.json tests/sdk/node/package-lock.json $(NODE_SDK)/ && \
 		npm --prefix $(NODE_SDK) ci --ignore-scripts --no-audit --no-fund && \

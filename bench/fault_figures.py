@@ -107,15 +107,18 @@ class Gap:
 class Window:
     """How creates fared in a part of the run: those answered in it count as accepted or refused, and
     those due in it for how long they took. `gap_stall_ms` is the longest stall of the load within
-    the gap: so much of it may be the load's own."""
+    the gap: so much of it may be the load's own. The gap began `gap_at_s` after the window did, and
+    the slowest create was due `slowest_at_s` after it."""
 
     accepted: int
     refused: Mapping[int, int]
     gap_ms: float
+    gap_at_s: float
     gap_stall_ms: float
     p50_ms: float
     p99_ms: float
     slowest_ms: float
+    slowest_at_s: float
     load_stall_ms: float
 
 
@@ -163,20 +166,20 @@ def window(
     answers = tuple(answers)
     within = [each for each in answers if began_at <= each.at < ended_at]
     gap = longest_gap(sorted(each.at for each in answers if each.is_accepted), began_at, ended_at)
-    took_ms = sorted(
-        each.took_s * 1000.0
-        for each in answers
-        if each.is_accepted and began_at <= each.due_at < ended_at
-    )
+    taken = [e for e in answers if e.is_accepted and began_at <= e.due_at < ended_at]
+    took_ms = sorted(each.took_s * 1000.0 for each in taken)
+    slowest = max(taken, key=lambda each: each.took_s, default=None)
     stalls = tuple(stalls)
     return Window(
         accepted=sum(each.is_accepted for each in within),
         refused=dict(Counter(each.status for each in within if not each.is_accepted)),
         gap_ms=gap.seconds * 1000.0,
+        gap_at_s=gap.began_at - began_at,
         gap_stall_ms=longest_stall_ms(stalls, gap.began_at, gap.ended_at),
         p50_ms=percentile(took_ms, 0.50),
         p99_ms=percentile(took_ms, 0.99),
         slowest_ms=percentile(took_ms, 1.0),
+        slowest_at_s=0.0 if slowest is None else slowest.due_at - began_at,
         load_stall_ms=longest_stall_ms(stalls, began_at, ended_at),
     )
 

@@ -20,7 +20,7 @@ from bench.processes import tree as costs_below
 from trunkline.drills.cluster import LOG_SERVER, Cluster, Host, UpCluster
 from trunkline.drills.faults.freeze import freeze, thaw
 from trunkline.drills.faults.kill import kill_host
-from trunkline.drills.faults.network import Network, Seat, cut, heal
+from trunkline.drills.faults.network import Cut, Direction, Network, deaf, mute
 from trunkline.drills.namespaced import NamespacedCluster
 from trunkline.drills.phones import phones
 from trunkline.drills.processes import until
@@ -196,28 +196,24 @@ async def hurt(
         finally:
             thaw(frozen)
     else:
-        directions = _directions(stage.cluster, fault, victim, is_mute=is_mute)
+        cut = Cut(_directions(stage.cluster, fault, victim, is_mute=is_mute))
         on_begin()
-        for sender, receivers in directions:
-            await asyncio.to_thread(cut, sender, receivers)
+        await asyncio.to_thread(cut.make)
         await asyncio.sleep(seconds)
-        for sender, receivers in directions:
-            await asyncio.to_thread(heal, sender, receivers)
+        await asyncio.to_thread(cut.heal)
 
 
 def _directions(
     cluster: Cluster, fault: str, victim: Host, *, is_mute: bool
-) -> list[tuple[Seat, Sequence[Seat]]]:
+) -> Sequence[Direction]:
     """Who is no longer heard by whom."""
     if not isinstance(cluster, NamespacedCluster):
         raise DrillError("these hosts share a network", "run them in namespaces")
     seat = cluster.seat(victim)
     others = [each for each in cluster.network.seats if each != seat]
-    mute: list[tuple[Seat, Sequence[Seat]]] = [(seat, others)]
-    deaf: list[tuple[Seat, Sequence[Seat]]] = [(each, [seat]) for each in others]
     if fault == PARTITION:
-        return mute + deaf
-    return mute if is_mute else deaf
+        return [*mute(seat, others), *deaf(seat, others)]
+    return mute(seat, others) if is_mute else deaf(seat, others)
 
 
 def spent_s(before: Mapping[int, Cost], after: Mapping[int, Cost]) -> dict[str, float]:

@@ -137,8 +137,10 @@ def in_a_line(run: Run) -> str:
     """For who waits while it runs."""
     victims, changed, steady = run.led_by_victim, run.leader_changed, run.steady
     return (
-        f"gap {run.before.gap_ms:.0f} ms before and {run.since.gap_ms:.0f} since (load's own stall "
-        f"{run.since.gap_stall_ms:.0f}), slowest create {run.since.slowest_ms:.0f} ms, accepted "
+        f"gap {run.before.gap_ms:.0f} ms before and {run.since.gap_ms:.0f} since, at "
+        f"{run.since.gap_at_s:.1f} s (load's own stall "
+        f"{run.since.gap_stall_ms:.0f}), slowest create {run.since.slowest_ms:.0f} ms "
+        f"at {run.since.slowest_at_s:.1f} s, accepted "
         f"{run.deliveries.accepted}, refused {sum(run.since.refused.values())}, lost "
         f"{len(run.deliveries.lost)}, doubled {len(run.deliveries.doubled)}, ambiguous "
         f"{len(run.ambiguous)}, late {victims.late} of {victims.messages} led by it, "

@@ -26,7 +26,7 @@ WALK_MAX_S = 90.0
 def node() -> str:
     found = shutil.which("node")
     if found is None:
-        pytest.skip("there is no Node: install it (apt-get install nodejs npm), then make node-sdk")
+        pytest.skip("there is no Node: make peers, then make node-sdk")
     if not (MODULES / "twilio").is_dir():
         pytest.skip(f"the Node SDK is not in {MODULES}: make node-sdk")
     return found

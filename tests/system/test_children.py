@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from trunkline.host import engine_child, engine_conf
+from trunkline.host import engine_child, engine_conf, listen
 from trunkline.host.engine_child import (
     EngineChild,
     EngineDied,
@@ -22,9 +23,12 @@ from trunkline.host.engine_child import (
     EngineNews,
     EngineReady,
 )
+from trunkline.host.engine_cluster import EngineCluster
 from trunkline.host.engine_conf import EnginePlan
+from trunkline.host.give_way import NICER_BY, may_return_to
 from trunkline.host.listen import Address, open_listener
 from trunkline.host.refusal import ChildError, EngineError
+from trunkline.host.roster import Member
 from trunkline.host.setting_kinds import GIB
 from trunkline.host.supervise import Child, ChildDied, ChildNews, ChildPlan, ChildReady
 from trunkline.kernel import Backoff, SystemClock
@@ -115,10 +119,10 @@ def plan(folder: Path) -> EnginePlan:
 
 @asynccontextmanager
 async def running(
-    folder: Path, news: News, *, portable: bool = False
+    folder: Path, news: News, *, portable: bool = False, cluster: EngineCluster | None = None
 ) -> AsyncIterator[EngineChild]:
     child = EngineChild(
-        plan(folder),
+        replace(plan(folder), cluster=cluster),
         clock=SystemClock(),
         backoff=Backoff(0.05, 0.05, random.Random(1)),
         notify=news,
@@ -167,6 +171,35 @@ async def test_a_killed_engine_comes_back_at_the_same_place(
         assert engine.pid != first
 
     assert [type(item) for item in news.all] == [EngineReady, EngineDied, EngineReady]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_clustered", [True, False])
+async def test_an_engine_that_comes_back_gives_way_where_others_serve_meanwhile(
+    tmp_path: Path, *, is_clustered: bool
+) -> None:
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    if not may_return_to(ours):
+        pytest.skip("this user may not lower a niceness again: run it as root")
+    news = News()
+
+    async with running(tmp_path, news, cluster=of_one() if is_clustered else None) as engine:
+        await news.until(EngineReady)
+        assert engine.pid is not None
+        assert os.getpriority(os.PRIO_PROCESS, engine.pid) == ours
+        os.kill(engine.pid, signal.SIGKILL)
+        await news.until(EngineReady, 2)
+        back = os.getpriority(os.PRIO_PROCESS, engine.pid)
+
+    assert back == (ours + NICER_BY if is_clustered else ours)
+
+
+def of_one() -> EngineCluster:
+    """A cluster whose other hosts are not there."""
+    free = (listen.free_address(Address("127.0.0.1", 0), setting="") for _ in range(4))
+    own = Member("host-1", next(free), next(free))
+    peer = Member("host-2", *free)
+    return EngineCluster("c1", own, (peer,), "client-token", "route-password")
 
 
 @pytest.mark.anyio

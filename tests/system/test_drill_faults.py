@@ -12,7 +12,8 @@ from tests.system.running import is_running, wait_until
 
 from trunkline.drills import processes
 from trunkline.drills.faults import disks
-from trunkline.drills.faults.network import Network, Seat, cut, heal, reason_against_namespaces
+from trunkline.drills.faults.network import Cut, Network, Seat, mute, reason_against_namespaces
+from trunkline.drills.refusal import DrillError
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(60)]
 
@@ -32,7 +33,7 @@ SAYS = (
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network() -> Iterator[Network]:
     if reason := reason_against_namespaces():
         pytest.skip(reason)
@@ -66,13 +67,14 @@ def say(seat: Seat, to: Seat, word: str) -> None:
 
 def test_a_cut_is_one_way_and_heals(network: Network, tmp_path: Path) -> None:
     one, other = network.seats
+    cut = Cut(mute(one, [other]))
     listeners = [Listener(one, tmp_path / "one"), Listener(other, tmp_path / "other")]
     try:
-        cut(one, [other])
+        cut.make()
         say(one, other, "lost")
         say(other, one, "heard")
         wait_until(lambda: "heard" in (tmp_path / "one").read_text(), "the other direction")
-        heal(one, [other])
+        cut.heal()
         say(one, other, "healed")
         wait_until(lambda: "healed" in (tmp_path / "other").read_text(), "what is said then")
     finally:
@@ -80,6 +82,13 @@ def test_a_cut_is_one_way_and_heals(network: Network, tmp_path: Path) -> None:
             listener.stop()
 
     assert "lost" not in (tmp_path / "other").read_text()
+
+
+def test_a_cut_that_cannot_be_made_says_why(network: Network) -> None:
+    gone = Seat(f"{network.seats[0].namespace}x", "10.0.0.1")
+
+    with pytest.raises(DrillError, match="No such file"):
+        Cut(mute(gone, network.seats)).make()
 
 
 def test_what_was_not_flushed_is_gone_after_a_power_loss(tmp_path: Path) -> None:

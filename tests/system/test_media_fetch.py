@@ -116,6 +116,21 @@ async def test_what_cannot_be_had_says_why_and_whether_it_may_pass(
     assert (answer.error_code, answer.is_final) == (error_code, is_final)
 
 
+async def test_a_signed_url_is_asked_for_as_it_was_given(fetcher: MediaFetcher, site: Site) -> None:
+    path = "/cat.png?signature=a%7Eb%27c%2Bd&key=%41"
+
+    await fetch(fetcher, site.url + path)
+
+    assert site.asked[0].raw_path == path
+
+
+async def test_a_link_local_address_is_out_of_reach(fetcher: MediaFetcher) -> None:
+    answer = await fetch(fetcher, "http://169.254.77.7/cat.png", within_s=2.0)
+
+    assert isinstance(answer, NotFetched)
+    assert "link-local" in answer.reason
+
+
 async def test_what_comes_packed_is_not_unpacked(fetcher: MediaFetcher, site: Site) -> None:
     answer = await fetch(fetcher, f"{site.url}/packed.png")
 

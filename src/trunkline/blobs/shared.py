@@ -3,6 +3,7 @@ another host where this one lacks them. A host alone has nobody to ask, and its 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -15,6 +16,10 @@ from trunkline.kernel import Deadline
 
 OTHERS_MIN: Final = 1
 """Other hosts that must have a blob: as many as may be lost of the log's three copies."""
+
+LAGGARDS_WAIT_S: Final = 0.5
+"""How long the further hosts may still take once enough have a blob. Who misses it has it later from
+one of them."""
 
 AT_ONCE_MAX: Final = 8
 """Blobs in memory at once on the way to or from the disk: 40 MiB at most."""
@@ -74,10 +79,15 @@ class SharedBlobs:
     async def _from_peers(self, name: str, deadline: Deadline) -> bytes | None:
         if self.peers is None:
             return None
-        for peer in self.peers.urls():
+        peers = self.peers.urls()
+        for number, peer in enumerate(peers):
             if deadline.has_passed():
                 return None
-            found = await self.peers.blob(peer, name, deadline=deadline)
+            found = None
+            # One that is frozen leaves the others their part of the time.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(deadline.remaining_s() / (len(peers) - number)):
+                    found = await self.peers.blob(peer, name, deadline=deadline)
             if found is None or name_of(found) != name:
                 continue
             try:
@@ -88,16 +98,21 @@ class SharedBlobs:
         return None
 
     async def _give_all(self, peers: BlobPeers, content: bytes, deadline: Deadline) -> int:
-        """To how many other hosts it was given: all at once, none waiting for a slow one to begin."""
-        given: list[bool] = []
+        """To how many other hosts it was given: all at once, and not waiting for a frozen one when
+        enough have it."""
+        given = 0
 
-        async def give(peer: str) -> None:
-            given.append(await peers.give_blob(peer, content, deadline=deadline))
+        async def give(peer: str, bound: asyncio.Timeout) -> None:
+            nonlocal given
+            given += await peers.give_blob(peer, content, deadline=deadline)
+            if given == OTHERS_MIN:
+                bound.reschedule(asyncio.get_running_loop().time() + LAGGARDS_WAIT_S)
 
-        async with asyncio.TaskGroup() as tasks:
-            for peer in peers.urls():
-                tasks.create_task(give(peer))
-        return sum(given)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None) as bound, asyncio.TaskGroup() as tasks:
+                for peer in peers.urls():
+                    tasks.create_task(give(peer, bound))
+        return given
 
     async def _put(self, content: bytes) -> str:
         nonce = self.entropy(_NONCE_BYTES).hex()

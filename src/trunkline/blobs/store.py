@@ -53,7 +53,10 @@ class BlobStore:
             raise BlobError(f"it has {len(content)} bytes, and {BYTES_MAX} may be")
         name = name_of(content)
         path = self._path(name)
-        if self.want(name):
+        # Marked before it is read, so that nobody removes it in between; and its folder is flushed,
+        # as whoever gave it its name may not have come so far.
+        if self.want(name) and self.get(name) is not None:
+            _flush_folder(path.parent)
             return name
         self._require_room(len(content))
         for folder in (self.folder, path.parent):

@@ -17,6 +17,7 @@ from trunkline.directory.records import (
     create,
     delete,
     find,
+    was_here,
 )
 from trunkline.directory.view import View
 from trunkline.domain.events import Kind, NumberOwned
@@ -105,10 +106,11 @@ class Numbers:
             await self._view.show(answer.shard, answer.sequence)
         return answer
 
-    async def find(self, phone_number: str, *, deadline: Deadline) -> Number | Unreadable | None:
-        """The number as the log has it: for what must be certain."""
-        bound_s = min(TRY_TIMEOUT_S, deadline.remaining_s())
-        return await find_number(self._log, phone_number, timeout_s=bound_s)
+    async def was_named(
+        self, phone_number: str, sid: str, *, deadline: Deadline
+    ) -> bool | Undecidable:
+        """Whether the number is owned under this SID, or was and has been given back since."""
+        return await was_here(self._log, register_of(phone_number), sid, deadline=deadline)
 
     async def catch_up(self, *, deadline: Deadline) -> bool:
         """Whether this host's copy shows everything now that was acknowledged before the call."""
@@ -154,6 +156,19 @@ async def find_number(
         return None  # carriers may say anything, and a subject has words and wildcards of its own
     found = await find(log, register_of(phone_number), timeout_s=timeout_s)
     return number_of(found) if isinstance(found, Record) else found
+
+
+async def find_owned(
+    log: Log, replica: Replica, account: str, phone_number: str
+) -> Number | Unreadable | None:
+    """The account's number, as the copy shows it, or else as the log has it: an owner whom the copy
+    shows may be an earlier one. `None` only when it surely is none of the account's."""
+    shown = replica.number_by_phone(phone_number)
+    if shown is not None and shown.account == account:
+        return shown
+    found = await find_number(log, phone_number, timeout_s=TRY_TIMEOUT_S)
+    is_anothers = isinstance(found, Number) and found.account != account
+    return None if is_anothers else found
 
 
 def register_of(phone_number: str) -> Register[NumberOwned]:

@@ -131,10 +131,10 @@ async def create(
             record = standing.record
             return Written(record, is_repeat=True) if record.sid == sid else Occupied(record)
         if standing is not None and is_keyed:
-            was_here = await _was_here(log, register, sid, deadline)
-            if isinstance(was_here, Undecidable):
-                return was_here
-            if was_here:
+            is_spent = await was_here(log, register, sid, deadline=deadline)
+            if isinstance(is_spent, Undecidable):
+                return is_spent
+            if is_spent:
                 return Spent()
         expected = 0 if standing is None else standing.sequence
         answer = await _put(
@@ -201,6 +201,24 @@ async def delete(
             return answer
 
 
+async def was_here(
+    log: Log, register: Register[BodyT], sid: str, *, deadline: Deadline
+) -> bool | Undecidable:
+    """Whether the record of `sid` stands here, or did and was deleted since. The beginning of a chain
+    is kept for longer than a key."""
+    shard, subject, after = register.shard(log), register.subject(log), 0
+    while not deadline.has_passed():
+        found = await log.read_next(shard, subject, after=after, timeout_s=TRY_TIMEOUT_S)
+        if isinstance(found, Unreadable):
+            return Undecidable(found.reason)
+        if found is None:
+            return False
+        if decode(found.payload).sid == sid:
+            return True
+        after = found.sequence
+    return Undecidable("the deadline had passed")
+
+
 @dataclass(frozen=True, slots=True)
 class _Standing(Generic[BodyT]):
     """The newest event of a register; without a record it is a deletion."""
@@ -262,23 +280,6 @@ async def _own_in_time(
         reason = found.reason
         await author.clock.sleep(min(RETRY_PAUSE_S, deadline.remaining_s()))
     return Undecidable(reason)
-
-
-async def _was_here(
-    log: Log, register: Register[BodyT], sid: str, deadline: Deadline
-) -> bool | Undecidable:
-    """Whether the chain holds anything of `sid`. Its beginning is kept for longer than a key."""
-    shard, subject, after = register.shard(log), register.subject(log), 0
-    while not deadline.has_passed():
-        found = await log.read_next(shard, subject, after=after, timeout_s=TRY_TIMEOUT_S)
-        if isinstance(found, Unreadable):
-            return Undecidable(found.reason)
-        if found is None:
-            return False
-        if decode(found.payload).sid == sid:
-            return True
-        after = found.sequence
-    return Undecidable("the deadline had passed")
 
 
 def _is_same(stored: Event, event: Event) -> bool:

@@ -22,7 +22,8 @@ EARTH_RADIUS_MILES: Final = 3_958.8
 _AREA_CODE: Final = re.compile(r"[2-9][0-9]{2}\Z")
 _TOLL_FREE_CODES: Final = frozenset({"800", "833", "844", "855", "866", "877", "888"})
 _KEYPAD: Final = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "22233344455566677778889999")
-_PATTERN: Final = re.compile(r"\+?[0-9A-Z*]{2,15}\$?\Z")
+_PATTERN: Final = re.compile(r"\+?%?[0-9A-Z*]{2,16}%?\$?\Z")
+_META: Final[Mapping[str, str]] = {"*": "[0-9]", "%": "[0-9]*", "$": "$", "+": r"\+"}
 
 
 class NumberType(StrEnum):
@@ -126,16 +127,13 @@ def type_of(phone_number: str) -> NumberType:
 
 
 def pattern_of(text: str) -> re.Pattern[str] | None:
-    """What a search for part of a number means: digits, letters as on a keypad, `*` for any digit, a
-    `+` before the first and a `$` behind the last. `None` if it is none of that, or too short."""
+    """What a search for part of a number means: digits, letters as on a keypad, `*` for any digit, `%`
+    at an end for any number of them, a `+` before the first and a `$` behind the last. `None` if it
+    is none of that, or too short."""
     upper = text.upper()
     if _PATTERN.match(upper) is None:
         return None
-    expression = "".join(
-        "[0-9]" if each == "*" else each if each == "$" else re.escape(each)
-        for each in upper.translate(_KEYPAD)
-    )
-    return re.compile(expression)
+    return re.compile("".join(_META.get(each, each) for each in upper.translate(_KEYPAD)))
 
 
 def _is_same(wanted: str | None, there: str | None) -> bool:

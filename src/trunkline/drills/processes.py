@@ -18,6 +18,7 @@ PROGRAM: Final = (sys.executable, "-P", "-m", "trunkline")
 LOOK_EVERY_S: Final = 0.02
 STOP_MAX_S: Final = 30.0
 KILL_MAX_S: Final = 5.0
+TOOL_MAX_S: Final = 60.0
 WORDS_CHARS_MAX: Final = 2_000
 
 FREEZE: Final = signal.SIGSTOP
@@ -113,17 +114,55 @@ def kill_all(pids: Iterable[int]) -> None:
     send_all(pids, signal.SIGKILL)
 
 
+class Batch:
+    """A program of the machine that is started beforehand, and does what it reads once it is given."""
+
+    def __init__(self, *argv: str) -> None:
+        """Starts it; it ends when this process does. Raises `DrillError`."""
+        self._argv = argv
+        try:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        except OSError as error:
+            raise _unusable(argv, str(error)) from error
+
+    def give(self, lines: str) -> None:
+        """All that it is to do; it begins at once and is not awaited. To be called once."""
+        assert self._process.stdin is not None  # noqa: S101 - for the type checker: it is a pipe
+        with contextlib.suppress(BrokenPipeError):  # one that ended early says why in `end`
+            self._process.stdin.write(lines)
+            self._process.stdin.flush()
+
+    def end(self) -> None:
+        """Wait until it is done. Raises `DrillError` if it failed."""
+        try:
+            _, errors = self._process.communicate(timeout=TOOL_MAX_S)
+        except subprocess.TimeoutExpired as error:
+            self._process.kill()
+            raise _unusable(self._argv, str(error)) from error
+        if self._process.returncode != 0:
+            raise _failed(self._argv, errors)
+
+
 def run_tool(*argv: str) -> str:
     """Run a program of the machine to its end; what it printed. Raises `DrillError`."""
     try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, check=False, timeout=KILL_MAX_S * 12
-        )
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=TOOL_MAX_S)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise DrillError(
-            f"cannot run {argv[0]!r} ({error})", "install it, or see its words"
-        ) from error
+        raise _unusable(argv, str(error)) from error
     if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip()
-        raise DrillError(f"{' '.join(argv)!r} failed ({words})", "do what it says")
+        raise _failed(argv, done.stderr or done.stdout)
     return done.stdout
+
+
+def _unusable(argv: Sequence[str], why: str) -> DrillError:
+    return DrillError(f"cannot run {argv[0]!r} ({why})", "install it, or see its words")
+
+
+def _failed(argv: Sequence[str], words: str) -> DrillError:
+    return DrillError(f"{' '.join(argv)!r} failed ({words.strip()})", "do what it says")

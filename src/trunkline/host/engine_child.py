@@ -13,6 +13,7 @@ import signal
 import ssl
 from asyncio.subprocess import Process
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from typing import Final
 from trunkline.host import durable, engine_conf, listen
 from trunkline.host.engine_conf import EnginePlan
 from trunkline.host.engine_probe import Answers, probe
+from trunkline.host.give_way import giving_way
 from trunkline.host.listen import Address
 from trunkline.host.refusal import EngineError
 from trunkline.host.roster import Member
@@ -158,15 +160,22 @@ class EngineChild:
         with contextlib.suppress(OSError):  # a full disk must not keep the engine from running
             durable.write_file(self._plan.run / "engine.pid", b"%d" % process.pid)
         try:
-            if await self._until_answering(process):
-                self._has_been_ready = True
-                self.ready.set()
-                self._notify(EngineReady(process.pid, self.url))
-            await _first_of(process, self._stopping)
+            async with self._precedence(process.pid):
+                if await self._until_answering(process):
+                    self._has_been_ready = True
+                    self.ready.set()
+                    self._notify(EngineReady(process.pid, self.url))
+                await _first_of(process, self._stopping)
         finally:
             self.ready.clear()
             await _end(process)
         return process.returncode if process.returncode is not None else -signal.SIGKILL
+
+    def _precedence(self, pid: int) -> AbstractAsyncContextManager[None]:
+        """In a cluster others serve while an engine comes back; alone, all wait for it."""
+        if self._plan.cluster is None or not self._has_been_ready:
+            return contextlib.nullcontext()
+        return giving_way(pid, self._clock)
 
     async def _choose_port(self) -> None:
         if self._plan.cluster is not None:

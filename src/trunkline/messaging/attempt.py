@@ -234,6 +234,7 @@ class Attempts:
         if unwanted is not None:
             self._counters.refused.inc()
             code, reason = unwanted
+            # An attempt that may have left is not undone by whatever is against another one now.
             code = AMBIGUOUS_HAND_OVER if turn.is_resend else code
             return Type.REFUSAL, Refused(attempt=turn.attempt - 1, error_code=code, reason=reason)
         return Type.CLAIM, Claimed(
@@ -250,8 +251,7 @@ class Attempts:
         message = work.message
         if work.unsendable is not None:
             return work.unsendable.error_code, work.unsendable.reason
-        wanted_since = max(work.delivery.stored.at, message.send_at or 0.0)
-        if self._ages.age_s(wanted_since) > message.validity_s:
+        if work.is_past_validity(self._ages):
             return VALIDITY_EXPIRED, f"its validity period of {message.validity_s} s is over"
         if message.is_automatic:
             return None

@@ -3,7 +3,6 @@
 Nothing here asks or sends anything: `messaging/inbound` does.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, assert_never
 from urllib.parse import urljoin, urlsplit
@@ -238,10 +237,10 @@ def reply_of(
     place: Place,
     message: Message,
     *,
-    owns: Callable[[str, str], object],
+    is_ours: bool,
 ) -> Prepared:
-    """What a `<Message>` comes to; `owns(account, number)` guards its sender. It is sent without
-    what is only around it and cannot be used."""
+    """What a `<Message>` comes to; `is_ours` guards its sender. It is sent without what is only
+    around it and cannot be used."""
     received = conversation.received
     sender = message.sender or received.recipient
     if not message.text and not message.media_urls:
@@ -250,7 +249,7 @@ def reply_of(
         return _unsendable(BODY_INVALID, f"a body has at most {TEXT_CHARACTERS_MAX} characters")
     if message.recipient is not None and not is_e164(message.recipient):
         return _unsendable(TO_INVALID, f"cannot send to {message.recipient[:64]!r}")
-    if message.sender is not None and not owns(conversation.account, sender):
+    if not is_ours:
         return _unsendable(FROM_INVALID, f"{sender[:64]!r} is not a number of this account")
     callback = _callback_of(place, message)
     warnings = (callback,) if isinstance(callback, TwimlError) else ()

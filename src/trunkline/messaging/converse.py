@@ -6,7 +6,7 @@ So a conversation may end anywhere and be had again, and doubles nothing.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from trunkline.domain.events import Kind, Notice, Type
+from trunkline.domain.number import is_e164
 from trunkline.kernel import Clock, Deadline, Open
 from trunkline.kernel.crash import CrashHere, CrashPoint
 from trunkline.log.author import EVENT_ID_BYTES, Author
@@ -74,6 +75,10 @@ class Recorder(Protocol):
         """Whether they are on flushed storage."""
 
 
+Owns = Callable[[str, str, Deadline], Awaitable[bool | None]]
+"""`owns(account, number, deadline)`: whether it is the account's; `None` if nobody can tell in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unsettled:
     """It is not known whether a reply is accepted."""
@@ -109,14 +114,14 @@ class _Course:
 
 @dataclass(frozen=True, slots=True)
 class Converser:
-    """Use one for all the conversations of a process. `owns` tells whether a number is an account's."""
+    """Use one for all the conversations of a process."""
 
     client: WebhookClient
     receivers: Receivers
     replies: Replies
     recorder: Recorder
     author: Author
-    owns: Callable[[str, str], object]
+    owns: Owns
     clock: Clock
     crash_here: CrashHere
 
@@ -213,7 +218,13 @@ class Converser:
         """What came of one reply; `None` if that is not known."""
         sid, position = conversation.received.sid, course.position
         course.position += 1
-        prepared = reply_of(conversation, place, message, owns=self.owns)
+        sender = message.sender
+        is_ours = sender is None or (
+            is_e164(sender) and await self.owns(conversation.account, sender, course.work)
+        )
+        if is_ours is None:
+            return None
+        prepared = reply_of(conversation, place, message, is_ours=is_ours)
         course.note(sid, place, prepared.warnings)
         reply = prepared.reply
         if not isinstance(reply, TwimlError) and course.taken >= REPLIES_MAX:

@@ -12,24 +12,27 @@ from typing import Final, assert_never
 
 import structlog
 
-from trunkline.directory.numbers import find_number
+from trunkline.directory.numbers import find_owned
 from trunkline.domain.events import MessageReceived, Type
-from trunkline.domain.number import Number
-from trunkline.kernel import Clock, Deadline
+from trunkline.kernel import Backoff, Clock, Deadline
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.author import Author
 from trunkline.log.event import Event
 from trunkline.log.fence import Verdict, is_true_copy
 from trunkline.log.interface import Delivery, Log, Unreadable
-from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.share import WHOLE, Share
 from trunkline.messaging.accept import Acceptor
-from trunkline.messaging.answering import answering
+from trunkline.messaging.answering import answering, is_number_of
 from trunkline.messaging.conversation import Conversation, conversation_of
 from trunkline.messaging.converse import Converser, Recorder
 from trunkline.messaging.inbound_media import InboundMedia, Later
 from trunkline.messaging.keywords import answer_to, key_of_answer
-from trunkline.messaging.replies import ACCEPT_DEADLINE_S, Replies
+from trunkline.messaging.replies import (
+    ACCEPT_BACKOFF_BASE_S,
+    ACCEPT_BACKOFF_CAP_S,
+    ACCEPT_DEADLINE_S,
+    Replies,
+)
 from trunkline.messaging.wanted import by_inbound
 from trunkline.replica.queries import Replica
 from trunkline.webhooks.client import WebhookClient
@@ -68,6 +71,7 @@ class Inbound:
         self._log = log
         self._replica = replica
         self._replies = Replies(acceptor, clock, rng)
+        self._backoff = Backoff(ACCEPT_BACKOFF_BASE_S, ACCEPT_BACKOFF_CAP_S, rng)
         self._media = media
         self._crash_here = crash_here
         self._clock = clock
@@ -79,7 +83,7 @@ class Inbound:
             replies=self._replies,
             recorder=recorder,
             author=author,
-            owns=self._shown,
+            owns=self._is_number_of,
             clock=clock,
             crash_here=crash_here,
         )
@@ -128,15 +132,12 @@ class Inbound:
         if not isinstance(received, MessageReceived):
             await delivery.ack()
             return
-        number = self._shown(event.account, received.recipient) or await find_number(
-            self._log, received.recipient, timeout_s=TRY_TIMEOUT_S
-        )
+        number = await find_owned(self._log, self._replica, event.account, received.recipient)
         account = self._replica.account(event.account)
-        if account is None or isinstance(number, Unreadable):
-            # The copy does not show the account yet, or the log cannot be asked.
+        if account is None or isinstance(number, Unreadable):  # not shown yet, or nobody can tell
             await delivery.nak(COPY_RETRY_S)
             return
-        if number is None or number.account != event.account:
+        if number is None:
             log.warning("inbound.no_owner", sid=event.sid)
             await delivery.ack()
             return
@@ -184,7 +185,15 @@ class Inbound:
                     return False
                 return await self._converser.converse(conversation, receiver)
 
-    def _shown(self, account: str, phone_number: str) -> Number | None:
-        """The account's number; none where the copy shows another owner, who may be an earlier one."""
-        number = self._replica.number_by_phone(phone_number)
-        return number if number is not None and number.account == account else None
+    async def _is_number_of(
+        self, account: str, phone_number: str, deadline: Deadline
+    ) -> bool | None:
+        return await is_number_of(
+            account,
+            phone_number,
+            log=self._log,
+            replica=self._replica,
+            clock=self._clock,
+            backoff=self._backoff,
+            deadline=deadline,
+        )

@@ -1,16 +1,21 @@
 """Fetching a piece of media from wherever its URL leads: bounded in bytes, in time and in redirects.
 
-The session is made as that of the webhooks: whatever addresses those may not reach, this may not.
+What comes can be read through the API by whoever named the URL: so what a cloud tells its machines
+is out of reach. It is the address that is refused, whatever name or redirect leads there.
 """
 
 import asyncio
+import errno
+import ipaddress
 import random
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+from yarl import URL
 
 from trunkline.domain.media import bare_type
 from trunkline.kernel import Clock, Deadline, Failed, Pool, PoolLimits
@@ -24,8 +29,10 @@ from trunkline.webhooks.client import (
     TLS_FAILURE,
     TOO_MANY_REDIRECTS,
     URL_INVALID,
+    authorization_of,
     open_session,
 )
+from trunkline.webhooks.signature import sendable
 
 FETCH_MAX_S: Final = 15.0
 """One piece, redirects included: 5 MiB come through in it at 3 Mbit/s."""
@@ -39,6 +46,10 @@ _LEADS_ON: Final = frozenset({301, 302, 303, 307, 308})
 _MAY_PASS: Final = frozenset({408, 425, 429})
 """Refusals of a client that say "not now"."""
 _EXACT_TIMEOUTS_S: Final = 3600.0
+_TELLS_MACHINES: Final = frozenset(
+    ipaddress.ip_address(each) for each in ("100.100.100.200", "fd00:ec2::254")
+)
+"""Where clouds have such a service outside the link-local addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +78,11 @@ class MediaFetcher:
     def __init__(
         self,
         *,
-        session_factory: Callable[[], aiohttp.ClientSession] = open_session,
+        session_factory: Callable[[], aiohttp.ClientSession] | None = None,
         clock: Clock,
         rng: random.Random,
     ) -> None:
-        self._session_factory = session_factory
+        self._session_factory = session_factory or _open_guarded
         self._clock = clock
         self._rng = rng
         self._pool: Pool[aiohttp.ClientSession] | None = None
@@ -113,6 +124,22 @@ class MediaFetcher:
         return self._pool
 
 
+def _open_guarded() -> aiohttp.ClientSession:
+    return open_session(socket_factory=guarded_socket)
+
+
+def guarded_socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket for an address as `getaddrinfo` gives it. Raises `OSError` for one out of reach."""
+    family, type_, protocol, _, place = address
+    host = ipaddress.ip_address(place[0])
+    mapped = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
+    host = mapped or host
+    if host.is_link_local or host in _TELLS_MACHINES:
+        reason = f"{host} is link-local or serves a cloud's machines: no media come from there"
+        raise OSError(errno.EACCES, reason)
+    return socket.socket(family, type_, protocol)
+
+
 async def _follow(
     session: aiohttp.ClientSession, url: str, bytes_max: Callable[[str], int], bound_s: float
 ) -> Answer:
@@ -141,8 +168,11 @@ async def _get(
     )
     # What is packed may unpack to any size: it is asked for as it is.
     headers = {"User-Agent": f"Trunkline/{__version__}", "Accept-Encoding": "identity"}
+    # A URL that is signed counts as it is written.
+    address = URL(sendable(url), encoded=True)
+    headers.update(authorization_of(url))
     async with session.get(
-        url, headers=headers, timeout=timeout, allow_redirects=False
+        address, headers=headers, timeout=timeout, allow_redirects=False
     ) as response:
         status = response.status
         location = response.headers.get("Location")

@@ -14,9 +14,9 @@ from typing import Final
 import structlog
 
 from trunkline.domain.media import Piece
-from trunkline.domain.message import Message
 from trunkline.domain.status import Status
 from trunkline.kernel import Clock, Deadline
+from trunkline.log.clock_check import Ages
 from trunkline.log.interface import Delivery
 from trunkline.messaging.carrier import TakesMedia
 from trunkline.messaging.media import Got, Media, sendable_bytes
@@ -56,6 +56,7 @@ class OutboundMedia:
         self._media = media
         self._carrier = carrier
         self._clock = clock
+        self._ages = Ages(clock)
         self._tasks: asyncio.TaskGroup | None = None
         self._room = asyncio.Semaphore(FETCHES_MAX)
         self._under_way: set[str] = set()
@@ -94,15 +95,22 @@ class OutboundMedia:
     def _prepared(self, work: Work) -> Work | None:
         """The work with what is known of its media; `None` if they are not there yet."""
         sid = work.event.sid
-        if not work.message.media_urls:
+        if not work.message.media_urls or work.is_past_validity(self._ages):
             return work
         known = self._known.get(sid)
         if isinstance(known, _Ready):
             return replace(work, media=known.pieces)
         if isinstance(known, Unsendable):
             return replace(work, unsendable=known)
-        # Whatever its media were: it is on its way, and only its chain says what is left to do.
-        return work if _has_left(self._media.shelf.find(sid)) else None
+        message = self._media.shelf.find(sid)
+        if message is None:
+            return None
+        if message.ending is not None:
+            return work  # only its chain says what is left to do, and that is no attempt
+        if message.open_status is Status.SENT and message.media is not None:
+            # The carrier has its media; but its chain may yet ask for another attempt.
+            return replace(work, media=message.media.pieces)
+        return None
 
     async def _begin(self, work: Work, share: Delivery) -> None:
         sid = work.event.sid
@@ -117,9 +125,8 @@ class OutboundMedia:
         wait_s = RETRY_S
         try:
             async with self._room:
-                deadline = Deadline.after(
-                    min(PREPARE_MAX_S, work.deadline.remaining_s()), self._clock
-                )
+                own = Deadline.after(PREPARE_MAX_S, self._clock)
+                deadline = own if own.at < work.deadline.at else work.deadline
                 known = await self._make_ready(work, deadline)
             if known is not None:
                 self._remember(sid, known)
@@ -158,14 +165,16 @@ class OutboundMedia:
         if not isinstance(got, Got):
             return None
         if got.lost:
-            return self._lost(work.event.sid, got)
+            # Time that went by before its turn came says nothing about who serves its media.
+            is_cut_short = deadline is work.deadline and deadline.has_passed()
+            return self._lost(work.event.sid, got, is_cut_short=is_cut_short)
         if not await self._media.shelf.write_down(work.event, got.pieces):
             return None
         return got.pieces
 
-    def _lost(self, sid: str, got: Got) -> Unsendable | None:
+    def _lost(self, sid: str, got: Got, *, is_cut_short: bool) -> Unsendable | None:
         """A message is sent with all of its media or not at all."""
-        tries = self._tries.pop(sid, 0) + 1
+        tries = self._tries.pop(sid, 0) + (not is_cut_short)
         final = [each for each in got.lost if each.why.is_final]
         worst = (final or got.lost)[0]
         log.warning(
@@ -211,9 +220,3 @@ class OutboundMedia:
         self._known[sid] = known
         if len(self._known) > REMEMBERED_MAX:
             self._known.popitem(last=False)
-
-
-def _has_left(message: Message | None) -> bool:
-    return message is not None and (
-        message.ending is not None or message.open_status is Status.SENT
-    )

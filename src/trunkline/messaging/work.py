@@ -9,6 +9,7 @@ from trunkline.domain.events import MessageCreated
 from trunkline.domain.media import Piece
 from trunkline.domain.ports import Counter
 from trunkline.kernel import Deadline
+from trunkline.log.clock_check import Ages
 from trunkline.log.event import Event
 from trunkline.log.interface import Delivery, Unreadable
 from trunkline.messaging.carrier import Submission, reference_of
@@ -54,6 +55,11 @@ class Work:
     deadline: Deadline
     media: tuple[Piece, ...] = ()
     unsendable: Unsendable | None = None
+
+    def is_past_validity(self, ages: Ages) -> bool:
+        """Whether nobody wants it to be sent any more."""
+        wanted_since = max(self.delivery.stored.at, self.message.send_at or 0.0)
+        return ages.age_s(wanted_since) > self.message.validity_s
 
 
 @dataclass(frozen=True, slots=True)

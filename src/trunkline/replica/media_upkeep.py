@@ -61,6 +61,7 @@ class MediaUpkeep:
     async def once(self) -> None:
         """One walk, and the removal behind it."""
         began = self._clock.wall()
+        was_behind = self._is_behind()
         fetched = missing = 0
         for prefix in (one + other for one in DIGITS for other in DIGITS):
             behind = ""
@@ -79,7 +80,7 @@ class MediaUpkeep:
                     break
                 behind = last
                 await self._clock.sleep(PAUSE_S)
-        if self._lag_ms() > COPY_LAG_MAX_S * 1000.0:
+        if was_behind or self._is_behind():
             log.info("blobs.not_swept", reason="the read copy is behind")
             return
         before = began - UNWANTED_KEPT_S
@@ -93,6 +94,9 @@ class MediaUpkeep:
             files=files,
             bytes=size,
         )
+
+    def _is_behind(self) -> bool:
+        return self._lag_ms() > COPY_LAG_MAX_S * 1000.0
 
     def _mark(self, prefix: str, behind: str) -> tuple[list[str], str | None]:
         """Mark the blobs of the next rows; those that are not here, and the last row's digits, or

@@ -18,6 +18,9 @@ from trunkline.log.interface import Unreadable
 from trunkline.replica import money_tables, schema
 from trunkline.replica.progress import Progress
 
+NUMBER_CHARS_MAX: Final = 16
+"""A plus sign and fifteen digits (E.164)."""
+
 _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
 _NUMBER: Final = msgspec.msgpack.Decoder(Number)
 _ACCOUNT: Final = msgspec.msgpack.Decoder(Account)
@@ -248,12 +251,12 @@ class Replica:
 
 
 def _glob(part: str | None) -> str | None:
-    """The pattern for a part of a number. What no number has matches none, and is not read as a
-    pattern."""
+    """The pattern for a part of a number. What no number has, or is longer than any, matches none,
+    and is not read as a pattern: SQLite refuses long ones."""
     if part is None:
         return None
-    known = "".join(each for each in part if each in "+*0123456789")
-    return f"*{known.replace('*', '[0-9]')}*" if known == part else "-"
+    is_part = len(part) <= NUMBER_CHARS_MAX and all(each in "+*0123456789" for each in part)
+    return f"*{part.replace('*', '[0-9]')}*" if is_part else "-"
 
 
 def _terms_of(type_: NumberType | None) -> list[tuple[str, object | None]]:

@@ -261,7 +261,7 @@ def _rendered(request: WebhookRequest) -> tuple[str, bytes | None, dict[str, str
         "User-Agent": f"Trunkline/{__version__}",
         "Accept": "*/*",
         "I-Twilio-Idempotency-Token": request.token,
-        **_authorization(request.url),
+        **authorization_of(request.url),
         **dict(request.headers),
     }
     if request.cookies is not None:
@@ -275,7 +275,7 @@ def _rendered(request: WebhookRequest) -> tuple[str, bytes | None, dict[str, str
     return url, encode_form(request.params).encode("ascii"), headers
 
 
-def _authorization(url: str) -> dict[str, str]:
+def authorization_of(url: str) -> dict[str, str]:
     """RFC 7617 §2, for a URL with user information."""
     # Unlike Twilio: sent at once and not after a challenge, which saves a round trip.
     parts = urlsplit(url)

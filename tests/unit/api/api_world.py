@@ -1,12 +1,9 @@
 """A host's API without the host: a real read copy, and small true implementations of the ports."""
 
 import asyncio
-import contextlib
 import functools
 import itertools
-import sqlite3
 from base64 import b64encode
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,17 +13,15 @@ import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from starlette.types import ASGIApp
 from starlette.types import Message as AsgiMessage
+from tests.unit.api.api_copy import Copy
+from tests.unit.api.api_directory import Applications, Numbers
 
 from trunkline.api.admission import API_LIMITS
 from trunkline.api.app import create_app
 from trunkline.api.services import ApiServices
-from trunkline.directory.numbers import OwnAnswer, Owned, Taken
-from trunkline.directory.records import Missing, Removed, Spent, Undecidable
 from trunkline.domain import sid
-from trunkline.domain.application import Application
 from trunkline.domain.events import (
     AccountOpened,
-    ApplicationMade,
     Body,
     Canceled,
     Deleted,
@@ -38,7 +33,6 @@ from trunkline.domain.events import (
     Type,
 )
 from trunkline.domain.message import Message, fold
-from trunkline.domain.number import Number
 from trunkline.kernel import (
     CALLER_STATE,
     Deadline,
@@ -48,14 +42,9 @@ from trunkline.kernel import (
     ambient_deadline,
     is_retried_above,
 )
-from trunkline.log.event import Event, changed_subject, encode_body
-from trunkline.log.interface import Stored, Unreadable
+from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import AcceptAnswer, Created, KeyReused, NewMessage
 from trunkline.messaging.cancel import CancelAnswer, Done
-from trunkline.replica import schema
-from trunkline.replica.folding import Folding
-from trunkline.replica.progress import Progress
-from trunkline.replica.queries import Replica
 
 ACCOUNT = "AC" + "a" * 32
 OTHER_ACCOUNT = "AC" + "b" * 32
@@ -90,56 +79,6 @@ class Answered:
     @property
     def code(self) -> int:
         return int(self.json["code"])
-
-
-class Copy:
-    """The host's read copy, with the writing side in the test's hands."""
-
-    def __init__(self, path: Path, clock: FakeClock) -> None:
-        self._path = path
-        self._clock = clock
-        self._ids = itertools.count()
-        self._folding = Folding(schema.open_for_writing(path, cluster="test"))
-        self._sequence = 0
-        self._progress = Progress(path.with_suffix(".progress"), shards=1, clock=clock)
-        self.replica = Replica(path, self._progress)
-
-    def put(self, kind: Kind, type_: Type, account: str, of: str, body: Body) -> None:
-        """One event of resource `of`, visible after `catch_up`."""
-        now = self._clock.wall()
-        event = Event(
-            id=f"event-{next(self._ids)}",
-            kind=kind,
-            type=type_,
-            sid=of,
-            account=account,
-            at=now,
-            by_host="host-1",
-            data=encode_body(body),
-        )
-        stored = Stored(0, changed_subject(0, kind, account), 1, now, b"")
-        self._folding.add(event, body, stored)
-
-    def catch_up(self) -> None:
-        """Show everything put so far."""
-        self._folding.write()
-        self._folding.commit()
-        self._folding.forget_written()
-        self._sequence += 1
-        self._progress.record(0, sequence=self._sequence, complete_at=self._clock.wall())
-
-    def change_token(self, account: str, token: str) -> None:
-        """As a projector does that has not said yet that it wrote."""
-        known = self.replica.account(account)
-        assert known is not None
-        state = msgspec.msgpack.encode(msgspec.structs.replace(known, auth_token=token))
-        with contextlib.closing(sqlite3.connect(self._path)) as database, database:
-            database.execute("UPDATE account SET state = ? WHERE sid = ?", (state, account))
-
-    def close(self) -> None:
-        self.replica.close()
-        self._progress.close()
-        self._folding.close()
 
 
 @dataclass
@@ -226,157 +165,6 @@ class Changes:
         found = self.copy.replica.message(message.sid)
         assert found is not None
         return found
-
-
-@dataclass
-class Numbers:
-    """First come, first served."""
-
-    copy: Copy
-    clock: FakeClock
-    says: OwnAnswer | None = None
-    owned: dict[str, Number] = field(default_factory=dict)
-    released: set[str] = field(default_factory=set)
-    is_electing: bool = False
-    caught_up: int = 0
-
-    async def own(
-        self, account: str, settings: NumberOwned, *, is_keyed: bool, deadline: Deadline
-    ) -> OwnAnswer:
-        del is_keyed
-        assert not deadline.has_passed()
-        if self.says is not None:
-            return self.says
-        earlier = self.owned.get(settings.phone_number)
-        if earlier is None and settings.phone_number not in self.released:
-            earlier = self.copy.replica.number_by_phone(settings.phone_number)
-        self.released.discard(settings.phone_number)
-        if earlier is not None:
-            return Owned(earlier, True) if earlier.sid == settings.sid else Taken()
-        now = self.clock.wall()
-        number = Number(account=account, settings=settings, created_at=now, updated_at=now)
-        self.owned[settings.phone_number] = number
-        return Owned(number)
-
-    async def change(
-        self, number: Number, edit: Callable[[NumberOwned], NumberOwned], *, deadline: Deadline
-    ) -> Number | Missing | Undecidable:
-        assert not deadline.has_passed()
-        if isinstance(self.says, Undecidable):
-            return self.says
-        standing = self.owned.get(number.phone_number, number)
-        if standing.sid != number.sid or number.phone_number in self.released:
-            return Missing()
-        settings = edit(standing.settings)
-        changed = Number(
-            account=number.account,
-            settings=settings,
-            created_at=number.created_at,
-            updated_at=self.clock.wall(),
-        )
-        self.owned[number.phone_number] = changed
-        self.copy.put(Kind.NUMBER, Type.CHANGE, number.account, number.sid, settings)
-        self.copy.catch_up()
-        return changed
-
-    async def release(
-        self, number: Number, *, deadline: Deadline
-    ) -> Removed | Missing | Undecidable:
-        assert not deadline.has_passed()
-        if isinstance(self.says, Undecidable):
-            return self.says
-        if number.phone_number in self.released:
-            return Missing()
-        self.owned.pop(number.phone_number, None)
-        self.released.add(number.phone_number)
-        self.copy.put(Kind.NUMBER, Type.DELETED, number.account, number.sid, Deleted())
-        self.copy.catch_up()
-        return Removed(0, 1)
-
-    async def find(self, phone_number: str, *, deadline: Deadline) -> Number | Unreadable | None:
-        assert not deadline.has_passed()
-        if self.is_electing:
-            return Unreadable("electing")
-        return self.owned.get(phone_number)
-
-    async def catch_up(self, *, deadline: Deadline) -> bool:
-        assert not deadline.has_passed()
-        self.caught_up += 1
-        if self.is_electing:
-            return False
-        self.copy.catch_up()
-        return True
-
-
-@dataclass
-class Applications:
-    """Applications by SID, shown at once."""
-
-    copy: Copy
-    clock: FakeClock
-    says: Undecidable | None = None
-    is_electing: bool = False
-    made: dict[str, Application] = field(default_factory=dict)
-    deleted: set[str] = field(default_factory=set)
-
-    async def make(
-        self, account: str, settings: ApplicationMade, *, is_keyed: bool, deadline: Deadline
-    ) -> Application | Spent | Undecidable:
-        del is_keyed
-        assert not deadline.has_passed()
-        if self.says is not None:
-            return self.says
-        if settings.sid in self.deleted:
-            return Spent()
-        if settings.sid not in self.made:
-            now = self.clock.wall()
-            self.made[settings.sid] = Application(
-                account=account, settings=settings, created_at=now, updated_at=now
-            )
-            self._show(Type.ORIGINAL, account, settings.sid, settings)
-        return self.made[settings.sid]
-
-    async def change(
-        self,
-        account: str,
-        sid: str,
-        edit: Callable[[ApplicationMade], ApplicationMade],
-        *,
-        deadline: Deadline,
-    ) -> Application | Missing | Undecidable:
-        assert not deadline.has_passed()
-        if self.says is not None:
-            return self.says
-        standing = self.made.get(sid)
-        if standing is None or standing.account != account:
-            return Missing()
-        self.made[sid] = msgspec.structs.replace(
-            standing, settings=edit(standing.settings), updated_at=self.clock.wall()
-        )
-        self._show(Type.CHANGE, account, sid, self.made[sid].settings)
-        return self.made[sid]
-
-    async def delete(
-        self, account: str, sid: str, *, deadline: Deadline
-    ) -> Removed | Missing | Undecidable:
-        assert not deadline.has_passed()
-        if self.says is not None:
-            return self.says
-        standing = self.made.get(sid)
-        if standing is None or standing.account != account:
-            return Missing()
-        del self.made[sid]
-        self.deleted.add(sid)
-        self._show(Type.DELETED, account, sid, Deleted())
-        return Removed(0, 1)
-
-    async def find(self, sid: str, *, deadline: Deadline) -> Application | Unreadable | None:
-        assert not deadline.has_passed()
-        return Unreadable("electing") if self.is_electing else self.made.get(sid)
-
-    def _show(self, type_: Type, account: str, sid: str, body: Body) -> None:
-        self.copy.put(Kind.APPLICATION, type_, account, sid, body)
-        self.copy.catch_up()
 
 
 @dataclass

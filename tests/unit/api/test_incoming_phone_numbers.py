@@ -363,6 +363,43 @@ async def test_a_repeat_by_area_code_stays_with_its_number_when_one_before_it_is
     assert list(world.numbers.owned) == ["+12125550101"]
 
 
+async def test_a_repeat_that_overtakes_the_first_request_owns_the_same_number(
+    world: World,
+) -> None:
+    headers = {"idempotency-key": "front-desk"}
+    first: list[str] = []
+
+    async def land_at_last(asked: str) -> None:
+        if asked != "+12125550199" or first:
+            return
+        first.append("")  # once
+        made = (await world.post(NUMBERS, {"AreaCode": "212"}, headers)).json
+        first[0] = made["sid"]
+        show(world, made["phone_number"])
+
+    world.numbers.when_asked = land_at_last
+    again = await world.post(NUMBERS, {"AreaCode": "212"}, headers)
+
+    assert (again.status, [again.json["sid"]]) == (201, first)
+    assert list(world.numbers.owned) == ["+12125550100"]
+
+
+async def test_a_key_whose_number_in_an_area_was_deleted_owns_no_other(world: World) -> None:
+    headers = {"idempotency-key": "front-desk"}
+    first = world.give_number(OTHER_ACCOUNT, "+12125550100")
+    world.copy.catch_up()
+    made = (await world.post(NUMBERS, {"AreaCode": "212"}, headers)).json
+    show(world, made["phone_number"])
+    await world.call("DELETE", NUMBERS.replace(".json", f"/{made['sid']}.json"))
+    world.copy.put(Kind.NUMBER, Type.DELETED, OTHER_ACCOUNT, first, Deleted())
+    world.copy.catch_up()
+
+    again = await world.post(NUMBERS, {"AreaCode": "212"}, headers)
+
+    assert (again.status, again.code) == (409, 20409)
+    assert world.numbers.owned == {}
+
+
 async def test_a_key_whose_number_was_deleted_is_spent(world: World) -> None:
     world.numbers.says = Spent()
 

@@ -1,5 +1,6 @@
 """Blobs of a cluster: on two disks before they count, and found wherever they are."""
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,17 +21,25 @@ class Others:
     def __init__(self, folder: Path) -> None:
         self.stores = {url: BlobStore(folder / url) for url in ("b", "c")}
         self.down: set[str] = set()
+        self.frozen: set[str] = set()
+        """Those that take a connection, and never answer."""
 
     def urls(self) -> Sequence[str]:
         return tuple(self.stores)
 
     async def give_blob(self, peer: str, content: bytes, *, deadline: Deadline) -> bool:
         del deadline
+        await self._answering(peer)
         return peer not in self.down and bool(self.stores[peer].put(content, nonce="given"))
 
     async def blob(self, peer: str, name: str, *, deadline: Deadline) -> bytes | None:
         del deadline
+        await self._answering(peer)
         return None if peer in self.down else self.stores[peer].get(name)
+
+    async def _answering(self, peer: str) -> None:
+        if peer in self.frozen:
+            await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -52,6 +61,31 @@ async def test_a_blob_counts_once_another_host_has_it(shared: SharedBlobs, other
 
     assert await shared.keep(PICTURE, deadline=soon()) == name_of(PICTURE)
     assert others.stores["c"].get(name_of(PICTURE)) == PICTURE
+
+
+async def test_a_host_that_is_frozen_holds_no_blob_up(
+    shared: SharedBlobs, others: Others, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trunkline.blobs.shared.LAGGARDS_WAIT_S", 0.01, raising=False)
+    others.frozen.add("b")
+
+    async with asyncio.timeout(2.0):
+        name = await shared.keep(PICTURE, deadline=soon())
+
+    assert name == name_of(PICTURE)
+    assert others.stores["c"].get(name) == PICTURE
+
+
+async def test_a_host_that_is_frozen_leaves_time_to_ask_the_next(
+    shared: SharedBlobs, others: Others
+) -> None:
+    name = others.stores["c"].put(PICTURE, nonce="1")
+    others.frozen.add("b")
+
+    async with asyncio.timeout(2.0):
+        content = await shared.content(name, deadline=Deadline.after(0.2, FakeClock()))
+
+    assert content == PICTURE
 
 
 async def test_a_blob_that_no_other_host_takes_does_not_count(

@@ -54,6 +54,16 @@ def test_a_damaged_blob_is_not_given_out_and_makes_room_for_a_whole_one(store: B
     assert store.get(name) == PICTURE
 
 
+def test_a_damaged_blob_does_not_count_as_kept(store: BlobStore) -> None:
+    name = store.put(PICTURE, nonce="1")
+    (path,) = store.folder.glob(f"*/{name}")
+    path.write_bytes(PICTURE[:-1])
+
+    assert store.put(PICTURE, nonce="2") == name
+
+    assert store.get(name) == PICTURE
+
+
 def test_only_what_nobody_wants_is_removed(store: BlobStore) -> None:
     old, wanted = store.put(b"old", nonce="1"), store.put(b"wanted", nonce="2")
     for path in store.folder.glob("*/*"):

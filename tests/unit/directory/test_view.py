@@ -9,7 +9,7 @@ import pytest
 from tests.unit.log.scripted_log import ACCOUNT, ScriptedLog, pen
 
 from trunkline.directory.applications import Applications
-from trunkline.directory.numbers import Numbers, Owned
+from trunkline.directory.numbers import Numbers, Owned, find_number
 from trunkline.directory.records import Missing, Removed
 from trunkline.directory.view import View
 from trunkline.domain.application import Application
@@ -89,7 +89,10 @@ async def test_what_was_done_to_a_number_is_in_the_next_read(host: Host) -> None
         assert isinstance(await numbers.release(changed, deadline=host.deadline()), Removed)
         assert host.replica.numbers(ACCOUNT, NumberFilter(), items_max=9) == []
         assert await numbers.release(changed, deadline=host.deadline()) == Missing()
-        assert await numbers.find(PHONE, deadline=host.deadline()) is None
+        assert await find_number(host.log, PHONE, timeout_s=0.5) is None
+        for name, was_named in ((OWNED.sid, True), ("PN" + "9" * 32, False)):
+            deadline = host.deadline()
+            assert await numbers.was_named(PHONE, name, deadline=deadline) is was_named
         following.cancel()
 
 

@@ -98,6 +98,14 @@ def test_a_stall_of_the_load_stands_beside_the_gap_that_it_may_have_made() -> No
     assert window(answers, [elsewhere], 0.5, 5.0).gap_stall_ms == 0.0
 
 
+def test_the_gap_and_the_slowest_create_are_placed_in_the_window() -> None:
+    answers = [Answer(201, due, due + took) for due, took in ((1.0, 0.25), (2.0, 0.5), (4.0, 0.25))]
+
+    seen = window(answers, [], 0.5, 5.0)
+
+    assert (seen.gap_at_s, seen.slowest_at_s) == (2.0, 1.5)
+
+
 def test_the_fault_can_have_hurt_what_was_in_hand_and_what_came_later() -> None:
     answers = [accepted("done", 9.0), accepted("held", 9.5), accepted("lost", 9.6)]
     answers += [accepted("later", 11.0), Answer(503, 11.0, 11.1)]

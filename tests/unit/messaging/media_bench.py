@@ -38,12 +38,18 @@ class Web:
         self.asked: list[str] = []
         self.silent: set[str] = set()
         """URLs that never answer."""
+        self.slow: set[str] = set()
+        """URLs that take all the time there is."""
 
     async def fetch(
         self, url: str, *, bytes_max: Callable[[str], int], deadline: Deadline
     ) -> Answer:
-        assert not deadline.has_passed()
+        if deadline.has_passed():
+            return SLOW
         self.asked.append(url)
+        if url in self.slow:
+            await deadline.clock.sleep(deadline.remaining_s())
+            return SLOW
         if url in self.silent:
             await asyncio.Event().wait()
         answer = self.answers.get(url, Fetched(PICTURE, "image/png"))
@@ -73,10 +79,14 @@ def media_of(bench: Bench, web: Web, folder: Path, host: str) -> Media:
     return Media(web, MediaShelf(blobs, recorder, bench.known.get, bench.clock))
 
 
-async def put_with_media(bench: Bench, digits: str, *urls: str) -> Appended:
+async def put_with_media(
+    bench: Bench, digits: str, *urls: str, validity_s: int = 36_000
+) -> Appended:
     """An accepted message with these media."""
     plain = draft(digits)
-    body = msgspec.structs.replace(plain.body, sid="MM" + digits, media_urls=urls)
+    body = msgspec.structs.replace(
+        plain.body, sid="MM" + digits, media_urls=urls, validity_s=validity_s
+    )
     accepted = msgspec.structs.replace(plain, sid="MM" + digits, body=body)
     walking = append(
         bench.log, accepted, author=bench.author("api"), health=ShardHealth(bench.clock)

@@ -47,12 +47,9 @@ def conversation(**settings: str) -> Conversation:
     return made
 
 
-def owns(account: str, phone_number: str) -> bool:
-    return account == ACCOUNT and phone_number in {OURS, "+15550009"}
-
-
 def prepared(message: Message) -> Prepared:
-    return reply_of(conversation(), HOME, message, owns=owns)
+    is_ours = message.sender in {None, OURS, "+15550009"}
+    return reply_of(conversation(), HOME, message, is_ours=is_ours)
 
 
 def reply(message: Message) -> NewMessage | TwimlError:

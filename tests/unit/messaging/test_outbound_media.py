@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests.unit.messaging.media_bench import (
     CAT,
@@ -20,13 +21,16 @@ from tests.unit.messaging.message_bench import TEST_MAX_S, Bench
 from trunkline.blobs.store import BlobStore, name_of
 from trunkline.domain.events import Type
 from trunkline.domain.status import Status
+from trunkline.messaging.attempt import AMBIGUOUS_HAND_OVER
 from trunkline.messaging.media_fetch import Fetched
-from trunkline.messaging.outbound_media import TRIES_MAX, OutboundMedia
+from trunkline.messaging.outbound_media import FETCHES_MAX, TRIES_MAX, OutboundMedia
+from trunkline.messaging.work import OnAmbiguous
 
 pytestmark = pytest.mark.anyio
 
 NAME = "8" * 32
 OTHER = "9" * 32
+RESEND = OnAmbiguous.RESEND
 
 
 class Rig:
@@ -178,6 +182,7 @@ async def test_another_host_goes_on_with_what_one_that_died_wrote_down(
     other = rig.made("host-b")
     bench.hold_back = other.hold_back
     async with bench.running(other, bench.dispatcher("host-b")):
+        await bench.log.deliver_again()
         await rig.until_sent(1)
 
     assert len(rig.web.asked) == asked
@@ -212,3 +217,77 @@ async def test_a_message_that_cannot_be_kept_asks_ever_more_seldom(
     waits = [wait_s for _, wait_s in bench.put_back]
     assert waits[:4] == [5.0, 10.0, 20.0, 40.0]
     assert bench.carrier.submitted == []
+
+
+async def test_a_message_that_waited_for_slow_ones_does_not_fail_for_them(
+    bench: Bench, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trunkline.messaging.outbound_media.TRIES_MAX", 1)
+    rig.web.slow.add(DOG)
+    for number in range(3 * FETCHES_MAX):
+        await put_with_media(bench, f"{number:032x}", DOG)
+    await put_with_media(bench, NAME, CAT)
+
+    async with bench.running(rig.media, bench.dispatcher("host-a")):
+        async with asyncio.timeout(TEST_MAX_S):
+            while not bench.carrier.submitted:
+                await bench.pass_time(5.0)
+                assert (await bench.message(NAME)).ending is None
+
+    assert bench.carrier.submitted[0].reference.split(":")[1] == "MM" + NAME
+
+
+async def test_a_message_whose_media_are_never_kept_ends_with_its_validity(
+    bench: Bench, rig: Rig
+) -> None:
+    rig.carrier.is_down = True
+    await put_with_media(bench, NAME, CAT, validity_s=60)
+
+    async with bench.running(rig.media, bench.dispatcher("host-a")):
+        async with asyncio.timeout(TEST_MAX_S):
+            while not (await bench.message(NAME)).pieces:
+                await bench.pass_time(1.0)
+        await rig.until_failed(NAME)
+
+    assert bench.carrier.submitted == []
+
+
+async def sent_by_a_host_that_died(bench: Bench, rig: Rig) -> None:
+    """One hand-over by the first host, during which it dies."""
+    bench.carrier.answering.clear()
+    await put_with_media(bench, NAME, CAT)
+    async with bench.running(rig.media, bench.dispatcher("host-a", on_ambiguous=RESEND)):
+        await rig.until_sent(1)
+    bench.carrier.answering.set()
+
+
+async def test_a_resend_carries_its_media_also_when_a_receipt_said_sent(
+    bench: Bench, rig: Rig
+) -> None:
+    await sent_by_a_host_that_died(bench, rig)
+    known = await bench.message(NAME)
+    bench.known["MM" + NAME] = msgspec.structs.replace(known, open_status=Status.SENT)
+
+    other = rig.made("other")
+    rig.folder.joinpath("host-a").rename(rig.folder / "other")
+    bench.hold_back = other.hold_back
+    async with bench.running(other, bench.dispatcher("other", on_ambiguous=RESEND)):
+        await bench.log.deliver_again()
+        await rig.until_sent(2)
+
+    assert [len(each.media) for each in bench.carrier.submitted] == [1, 1]
+
+
+async def test_what_may_have_arrived_does_not_fail_for_its_media(bench: Bench, rig: Rig) -> None:
+    await sent_by_a_host_that_died(bench, rig)
+
+    rig.web.answers[CAT] = GONE
+    other = rig.made("other")
+    bench.hold_back = other.hold_back
+    async with bench.running(other, bench.dispatcher("other", on_ambiguous=RESEND)):
+        await bench.log.deliver_again()
+        await rig.until_failed(NAME)
+
+    ending = (await bench.message(NAME)).ending
+    assert ending is not None
+    assert ending.error_code == AMBIGUOUS_HAND_OVER

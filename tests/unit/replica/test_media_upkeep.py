@@ -1,11 +1,12 @@
 """Upkeep of blobs: what records name is there, and what they do not name any more goes, later."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from tests.unit.api.api_world import ACCOUNT, HANDSET, OUR_NUMBER, Copy
+from tests.unit.api.api_copy import Copy
+from tests.unit.api.api_world import ACCOUNT, HANDSET, OUR_NUMBER
 
 from trunkline.blobs.shared import SharedBlobs
 from trunkline.blobs.store import BlobStore, name_of
@@ -24,6 +25,7 @@ class Peer:
 
     def __init__(self) -> None:
         self.has: dict[str, bytes] = {}
+        self.on_asked: Callable[[], None] = lambda: None
 
     def urls(self) -> Sequence[str]:
         return ("b",)
@@ -34,6 +36,7 @@ class Peer:
 
     async def blob(self, peer: str, name: str, *, deadline: Deadline) -> bytes | None:
         del peer, deadline
+        self.on_asked()
         return self.has.get(name)
 
 
@@ -147,6 +150,18 @@ async def test_a_copy_that_is_behind_says_nothing_about_what_is_unwanted(host: H
     host.store.put(CAT, nonce="1")
     host.age()
     host.lag_ms = float("inf")
+
+    await host.upkeep.once()
+
+    assert host.store.get(name_of(CAT)) == CAT
+
+
+async def test_a_copy_that_catches_up_during_the_walk_says_nothing_either(host: Host) -> None:
+    host.receive(1, DOG)
+    host.store.put(CAT, nonce="1")
+    host.age()
+    host.lag_ms = float("inf")
+    host.peer.on_asked = lambda: setattr(host, "lag_ms", 0.0)
 
     await host.upkeep.once()
 

@@ -227,6 +227,8 @@ def test_numbers_are_listed_newest_first_and_found_by_parts_of_them(rows: Rows) 
     assert listed(NumberFilter()) == ["3", "2", "1"]
     assert listed(NumberFilter(), Place(101.0, f"PN{1:032x}")) == ["0"]
     assert listed(NumberFilter(phone_number="5550102")) == ["2"]
+    assert listed(NumberFilter(phone_number="5550*02")) == ["2"]
+    assert listed(NumberFilter(phone_number="*" * 20_000)) == []
     assert listed(NumberFilter(friendly_name="desk")) == ["1", "0"]
     assert rows.replica.numbers(OTHER_ACCOUNT, NumberFilter(), items_max=3) == []
     found = rows.replica.number(f"PN{2:032x}")

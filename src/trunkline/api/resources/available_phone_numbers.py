@@ -5,13 +5,13 @@ is kept for whoever was shown it: of two that ask for one number, one gets it.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
 from trunkline.api.answer import Answer, json_answer
-from trunkline.api.arguments import Arguments
+from trunkline.api.arguments import Arguments, with_plus
 from trunkline.api.errors import invalid, not_found
 from trunkline.api.freshness import lag_header
 from trunkline.api.paging import page_answer, requested_page
@@ -27,6 +27,7 @@ from trunkline.domain.inventory import (
     search,
     types_in,
 )
+from trunkline.domain.number import is_e164
 from trunkline.replica.queries import Place
 
 MILES_DEFAULT: Final = 25
@@ -149,10 +150,11 @@ def _found(arguments: Arguments, country: str, type_: NumberType) -> Iterator[tu
 def _wanted(arguments: Arguments, country: str) -> Wanted | None:
     """What is searched for; `None` where nothing can be that. Raises `ApiError`."""
     contains = arguments.text("Contains")
-    pattern = None if contains is None else pattern_of(contains)
+    pattern = None if contains is None else pattern_of(with_plus(contains))
     if contains is not None and pattern is None:
         raise invalid(
-            "Contains", "it must be 2 to 15 digits, letters or '*', with '+' or '$' at its ends"
+            "Contains",
+            "it must be 2 to 16 digits, letters or '*', with '+', '%' or '$' at its ends",
         )
     miles = arguments.integer("Distance")
     if miles is not None and not 0 <= miles <= MILES_MAX:
@@ -169,14 +171,23 @@ def _wanted(arguments: Arguments, country: str) -> Wanted | None:
     return Wanted(
         code=None if code is None else str(code),
         contains=pattern,
-        locality=arguments.text("InLocality"),
-        region=arguments.text("InRegion"),
-        postal_code=arguments.text("InPostalCode"),
-        lata=arguments.text("InLata"),
-        rate_center=arguments.text("InRateCenter"),
+        locality=_same(arguments.text("InLocality"), lambda area: area.locality),
+        region=_same(arguments.text("InRegion"), lambda area: area.region),
+        postal_code=_same(arguments.text("InPostalCode"), lambda area: area.postal_code),
+        lata=_same(arguments.text("InLata"), lambda area: area.lata),
+        rate_center=_same(arguments.text("InRateCenter"), lambda area: area.rate_center),
         near=near,
         miles=MILES_DEFAULT if miles is None else miles,
     )
+
+
+def _same(text: str | None, part_of: Callable[[Area], str | None]) -> str | None:
+    """What the part of an area must be: as given, or as it is where the given number is. Of a number
+    that is nowhere it is the number, which is the name of nothing."""
+    if text is None or not is_e164(with_plus(text)):
+        return text
+    area = area_of(with_plus(text))
+    return (None if area is None else part_of(area)) or text
 
 
 def _near(text: str | None) -> tuple[float, float] | None:

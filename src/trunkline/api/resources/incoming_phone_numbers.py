@@ -175,11 +175,13 @@ async def _own_in_area(
     candidates = list(area.numbers())
     if key is not None:
         # What an earlier request with this key took goes first: one before it may be free by now.
-        earlier = await _taken_before(request, services, candidates, key)
+        earlier = await _named_before(request, services, candidates, key)
         candidates = [earlier] if earlier is not None else candidates
+    account = request.account.sid
     passed_over: list[str] = []
     for candidate in candidates:
-        if services.replica.number_by_phone(candidate) is not None:
+        shown = services.replica.number_by_phone(candidate)
+        if shown is not None and shown.sid != _number_sid(account, candidate, key, services):
             passed_over.append(candidate)
             continue
         number = await _own(request, services, candidate, key)
@@ -192,24 +194,24 @@ async def _own_in_area(
     raise ApiError(Code.NUMBER_NONE_IN_AREA)
 
 
-async def _taken_before(
+async def _named_before(
     request: Request, services: ApiServices, candidates: list[str], key: str
 ) -> str | None:
-    """The number that this key already named, as the log knows it. Raises `ApiError` while it cannot
-    be asked: to guess would be to own a second number."""
+    """The number that this key already named, as the log knows it, also if it was given back since.
+    Raises `ApiError` while the log cannot be asked: to guess would be to own a second number."""
     account = request.account.sid
     for candidate in candidates:
         name = _number_sid(account, candidate, key, services)
         known = services.replica.number_by_phone(candidate)
-        if known is None or known.sid != name:
-            found = await services.numbers.find(candidate, deadline=request.deadline)
-            if isinstance(found, Unreadable):
-                raise unavailable(
-                    f"Whether the key has a number already cannot be told ({found.reason}); "
-                    "nothing was done. Repeat with the same Idempotency-Key."
-                )
-            known = found
         if known is not None and known.sid == name:
+            return candidate
+        was_named = await services.numbers.was_named(candidate, name, deadline=request.deadline)
+        if isinstance(was_named, Undecidable):
+            raise unavailable(
+                f"Whether the key has a number already cannot be told ({was_named.reason}); "
+                "nothing was done. Repeat with the same Idempotency-Key."
+            )
+        if was_named:
             return candidate
     return None
 

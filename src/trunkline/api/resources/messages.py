@@ -22,6 +22,7 @@ from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
 from trunkline.domain.errors import Code, explain_delivery
+from trunkline.domain.media import PIECES_MAX
 from trunkline.domain.message import Message
 from trunkline.domain.price import CURRENCY, price_of
 from trunkline.domain.smart_encoding import plain
@@ -39,7 +40,6 @@ from trunkline.messaging.cancel import Done, TooLate, Unsettled
 from trunkline.replica.queries import MessageFilter, Place
 
 BODY_CHARS_MAX: Final = 1_600
-MEDIA_MAX: Final = 10
 VALIDITY_S_MAX: Final = 36_000
 """Ten hours, the longest a message may wait (published default of ValidityPeriod)."""
 
@@ -223,8 +223,8 @@ def _text(arguments: Arguments, media_urls: tuple[str, ...]) -> str:
         raise ApiError(Code.BODY_MISSING)
     if len(text) > BODY_CHARS_MAX:
         raise ApiError(Code.BODY_TOO_LONG, characters_max=BODY_CHARS_MAX)
-    if len(media_urls) > MEDIA_MAX:
-        raise ApiError(Code.MEDIA_TOO_MANY, items_max=MEDIA_MAX)
+    if len(media_urls) > PIECES_MAX:
+        raise ApiError(Code.MEDIA_TOO_MANY, items_max=PIECES_MAX)
     return text
 
 

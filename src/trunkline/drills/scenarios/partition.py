@@ -4,14 +4,19 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from trunkline.drills.faults.network import Seat, cut, heal, reason_against_namespaces
+from trunkline.drills.faults.network import (
+    Cut,
+    Direction,
+    Seat,
+    deaf,
+    mute,
+    reason_against_namespaces,
+)
 from trunkline.drills.namespaced import NamespacedCluster
 from trunkline.drills.refusal import DrillError
 from trunkline.drills.stage import Options, Scenario, Stage, links_lost
 
 SECONDS: Final = 10.0
-
-Directions = Sequence[tuple[Seat, Sequence[Seat]]]
 
 
 def needs(_: Options) -> str:
@@ -20,18 +25,16 @@ def needs(_: Options) -> str:
 
 async def act(stage: Stage) -> None:
     victim, others = await _sides(stage)
-    await _cut_for_a_while(
-        stage, [(victim, others), *((each, [victim]) for each in others)], "both ways"
-    )
+    await _cut_for_a_while(stage, [*mute(victim, others), *deaf(victim, others)], "both ways")
 
 
 async def act_one_way(stage: Stage) -> None:
     victim, others = await _sides(stage)
     is_mute = stage.rng.random() < 0.5
     if is_mute:
-        await _cut_for_a_while(stage, [(victim, others)], "it is not heard")
+        await _cut_for_a_while(stage, mute(victim, others), "it is not heard")
     else:
-        await _cut_for_a_while(stage, [(each, [victim]) for each in others], "it does not hear")
+        await _cut_for_a_while(stage, deaf(victim, others), "it does not hear")
 
 
 async def _sides(stage: Stage) -> tuple[Seat, list[Seat]]:
@@ -43,13 +46,12 @@ async def _sides(stage: Stage) -> tuple[Seat, list[Seat]]:
     return seat, [each for each in stage.cluster.network.seats if each != seat]
 
 
-async def _cut_for_a_while(stage: Stage, directions: Directions, what: str) -> None:
-    for sender, receivers in directions:
-        await asyncio.to_thread(cut, sender, receivers)
+async def _cut_for_a_while(stage: Stage, directions: Sequence[Direction], what: str) -> None:
+    cut = Cut(directions)
+    await asyncio.to_thread(cut.make)
     stage.mark(f"cut: {what}")
     await stage.wait(SCENARIO.seconds(stage.options))
-    for sender, receivers in directions:
-        await asyncio.to_thread(heal, sender, receivers)
+    await asyncio.to_thread(cut.heal)
     stage.mark("healed")
     for host in stage.cluster.hosts():
         await stage.until_ready(host.name)

@@ -1,0 +1,69 @@
+"""A log engine that is started anew gives way to whoever serves meanwhile, until it has caught up.
+
+It reads its store and fetches what it missed, which keeps a core busy for a second or more. That is
+needed by nobody at that moment: the others of the cluster have a majority without it, and creates go
+on through them. So its processor time counts less for a while (niceness, and that of its session
+where the kernel shares time out by session: sched(7), The autogroup feature).
+"""
+
+import asyncio
+import contextlib
+import os
+import resource
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from trunkline.kernel import Clock
+
+FOR_S: Final = 10.0
+"""It is back within two seconds after some seconds of absence; one that has much more to fetch does
+the rest as fast as it can."""
+NICER_BY: Final = 10
+"""A tenth of the share of processes that do not give way."""
+_NICENESS_MAX: Final = 19
+_NICENESS_ZERO: Final = 20
+"""`RLIMIT_NICE` counts downwards: a process may set itself to 20 minus the limit (getrlimit(2))."""
+
+
+@contextlib.asynccontextmanager
+async def giving_way(pid: int, clock: Clock, *, for_s: float = FOR_S) -> AsyncIterator[None]:
+    """The process gives way for the first `for_s` of the block. A process that is gone, or a machine
+    that does not let it come back to its former place, changes nothing."""
+    if sys.platform != "linux":
+        yield
+        return
+    async with asyncio.TaskGroup() as tasks:
+        waiting = tasks.create_task(_for_a_while(pid, clock, for_s))
+        try:
+            yield
+        finally:
+            waiting.cancel()
+
+
+async def _for_a_while(pid: int, clock: Clock, for_s: float) -> None:
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    is_restored = may_return_to(ours)
+    _set(pid, min(ours + NICER_BY, _NICENESS_MAX) if is_restored else None, NICER_BY)
+    try:
+        await clock.sleep(for_s)
+    finally:
+        _set(pid, ours if is_restored else None, 0)
+
+
+def may_return_to(niceness: int) -> bool:
+    """Whether this process may set another one of its user to `niceness`, once it is higher."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NICE)
+    unlimited = limit == resource.RLIM_INFINITY
+    return os.geteuid() == 0 or unlimited or niceness >= _NICENESS_ZERO - limit
+
+
+def _set(pid: int, niceness: int | None, session: int) -> None:
+    """Every thread of it, since each has a niceness of its own, and its session."""
+    with contextlib.suppress(OSError):
+        if niceness is not None:
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                os.setpriority(os.PRIO_PROCESS, int(thread.name), niceness)
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(session))

@@ -1,0 +1,124 @@
+"""A process that is to give way does so for a while, with all its threads."""
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trunkline.host import give_way
+from trunkline.host.give_way import FOR_S, NICER_BY, giving_way, may_return_to
+from trunkline.kernel.virtual import VirtualClock, run_in_virtual_time
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="the niceness of threads is Linux's"
+)
+
+THREADS = """
+import threading
+for _ in range(3):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+
+
+@pytest.fixture
+def pid() -> Iterator[int]:
+    process = subprocess.Popen(
+        (sys.executable, "-c", THREADS), stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    yield process.pid
+    process.kill()
+    process.communicate(timeout=10)
+
+
+def niceness(pid: int) -> list[int]:
+    """Of each thread."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return [os.getpriority(os.PRIO_PROCESS, int(thread.name)) for thread in threads]
+
+
+def of_session(pid: int) -> str:
+    file = Path(f"/proc/{pid}/autogroup")
+    return file.read_text().split()[-1] if file.exists() else ""
+
+
+def test_all_threads_give_way_for_a_while_and_then_no_longer(pid: int) -> None:
+    if not may_return_to(os.getpriority(os.PRIO_PROCESS, 0)):
+        pytest.skip("this user may not lower a niceness again: run it as root")
+    clock, before = VirtualClock(), niceness(pid)
+    seen: dict[float, tuple[list[int], str]] = {}
+
+    async def play() -> None:
+        async with giving_way(pid, clock):
+            for at in (1.0, FOR_S + 1.0):
+                await clock.sleep(at - clock.monotonic())
+                seen[at] = niceness(pid), of_session(pid)
+
+    run_in_virtual_time(play())
+
+    has_sessions = Path("/proc/self/autogroup").exists()
+    assert len(before) == 4
+    assert seen == {
+        1.0: ([each + NICER_BY for each in before], str(NICER_BY) if has_sessions else ""),
+        FOR_S + 1.0: (before, "0" if has_sessions else ""),
+    }
+
+
+def test_who_leaves_early_no_longer_gives_way(pid: int) -> None:
+    clock, before = VirtualClock(), niceness(pid)
+
+    async def play() -> None:
+        async with giving_way(pid, clock):
+            await clock.sleep(1.0)
+
+    run_in_virtual_time(play())
+
+    assert niceness(pid) == before
+
+
+def test_who_may_not_come_back_keeps_its_niceness(
+    pid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, before = VirtualClock(), niceness(pid)
+    monkeypatch.setattr(give_way, "may_return_to", lambda _: False)
+    seen = []
+
+    async def play() -> None:
+        async with giving_way(pid, clock):
+            await clock.sleep(1.0)
+            seen.append(niceness(pid))
+
+    run_in_virtual_time(play())
+
+    assert seen == [before]
+
+
+def test_a_process_that_is_gone_is_nobody_that_could_give_way(pid: int) -> None:
+    clock = VirtualClock()
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+
+    async def play() -> None:
+        async with giving_way(pid, clock):
+            await clock.sleep(FOR_S + 1.0)
+
+    run_in_virtual_time(play())
+
+
+@pytest.mark.parametrize(
+    ("limit", "niceness", "may"), [(0, 0, False), (20, 0, True), (20, -1, False), (10, 10, True)]
+)
+def test_the_limit_of_the_user_says_who_may_come_back(
+    monkeypatch: pytest.MonkeyPatch, *, limit: int, niceness: int, may: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+
+    assert may_return_to(niceness) is may
