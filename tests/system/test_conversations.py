@@ -295,6 +295,20 @@ async def test_an_error_is_handed_to_the_fallback_and_kept_with_its_code(
     assert [each.facts["code"] for each in await notices(host, sid)] == [code]
 
 
+async def test_the_password_of_a_url_is_not_kept_with_what_went_wrong(
+    host: Host, application: Application
+) -> None:
+    application.answers["/sms"] = says(404)
+    await host.own_number(sms_url=application.url.replace("//", "//user:secret@") + "/sms")
+    async with running(host.inbound()):
+        sid = await host.receive("1", "Hi")
+        await application.hear()
+
+    (notice,) = await notices(host, sid)
+    assert notice.facts["url"] == application.url + "/sms"
+    assert "secret" not in str(notice.facts)
+
+
 async def test_an_application_that_only_errs_is_not_told_of_without_end(
     host: Host, application: Application
 ) -> None:

@@ -1,7 +1,10 @@
 """Webhooks over real sockets: an application on loopback, believed by the official library."""
 
 import asyncio
+import shutil
 import socket
+import ssl
+import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +21,7 @@ from tests.system.webhook_bench import (
     Heard,
     Host,
     calling,
+    dice,
     host_in,
     killed,
     running,
@@ -37,6 +41,7 @@ from trunkline.webhooks.client import (
     WebhookAnswer,
     WebhookClient,
     WebhookRequest,
+    open_session,
 )
 
 pytestmark = [pytest.mark.system, pytest.mark.anyio]
@@ -169,6 +174,64 @@ async def test_what_cannot_be_connected_to_is_unsent_and_says_why(
     for answer, code in ((refused, 11205), (not_tls, 11220), (not_a_url, 11100)):
         assert isinstance(answer, Unreachable)
         assert (answer.error_code, answer.is_unsent) == (code, True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"220 mail.example ESMTP\r\n",
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 99\r\n\r\n<Response>",
+    ],
+)
+async def test_what_is_no_http_or_breaks_off_is_a_violation_of_the_protocol(
+    client: WebhookClient, said: bytes
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        broken = await send(client, f"http://127.0.0.1:{port}/", method="GET")
+
+    assert isinstance(broken, Unreachable)
+    assert (broken.error_code, broken.is_unsent) == (11206, False)
+
+
+def certificate(folder: Path, host: str) -> tuple[Path, Path]:
+    """Of a host that vouches for itself: the certificate, and its key."""
+    paths = folder / "certificate.pem", folder / "key.pem"
+    words = ["openssl", "req", "-x509", "-nodes", "-days", "1", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    named = ("-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}")
+    written = ("-out", str(paths[0]), "-keyout", str(paths[1]))
+    subprocess.run((*words, *named, *written), check=True, capture_output=True, timeout=WAIT_S)
+    return paths
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+@pytest.mark.parametrize(
+    ("host", "is_trusted", "code"),
+    [("app.example", True, 11235), ("localhost", False, 11237), ("localhost", True, None)],
+)
+async def test_a_certificate_that_is_not_accepted_says_why(
+    tmp_path: Path, host: str, is_trusted: bool, code: int | None
+) -> None:
+    own, key = certificate(tmp_path, host)
+    serving_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving_tls.load_cert_chain(own, key)
+    trusting = ssl.create_default_context(cafile=str(own) if is_trusted else None)
+    async with serving(serving_tls) as application:
+        made = WebhookClient(
+            session_factory=lambda: open_session(tls=trusting), clock=CLOCK, rng=dice()
+        )
+        answer = await send(made, application.url.replace("127.0.0.1", "localhost") + "/hook")
+        await made.close()
+
+    assert getattr(answer, "error_code", None) == code
 
 
 async def test_a_status_callback_is_told_every_step_in_order_and_written_down(

@@ -6,6 +6,7 @@ The application checks signatures with the official library.
 import asyncio
 import random
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -102,16 +103,16 @@ class Application:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Application]:
+async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Application]:
     """An application on loopback."""
     made = Application()
     server = web.Application()
     server.router.add_route("*", "/{path:.*}", made.handle)
     runner = web.AppRunner(server, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    made.url = f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield made
     finally:

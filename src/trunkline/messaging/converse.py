@@ -52,9 +52,12 @@ from trunkline.webhooks.client import (
 )
 from trunkline.webhooks.cookies import Cookies
 from trunkline.webhooks.receivers import Receiver, Receivers
+from trunkline.webhooks.signature import without_user
 
-WORK_MAX_S: Final = 55.0
-"""One conversation ends before the log's bound on work (60 s), or goes back to the log."""
+WORK_MAX_S: Final = 45.0
+"""One conversation ends before the log's bound on work (60 s), or goes back to the log: what is kept of
+it needs up to 10 s more."""
+URL_CHARACTERS_MAX: Final = 500
 NOTICES_MAX: Final = 50
 """Of one conversation."""
 
@@ -105,7 +108,7 @@ class _Course:
                 notice = Notice(
                     code=error.code,
                     reason=error.reason[:REASON_CHARACTERS_MAX],
-                    url=place.url,
+                    url=without_user(place.url)[:URL_CHARACTERS_MAX],
                     method=place.method,
                     is_warning=error.code in WARNINGS,
                 )
