@@ -45,8 +45,10 @@ unit: $(VENV)/dev.stamp
 
 check: lint types imports unit  ## format, lint, types, imports and unit tests
 
+# The system's tests one after another: side by side they would miss their moments.
 test: $(VENV)/dev.stamp  ## every test: unit, contract, and the whole system with real parts
-	@$(BIN)/pytest -q tests
+	@$(BIN)/pytest -q -n 2 $(UNIT)
+	@$(BIN)/pytest -q tests $(foreach each,$(UNIT),--ignore $(each))
 
 # One small machine for all hosts: `HOSTS=1` where three are too many for it.
 HOSTS ?= 3
@@ -105,7 +107,7 @@ node-sdk:  ## fetch the Node SDK that tests/sdk/test_node.py runs, where there i
 SEGMENTS := build/segment-calculator
 segment-calculator:  ## fetch the calculator that tests/peers/test_segments.py counts against, where there is a Node
 	@if ! command -v npm >/dev/null; then \
-		echo "segment-calculator: there is no npm, so segments are not counted against Twilio's calculator: apt-get install nodejs npm"; \
+		echo "segment-calculator: there is no npm, so segments are not counted against Twilio's calculator: make peers"; \
 	elif ! cmp -s tests/peers/segments/package-lock.json $(SEGMENTS)/installed.json; then \
 		mkdir -p $(SEGMENTS) && cp tests/peers/segments/package.json tests/peers/segments/package-lock.json $(SEGMENTS)/ && \
 		npm --prefix $(SEGMENTS) ci --ignore-scripts --no-audit --no-fund && \

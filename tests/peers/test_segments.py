@@ -42,7 +42,7 @@ ALPHABETS = (
 def node() -> str:
     found = shutil.which("node")
     if found is None or not (MODULES / "sms-segments-calculator").is_dir():
-        mend = "install Node (apt-get install nodejs npm), then make segment-calculator"
+        mend = "make peers, then make segment-calculator"
         warnings.warn(f"segments are not counted against Twilio's calculator: {mend}", stacklevel=1)
         pytest.skip(mend)
     return found
