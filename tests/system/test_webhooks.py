@@ -205,7 +205,18 @@ async def test_what_is_no_http_or_breaks_off_is_a_violation_of_the_protocol(
 def certificate(folder: Path, host: str) -> tuple[Path, Path]:
     """Of a host that vouches for itself: the certificate, and its key."""
     paths = folder / "certificate.pem", folder / "key.pem"
-    words = ["openssl", "req", "-x509", "-nodes", "-days", "1", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    words = [
+        "openssl",
+        "req",
+        "-x509",
+        "-nodes",
+        "-days",
+        "1",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+    ]
     named = ("-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}")
     written = ("-out", str(paths[0]), "-keyout", str(paths[1]))
     subprocess.run((*words, *named, *written), check=True, capture_output=True, timeout=WAIT_S)

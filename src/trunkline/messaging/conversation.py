@@ -1,6 +1,6 @@
 """What is said to an application about an inbound message, and what its answer says to do.
 
-Nothing here asks or sends anything: `messaging/inbound` does.
+Nothing here asks or sends anything: `messaging/converse` does.
 """
 
 from dataclasses import dataclass
