@@ -1,7 +1,7 @@
 """Conversations with an application about an inbound message, over real sockets, and where they end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from twilio.twiml.messaging_response import MessagingResponse
 
 from trunkline.kernel import Deadline
 from trunkline.kernel.crash import CrashPoint
+from trunkline.log.event import Event
 from trunkline.messaging.conversation import REPLIES_MAX
 from trunkline.messaging.converse import NOTICES_MAX
 from trunkline.messaging.timeline import Happening, read_timeline
@@ -293,6 +294,31 @@ async def test_an_error_is_handed_to_the_fallback_and_kept_with_its_code(
 
     assert (spare.path, spare.params["ErrorCode"]) == ("/spare", str(code))
     assert [each.facts["code"] for each in await notices(host, sid)] == [code]
+
+
+async def test_a_conversation_whose_faults_cannot_be_kept_is_had_again(
+    host: Host, application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = MessagingResponse()
+    document.message("one")
+    document.message("to nobody", to="front desk")
+    application.answers["/sms"] = says(200, str(document))
+    await host.own_number(sms_url=application.url + "/sms")
+    record_all, tries = host.recorder.record_all, 0
+
+    async def fails_once(events: Sequence[Event]) -> bool:
+        nonlocal tries
+        tries += 1
+        return tries > 1 and await record_all(events)
+
+    monkeypatch.setattr(host.recorder, "record_all", fails_once)
+    async with running(host.inbound()):
+        sid = await host.receive("1", "Hi")
+        await hear(application, 2)
+
+    assert tries == 2
+    assert await texts(host) == ["one"]
+    assert [each.facts["code"] for each in await notices(host, sid)] == [14101]
 
 
 async def test_the_password_of_a_url_is_not_kept_with_what_went_wrong(
