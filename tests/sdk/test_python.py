@@ -48,11 +48,22 @@ class Application:
         is_ours = self._validator.validate(self.url + request.path, params, signature)
         token = request.headers["I-Twilio-Idempotency-Token"]
         self.told.put({**params, "path": request.path, "signed": str(is_ours), "token": token})
-        document = b""
-        if request.path == "/sms":
-            reply = MessagingResponse()
-            reply.message(f"you said {params['Body']}")
-            document = str(reply).encode()
+        reply = MessagingResponse()
+        match request.path:
+            case "/sms":
+                reply.message(f"you said {params['Body']}")
+            case "/talk":
+                reply.message("one", action="/then", status_callback="/status")
+                reply.message("never")
+            case "/then":
+                reply.redirect("/last", method="POST")
+            case "/last":
+                halves = reply.message()
+                halves.body("two")
+                halves.body(" and a half")
+            case _:
+                pass
+        document = str(reply).encode()
         request.send_response(200)
         request.send_header("Content-Type", "text/xml")
         request.send_header("Content-Length", str(len(document)))
@@ -145,6 +156,30 @@ def test_an_inbound_message_is_answered_by_the_application(
     )
     inbound = client.messages(asked["MessageSid"]).fetch()
     assert (inbound.direction, inbound.status, inbound.body) == ("inbound", "received", "ping")
+
+
+def test_a_conversation_of_several_documents_is_had(
+    host: Running, client: Client, application: Application
+) -> None:
+    number = client.incoming_phone_numbers.create(
+        phone_number="+12025550104", sms_url=f"{application.url}/talk"
+    )
+
+    text_from(host, HANDSET, to=number.phone_number, body="ping")
+
+    wait_until(lambda: on_handset(host, HANDSET, "two and a half"), "the last reply")
+    wait_until(lambda: on_handset(host, HANDSET, "one"), "the first reply")
+    told = [application.next() for _ in range(6)]
+    assert {each["signed"] for each in told} == {"True"}
+    talk, then, last = (each for each in told if each["path"] != "/status")
+    assert [each["path"] for each in (talk, then, last)] == ["/talk", "/then", "/last"]
+    assert talk["MessageSid"] == last["MessageSid"] != then["MessageSid"]
+    assert then["MessageStatus"] == "sending"
+    statuses = [each for each in told if each["path"] == "/status"]
+    assert [each["MessageStatus"] for each in statuses] == ["sending", "sent", "delivered"]
+    assert {each["MessageSid"] for each in statuses} == {then["MessageSid"]}
+    assert client.messages(then["MessageSid"]).fetch().direction == "outbound-reply"
+    assert not on_handset(host, HANDSET, "never")
 
 
 def test_messages_are_listed_newest_first_page_by_page(host: Running, client: Client) -> None:

@@ -15,7 +15,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -93,6 +93,16 @@ FOR_LATER = frozenset({CrashPoint.TIMER_BEFORE_ACK, CrashPoint.DUE_BEFORE_HANDIN
 LATER_S = 16.0
 """Beyond what is near enough to be held without a timer, also after the host has come back."""
 
+ANSWERS = {
+    "/sms": (
+        "<Message>you said {text}</Message>"
+        "<Message action='/then'>and: {text}</Message><Message>never</Message>"
+    ),
+    "/then": "<Redirect>/last</Redirect>",
+    "/last": "<Message>in the end: {text}</Message>",
+}
+"""Two replies, an action, a redirect and another reply: each text is answered three times."""
+
 Case = tuple[CrashPoint, Shape]
 CASES: list[Case] = [
     *((point, Shape.WITH_THE_ENGINE) for point in CrashPoint),
@@ -149,9 +159,8 @@ class Application:
             request.headers["I-Twilio-Idempotency-Token"],
         )
         self.told.append(told)
-        document = b""
-        if told.path == "/sms":
-            document = f"<Response><Message>{reply_to(told.text)}</Message></Response>".encode()
+        said = ANSWERS.get(told.path, "").format(text=told.text)
+        document = f"<Response>{said}</Response>".encode()
         request.send_response(200)
         request.send_header("Content-Type", "text/xml")
         request.send_header("Content-Length", str(len(document)))
@@ -232,7 +241,7 @@ def assert_one_message_for_each_key(seen: Walk) -> None:
 
 
 def assert_kept_and_not_doubled_in_silence(seen: Walk) -> None:
-    wanted = {*seen.sids, *map(reply_to, seen.texts)}
+    wanted = {*seen.sids, *replies_to(seen.texts)}
     assert {each["body"] for each in seen.arrived} == wanted
     silent = Counter(each["body"] for each in seen.arrived if not each["possible_duplicate"])
     assert {body: copies for body, copies in silent.items() if copies > 1} == {}
@@ -287,7 +296,7 @@ def walk(point: CrashPoint, shape: Shape, born: Path, data: Path, application: A
         mark = mark_of(data / "run", point)
         wait_until(mark.exists, f"something to pass {point}", within_s=SETTLE_MAX_S)
         wait_until(lambda: pid_in(ready) not in (0, first), "another process in its place")
-        wanted = {*sids, *map(reply_to, texts)}
+        wanted = {*sids, *replies_to(texts)}
         accepted = set.union(*sids.values())
         wait_until(
             lambda: (
@@ -369,8 +378,9 @@ def post(host: Running, resource: str, form: Mapping[str, str], *, key: str = ""
         return None
 
 
-def reply_to(text: str) -> str:
-    return f"you said {text}"
+def replies_to(texts: Sequence[str]) -> list[str]:
+    said = ("you said ", "and: ", "in the end: ")
+    return [words + text for text in texts for words in said]
 
 
 def arrived(host: Running) -> list[dict[str, Any]]:

@@ -1,44 +1,40 @@
 """Webhooks over real sockets: an application on loopback, believed by the official library."""
 
 import asyncio
-import random
-import secrets
+import shutil
 import socket
+import ssl
+import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from multidict import MultiDict
 from structlog.testing import capture_logs
-from twilio.request_validator import RequestValidator
+from tests.system.webhook_bench import (
+    ACCOUNT,
+    CLOCK,
+    OURS,
+    THEIRS,
+    TOKEN,
+    WAIT_S,
+    Application,
+    Heard,
+    Host,
+    calling,
+    dice,
+    host_in,
+    killed,
+    running,
+    says,
+    serving,
+)
 
-from trunkline.blobs.shared import SharedBlobs
-from trunkline.blobs.store import BlobStore
-from trunkline.directory.accounts import open_account
-from trunkline.directory.numbers import Owned, own_number
-from trunkline.domain.events import AccountOpened, Kind, MessageReceived, NumberOwned, Receipt, Type
-from trunkline.domain.message import Message
 from trunkline.domain.optout import REPLIES, Keyword
 from trunkline.domain.status import Status
-from trunkline.kernel import Deadline, SystemClock
-from trunkline.log.append import Appended, Draft, ShardHealth, append
-from trunkline.log.author import Author
-from trunkline.log.engines.memory import MemoryLog
-from trunkline.messaging.accept import Acceptor, Created, NewMessage
-from trunkline.messaging.callbacks import StatusCallbacks
-from trunkline.messaging.inbound import Inbound
-from trunkline.messaging.inbound_media import InboundMedia
-from trunkline.messaging.media import Media
-from trunkline.messaging.media_fetch import MediaFetcher
-from trunkline.messaging.media_shelf import MediaShelf
-from trunkline.messaging.record import EventRecorder
-from trunkline.replica.progress import Progress
-from trunkline.replica.projector import Projector
-from trunkline.replica.queries import MessageFilter, Replica
+from trunkline.kernel import Deadline
+from trunkline.messaging.conversation import DOCUMENTS_MAX, REPLIES_MAX
 from trunkline.webhooks.client import (
     ANSWER_BYTES_MAX,
     Answered,
@@ -47,89 +43,28 @@ from trunkline.webhooks.client import (
     WebhookAnswer,
     WebhookClient,
     WebhookRequest,
+    open_session,
 )
 
 pytestmark = [pytest.mark.system, pytest.mark.anyio]
 
-CLOCK = SystemClock()
-TOKEN = "t" * 32
-ACCOUNT = "AC" + "a" * 32
-OURS = "+15550001"
-THEIRS = "+15550002"
-WAIT_S = 10.0
-
-
-def dice() -> random.Random:
-    return random.Random(1)
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A request as the application saw it."""
-
-    method: str
-    path: str
-    params: MultiDict[str]
-    headers: dict[str, str]
-    is_believed: bool
-
-    @property
-    def token(self) -> str:
-        return self.headers["I-Twilio-Idempotency-Token"]
-
-
-Answer = Callable[[Heard], Awaitable[web.StreamResponse]]
-
-
-@dataclass
-class Application:
-    """A customer's application: keeps what it hears, and answers as a test says."""
-
-    url: str = ""
-    answers: dict[str, Answer] = field(default_factory=dict)
-    heard: list[Heard] = field(default_factory=list)
-    arrivals: asyncio.Queue[Heard] = field(default_factory=asyncio.Queue)
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        form = MultiDict((key, str(value)) for key, value in (await request.post()).items())
-        seen = f"http://{request.host}{request.raw_path}"
-        signature = request.headers.get("X-Twilio-Signature", "")
-        heard = Heard(
-            request.method,
-            request.path,
-            form if request.method == "POST" else MultiDict(request.query),
-            dict(request.headers),
-            bool(RequestValidator(TOKEN).validate(seen, form, signature)),
-        )
-        self.heard.append(heard)
-        self.arrivals.put_nowait(heard)
-        answer = self.answers.get(request.path)
-        return web.Response(status=204) if answer is None else await answer(heard)
-
-    async def hear(self) -> Heard:
-        async with asyncio.timeout(WAIT_S):
-            return await self.arrivals.get()
-
 
 @pytest.fixture
 async def application() -> AsyncIterator[Application]:
-    made = Application()
-    server = web.Application()
-    server.router.add_route("*", "/{path:.*}", made.handle)
-    runner = web.AppRunner(server, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield made
-    await runner.cleanup()
+    async with serving() as made:
+        yield made
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[WebhookClient]:
-    made = WebhookClient(clock=CLOCK, rng=dice())
-    yield made
-    await made.close()
+    async with calling() as made:
+        yield made
+
+
+@pytest.fixture
+async def host(tmp_path: Path, client: WebhookClient) -> AsyncIterator[Host]:
+    async with host_in(tmp_path, client) as made:
+        yield made
 
 
 async def send(
@@ -140,13 +75,6 @@ async def send(
         url, method, params, TOKEN, "token-1", (("X-Trunkline-Sequence", "4"),)
     )
     return await client.send(request, deadline=Deadline.after(within_s, CLOCK))
-
-
-def says(status: int, text: str = "", content_type: str = "text/xml", **headers: str) -> Answer:
-    async def answer(_: Heard) -> web.StreamResponse:
-        return web.Response(status=status, text=text, content_type=content_type, headers=headers)
-
-    return answer
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -250,139 +178,73 @@ async def test_what_cannot_be_connected_to_is_unsent_and_says_why(
         assert (answer.error_code, answer.is_unsent) == (code, True)
 
 
-@dataclass
-class Host:
-    """A log, a copy and the parts that write: one host without its services."""
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"220 mail.example ESMTP\r\n",
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 99\r\n\r\n<Response>",
+    ],
+)
+async def test_what_is_no_http_or_breaks_off_is_a_violation_of_the_protocol(
+    client: WebhookClient, said: bytes
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await writer.drain()
+        writer.close()
 
-    log: MemoryLog
-    replica: Replica
-    author: Author
-    client: WebhookClient
-    acceptor: Acceptor
-    recorder: EventRecorder
-    inactive: set[str]
-    media: InboundMedia
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        broken = await send(client, f"http://127.0.0.1:{port}/", method="GET")
 
-    def callbacks(self) -> StatusCallbacks:
-        return StatusCallbacks(
-            log=self.log,
-            replica=self.replica,
-            client=self.client,
-            recorder=self.recorder,
-            clock=CLOCK,
-            rng=dice(),
+    assert isinstance(broken, Unreachable)
+    assert (broken.error_code, broken.is_unsent) == (11206, False)
+
+
+def certificate(folder: Path, host: str) -> tuple[Path, Path]:
+    """Of a host that vouches for itself: the certificate, and its key."""
+    paths = folder / "certificate.pem", folder / "key.pem"
+    words = [
+        "openssl",
+        "req",
+        "-x509",
+        "-nodes",
+        "-days",
+        "1",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+    ]
+    named = ("-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}")
+    written = ("-out", str(paths[0]), "-keyout", str(paths[1]))
+    subprocess.run((*words, *named, *written), check=True, capture_output=True, timeout=WAIT_S)
+    return paths
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
+@pytest.mark.parametrize(
+    ("host", "is_trusted", "code"),
+    [("app.example", True, 11235), ("localhost", False, 11237), ("localhost", True, None)],
+)
+async def test_a_certificate_that_is_not_accepted_says_why(
+    tmp_path: Path, host: str, is_trusted: bool, code: int | None
+) -> None:
+    own, key = certificate(tmp_path, host)
+    serving_tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving_tls.load_cert_chain(own, key)
+    trusting = ssl.create_default_context(cafile=str(own) if is_trusted else None)
+    async with serving(serving_tls) as application:
+        made = WebhookClient(
+            session_factory=lambda: open_session(tls=trusting), clock=CLOCK, rng=dice()
         )
+        answer = await send(made, application.url.replace("127.0.0.1", "localhost") + "/hook")
+        await made.close()
 
-    def inbound(self) -> Inbound:
-        return Inbound(
-            log=self.log,
-            replica=self.replica,
-            client=self.client,
-            acceptor=self.acceptor,
-            media=self.media,
-            clock=CLOCK,
-            rng=dice(),
-        )
-
-    async def catch_up(self) -> None:
-        for shard in range(self.log.shards):
-            last = await self.log.last_sequence(shard, timeout_s=1.0)
-            assert isinstance(last, int)
-            deadline = Deadline.after(WAIT_S, CLOCK)
-            assert await self.replica.wait_until_seen(shard, last, deadline=deadline)
-
-    async def own_number(self, **settings: str) -> None:
-        number = NumberOwned(
-            sid="PN" + "b" * 32, phone_number=OURS, friendly_name="front desk", **settings
-        )
-        deadline = Deadline.after(WAIT_S, CLOCK)
-        owned = await own_number(self.log, ACCOUNT, number, author=self.author, deadline=deadline)
-        assert isinstance(owned, Owned)
-        await self.catch_up()
-
-    async def create(self, status_callback: str | None) -> Message:
-        new = NewMessage(ACCOUNT, OURS, THEIRS, "hi", status_callback=status_callback)
-        created = await self.acceptor.accept(new, key=None, deadline=Deadline.after(WAIT_S, CLOCK))
-        assert isinstance(created, Created)
-        return created.message
-
-    async def receipt(self, message: Message, status: str, error_code: int | None = None) -> None:
-        body = Receipt(status=status, carrier="test", carrier_message_id="1", error_code=error_code)
-        assert await self.recorder.record(Kind.MESSAGE, Type.RECEIPT, ACCOUNT, message.sid, body)
-
-    async def receive(self, name: str, text: str) -> str:
-        sid = "SM" + (name * 32)[:32]
-        body = MessageReceived(sid=sid, sender=THEIRS, recipient=OURS, text=text)
-        draft = Draft(kind=Kind.INBOUND, sid=sid, account=ACCOUNT, body=body, is_keyed=True)
-        health = ShardHealth(CLOCK)
-        appended = await append(self.log, draft, author=self.author, health=health)
-        assert isinstance(appended, Appended)
-        return sid
-
-    async def replies(self) -> list[Message]:
-        """Oldest first."""
-        await self.catch_up()
-        found = self.replica.messages(ACCOUNT, MessageFilter(), items_max=50)
-        outbound = [message for message in found if message.original is not None]
-        return sorted(outbound, key=lambda message: message.created_at)
-
-
-@pytest.fixture
-async def host(tmp_path: Path, client: WebhookClient) -> AsyncIterator[Host]:
-    log = MemoryLog(clock=CLOCK)
-    author = Author(host="host-1", clock=CLOCK, entropy=secrets.token_bytes)
-    progress = Progress(tmp_path / "progress", shards=log.shards, clock=CLOCK)
-    projector = Projector(log, tmp_path / "copy.db", progress, cluster="test", clock=CLOCK)
-    await projector.open()
-    replica = Replica(tmp_path / "copy.db", progress)
-    async with asyncio.TaskGroup() as tasks:
-        projecting = tasks.create_task(projector.run())
-        opened = AccountOpened(sid=ACCOUNT, friendly_name="test", auth_token=TOKEN)
-        assert await open_account(log, opened, author=author, deadline=Deadline.after(5.0, CLOCK))
-        inactive: set[str] = set()
-        recorder = EventRecorder(log, author=author)
-        blobs = SharedBlobs(BlobStore(tmp_path / "blobs"), None, secrets.token_bytes)
-        shelf = MediaShelf(blobs, recorder, replica.message, CLOCK)
-        fetcher = MediaFetcher(clock=CLOCK, rng=dice())
-        made = Host(
-            log,
-            replica,
-            author,
-            client,
-            Acceptor(
-                log,
-                replica,
-                ShardHealth(CLOCK),
-                author,
-                is_active=lambda account: account not in inactive,
-            ),
-            recorder,
-            inactive,
-            InboundMedia(Media(fetcher, shelf), "http://127.0.0.1:1", CLOCK),
-        )
-        await made.catch_up()
-        yield made
-        projecting.cancel()
-        await fetcher.close()
-    replica.close()
-
-
-@asynccontextmanager
-async def running(service: StatusCallbacks | Inbound) -> AsyncIterator[None]:
-    """The service for the block; then it finishes what it has in hand."""
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(service.run())
-        yield
-        service.drain()
-
-
-@asynccontextmanager
-async def killed(service: StatusCallbacks | Inbound) -> AsyncIterator[None]:
-    """The service for the block; then it dies with whatever it has in hand."""
-    async with asyncio.TaskGroup() as tasks:
-        doomed = tasks.create_task(service.run())
-        yield
-        doomed.cancel()
+    assert getattr(answer, "error_code", None) == code
 
 
 async def test_a_status_callback_is_told_every_step_in_order_and_written_down(
@@ -580,11 +442,11 @@ async def test_a_redirect_in_a_document_leads_to_the_next_and_a_circle_ends(
     await host.own_number(sms_url=application.url + "/round")
     async with running(host.inbound()):
         await host.receive("1", "Hi")
-        for _ in range(6):
+        for _ in range(DOCUMENTS_MAX):
             await application.hear()
 
-    assert len(application.heard) == 6
-    assert len(await host.replies()) == 6
+    assert len(application.heard) == DOCUMENTS_MAX
+    assert len(await host.replies()) == REPLIES_MAX
 
 
 async def test_a_conversation_whose_host_died_half_way_is_had_again_and_doubles_nothing(

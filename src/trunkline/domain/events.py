@@ -135,6 +135,17 @@ class Redacted(Body, frozen=True, kw_only=True):
     """The text of a finished message is not to be shown to anybody any more."""
 
 
+class Notice(Body, frozen=True, kw_only=True):
+    """What was wrong when an application was asked about an inbound message: `code` is Twilio's, `url`
+    what was asked, and `method` how. A conversation that is had again gives the same event id."""
+
+    code: int
+    reason: str
+    url: str
+    method: str
+    is_warning: bool = False
+
+
 class NumberOwned(Body, frozen=True, kw_only=True):
     """An account owns a telephone number, and says what to do with what arrives there."""
 
@@ -253,6 +264,7 @@ class Type(StrEnum):
     MEDIA_REMOVED = "media_removed"
     CANCEL = "cancel"
     REDACTED = "redacted"
+    NOTICE = "notice"
     CHANGE = "change"
     """The whole record anew: its body is that of an original."""
     DELETED = "deleted"
@@ -286,6 +298,7 @@ _LATER: Final[Mapping[Type, type[Body]]] = {
     Type.MEDIA_REMOVED: MediaRemoved,
     Type.CANCEL: Canceled,
     Type.REDACTED: Redacted,
+    Type.NOTICE: Notice,
     Type.DELETED: Deleted,
 }
 

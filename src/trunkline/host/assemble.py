@@ -429,6 +429,8 @@ class _Builder:
             replica=self._replica,
             client=self._webhook_client(),
             acceptor=self._acceptor(),
+            recorder=self._recorder,
+            author=self._context.author,
             media=self._media.inbound(),
             clock=self._context.clock,
             rng=self._context.rng,

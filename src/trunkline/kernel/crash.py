@@ -57,6 +57,8 @@ class CrashPoint(StrEnum):
     """The application's document is here, and none of its replies is accepted."""
     REPLY_BEFORE_ACK = "reply-before-ack"
     """A reply is accepted, and the log's delivery of the inbound message is open."""
+    ANSWERED_BEFORE_ACK = "answered-before-ack"
+    """All is done that the application said, and the log's delivery of the inbound message is open."""
     PROJECTION_BEFORE_COMMIT = "projection-before-commit"
     """Rows and cursors are in an open transaction of the read copy."""
     PROJECTION_AFTER_COMMIT = "projection-after-commit"

@@ -54,6 +54,7 @@ _CHANGES_NO_STATUS: Final = frozenset(
         Type.MEDIA_KEPT,
         Type.MEDIA_REMOVED,
         Type.REDACTED,
+        Type.NOTICE,
         Type.DELETED,
     }
 )

@@ -1,6 +1,6 @@
 """What is said to an application about an inbound message, and what its answer says to do.
 
-Nothing here asks or sends anything: `messaging/inbound` does.
+Nothing here asks or sends anything: `messaging/converse` does.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,11 @@ from urllib.parse import urljoin, urlsplit
 from trunkline.domain.events import ApplicationMade, MessageReceived, NumberOwned
 from trunkline.domain.number import Number, is_e164
 from trunkline.messaging.accept import NewMessage
+from trunkline.messaging.replies import Dropped, Taken
 from trunkline.protocols.twiml.messaging import (
     BODY_INVALID,
+    METHOD_INVALID,
+    SCHEMA_WARNING,
     Message,
     Redirect,
     Reply,
@@ -28,14 +31,33 @@ from trunkline.webhooks.client import (
     method_of,
     token_of,
 )
+from trunkline.webhooks.cookies import Cookies
 
 API_VERSION: Final = "2010-04-01"
 TEXT_CHARACTERS_MAX: Final = 1600
 
-# Twilio's codes (Twilio documentation, "Error and Warning Dictionary").
+# Twilio's bounds and codes (Twilio documentation, "Error and Warning Dictionary").
+DOCUMENTS_MAX: Final = 50
+REPLIES_MAX: Final = 10
+EMPTY_CHUNKED_BODY: Final = 11770
 TO_INVALID: Final = 14101
 FROM_INVALID: Final = 14102
 STATUS_CALLBACK_INVALID: Final = 14105
+DOCUMENT_LIMIT_REACHED: Final = 14106
+REPLY_LIMIT_REACHED: Final = 14109
+WARNINGS: Final = frozenset(
+    {
+        SCHEMA_WARNING,
+        TO_INVALID,
+        FROM_INVALID,
+        BODY_INVALID,
+        METHOD_INVALID,
+        STATUS_CALLBACK_INVALID,
+        DOCUMENT_LIMIT_REACHED,
+        REPLY_LIMIT_REACHED,
+    }
+)
+"""The codes that stop nothing but what they speak of; the others are errors."""
 
 _GEOGRAPHY: Final = tuple(
     (side + part, "") for side in ("From", "To") for part in ("City", "State", "Zip", "Country")
@@ -50,6 +72,18 @@ class Place:
     method: Method
 
 
+Said = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A document that is wanted. `said` is what its place is told besides, or instead, of what it is
+    told of the inbound message: what came of the reply whose action it is."""
+
+    place: Place
+    said: Said = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """One inbound message and whose application is asked about it."""
@@ -61,6 +95,7 @@ class Conversation:
     fallback: Place | None
     media: tuple[tuple[str, str], ...] = ()
     """The URL and the content type of each."""
+    cookies: Cookies | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +105,19 @@ class Document:
     place: Place
     reply: Reply
 
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        return tuple(item for item in self.reply.instructions if isinstance(item, Message))
+    def behind(self, redirect: Redirect) -> Asking:
+        """What a redirect of it leads to."""
+        return Asking(Place(resolved(self.place, redirect.url), redirect.method))
 
-    @property
-    def next_place(self) -> Place | None:
-        """Where its redirect leads, if it ends with one."""
-        last = self.reply.instructions[-1] if self.reply.instructions else None
-        if not isinstance(last, Redirect):
+    def action_of(self, message: Message, came: Taken | TwimlError | Dropped) -> Asking | None:
+        """What goes on behind a `<Message>` of it, with an action of its own.
+
+        One that names the same URL as its `statusCallback` has none: it is what the documentation of
+        the Twilio API recommends to those who want to be told of the message, and no more than that.
+        """
+        if message.action is None or message.action == message.status_callback:
             return None
-        return Place(resolved(self.place, last.url), last.method)
+        return Asking(Place(resolved(self.place, message.action), message.method), _said_of(came))
 
 
 def conversation_of(
@@ -133,24 +170,43 @@ def params_of(conversation: Conversation) -> tuple[tuple[str, str], ...]:
 
 def request_for(
     conversation: Conversation,
-    place: Place,
+    asking: Asking,
     hop: int,
     *,
-    instead_of: Place | None = None,
+    instead: Place | None = None,
     because: TwimlError | None = None,
 ) -> WebhookRequest:
-    """The request for the `hop`th document. The fallback is told what it stands in for."""
-    params = params_of(conversation)
-    if instead_of is not None and because is not None:
-        params = (*params, ("ErrorCode", str(because.code)), ("ErrorUrl", instead_of.url))
-    role = "document" if instead_of is None else "fallback"
+    """The request for the `hop`th document. One that is asked `instead` is told why."""
+    place, said, role = asking.place, asking.said, "document"
+    if instead is not None and because is not None:
+        said = (*said, ("ErrorCode", str(because.code)), ("ErrorUrl", place.url))
+        place, role = instead, "fallback"
     return WebhookRequest(
         url=place.url,
         method=place.method,
-        params=params,
+        params=tuple({**dict(params_of(conversation)), **dict(said)}.items()),
         auth_token=conversation.auth_token,
         token=token_of(conversation.received.sid, role, str(hop)),
+        cookies=conversation.cookies,
     )
+
+
+def _said_of(came: Taken | TwimlError | Dropped) -> Said:
+    """What an action is told of its message (Twilio documentation, "TwiML Message")."""
+    match came:
+        case Taken(sid=sid):
+            return _status(sid, "sending")
+        case TwimlError(code=code):
+            return (*_status("", "invalid"), ("ErrorCode", str(code)))
+        case Dropped(code=code):
+            return (*_status("", "failed"), ("ErrorCode", str(code)))
+        case other:
+            assert_never(other)
+
+
+def _status(sid: str, status: str) -> Said:
+    named = tuple((name, sid) for name in ("MessageSid", "SmsSid", "SmsMessageSid"))
+    return (*named, ("MessageStatus", status), ("SmsStatus", status))
 
 
 def read(answer: WebhookAnswer) -> Reply | TwimlError:
@@ -161,6 +217,8 @@ def read(answer: WebhookAnswer) -> Reply | TwimlError:
         case Answered(status=status):
             if not answer.is_success:
                 return TwimlError(HTTP_RETRIEVAL_FAILURE, f"answered {status}")
+            if answer.is_chunked and not answer.body:
+                return TwimlError(EMPTY_CHUNKED_BODY, "answered in chunks, and none came")
             return parse(answer.body, answer.content_type)
         case other:
             assert_never(other)
@@ -168,9 +226,9 @@ def read(answer: WebhookAnswer) -> Reply | TwimlError:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The message to accept for a `<Message>`, if it can be sent, and what is wrong with it."""
+    """The message to accept for a `<Message>`, or why it cannot be sent; and what else is wrong."""
 
-    reply: NewMessage | None
+    reply: NewMessage | TwimlError
     warnings: tuple[TwimlError, ...] = ()
 
 
@@ -185,12 +243,14 @@ def reply_of(
     around it and cannot be used."""
     received = conversation.received
     sender = message.sender or received.recipient
+    if not message.text and not message.media_urls:
+        return _unsendable(BODY_INVALID, "a <Message> has neither body nor media; not sent")
     if len(message.text) > TEXT_CHARACTERS_MAX:
         return _unsendable(BODY_INVALID, f"a body has at most {TEXT_CHARACTERS_MAX} characters")
     if message.recipient is not None and not is_e164(message.recipient):
-        return _unsendable(TO_INVALID, f"cannot send to {message.recipient!r}")
+        return _unsendable(TO_INVALID, f"cannot send to {message.recipient[:64]!r}")
     if not is_ours:
-        return _unsendable(FROM_INVALID, f"{sender!r} is not a number of this account")
+        return _unsendable(FROM_INVALID, f"{sender[:64]!r} is not a number of this account")
     callback = _callback_of(place, message)
     warnings = (callback,) if isinstance(callback, TwimlError) else ()
     reply = NewMessage(
@@ -206,7 +266,7 @@ def reply_of(
 
 
 def _unsendable(code: int, reason: str) -> Prepared:
-    return Prepared(None, (TwimlError(code, reason),))
+    return Prepared(TwimlError(code, reason))
 
 
 def _callback_of(place: Place, message: Message) -> str | TwimlError | None:
@@ -219,9 +279,11 @@ def _callback_of(place: Place, message: Message) -> str | TwimlError | None:
         is_callable = parts.scheme in {"http", "https"} and bool(parts.hostname)
     except ValueError:
         is_callable = False
-    if not is_callable:
-        return TwimlError(STATUS_CALLBACK_INVALID, f"cannot call back {callback!r}")
-    return callback
+    if is_callable:
+        return callback
+    if message.status_callback is None:
+        return None  # an action: whoever asks it says so
+    return TwimlError(STATUS_CALLBACK_INVALID, f"cannot call back {callback[:128]!r}")
 
 
 def resolved(place: Place, url: str) -> str:

@@ -1,6 +1,7 @@
 """Having replies to inbound messages accepted: again under the same key, until it is known."""
 
 import random
+from dataclasses import dataclass
 from typing import Final, assert_never
 
 import structlog
@@ -17,12 +18,27 @@ from trunkline.messaging.accept import (
     OptedOut,
     OutcomeUnknown,
 )
+from trunkline.messaging.unwanted import ACCOUNT_INACTIVE, OPTED_OUT
 
 ACCEPT_DEADLINE_S: Final = 5.0
 ACCEPT_BACKOFF_BASE_S: Final = 0.1
 ACCEPT_BACKOFF_CAP_S: Final = 2.0
 
 log: Final = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The reply is the message `sid`."""
+
+    sid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """There is no such message, and there will be none. `code` is Twilio's."""
+
+    code: int
 
 
 class Replies:
@@ -37,28 +53,31 @@ class Replies:
         """Whether the account is active. What arrives for another one is kept, and answered by nobody."""
         return self._acceptor.is_active(account)
 
-    async def accept(self, reply: NewMessage, inbound: str, key: str, work: Deadline) -> bool:
-        """Have one reply to the message `inbound` accepted; `False` if it is not known to be before
-        `work` ends. One to a handset that has opted out is done with."""
+    async def accept(
+        self, reply: NewMessage, inbound: str, key: str, work: Deadline
+    ) -> Taken | Dropped | None:
+        """Have one reply to the message `inbound` accepted; `None` if it is not known to be before
+        `work` ends. One to a handset that has opted out is dropped."""
         attempt = 0
         while not work.has_passed():
             deadline = Deadline.after(min(ACCEPT_DEADLINE_S, work.remaining_s()), self._clock)
             match await self._acceptor.accept(reply, key=key, deadline=deadline):
-                case Created():
-                    return True
+                case Created(message=message):
+                    return Taken(message.sid)
                 case KeyReused(sid=sid):
                     # The conversation was had before and went otherwise; what was said counts.
                     log.info("inbound.reply_kept", sid=sid, inbound=inbound)
-                    return True
+                    return Taken(sid)
                 case Inactive():
-                    return True  # suspended since it was asked; what it said counts for nothing
+                    log.info("inbound.reply_unwanted", inbound=inbound)
+                    return Dropped(ACCOUNT_INACTIVE)  # suspended since it was asked
                 case OptedOut():
                     log.info("inbound.reply_unwanted", inbound=inbound)
-                    return True
+                    return Dropped(OPTED_OUT)
                 case NotAccepted() | OutcomeUnknown():
                     delay_s = self._backoff.delay_s(attempt)
                     await self._clock.sleep(min(delay_s, work.remaining_s()))
                     attempt += 1
                 case other:
                     assert_never(other)
-        return False
+        return None

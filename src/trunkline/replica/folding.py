@@ -63,6 +63,8 @@ class Folding:
         is_closable = event.type is Type.ORIGINAL and event.kind not in ONE_REGISTER
         if is_closable and is_late(event, stored.at):
             return
+        if event.type is Type.NOTICE:
+            return  # it changes nothing about the message
         match event.kind:
             case Kind.MESSAGE | Kind.INBOUND:
                 self._add_to_message(event, body, stored)

@@ -13,7 +13,7 @@ import socket
 import ssl
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -22,6 +22,7 @@ from yarl import URL
 
 from trunkline.kernel import Clock, Deadline, Failed, Pool, PoolLimits
 from trunkline.version import __version__
+from trunkline.webhooks.cookies import Cookies
 from trunkline.webhooks.signature import HEADER, encode_form, sendable, sign, with_query
 
 # Twilio documentation, error 11205: two connection attempts of 5 s, 15 s in all.
@@ -37,11 +38,19 @@ KEEP_ALIVE_S: Final = 2.0
 
 HTTP_RETRIEVAL_FAILURE: Final = 11200
 CONNECTION_FAILURE: Final = 11205
+PROTOCOL_VIOLATION: Final = 11206
 BAD_HOST_NAME: Final = 11210
 TOO_MANY_REDIRECTS: Final = 11215
+INVALID_REDIRECT: Final = 11216
 TLS_FAILURE: Final = 11220
+CERTIFICATE_OF_ANOTHER_HOST: Final = 11235
+CERTIFICATE_EXPIRED: Final = 11236
 CERTIFICATE_INVALID: Final = 11237
 URL_INVALID: Final = 11100
+
+# Why OpenSSL accepts no certificate (x509_vfy.h): not yet valid, expired; of another host, address.
+_OUT_OF_DATE: Final = frozenset({9, 10})
+_OF_ANOTHER_HOST: Final = frozenset({62, 64})
 
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "trunkline:webhook")
 _EXACT_TIMEOUTS_S: Final = 3600.0
@@ -54,7 +63,8 @@ SocketFactory = Callable[[tuple[Any, ...]], socket.socket]
 
 @dataclass(frozen=True, slots=True)
 class WebhookRequest:
-    """What to tell whom. `token` is the same on every repeat of one webhook."""
+    """What to tell whom. `token` is the same on every repeat of one webhook. `cookies` are sent, and
+    take in what the answer sets; without any, what it sets is forgotten."""
 
     url: str
     method: Method
@@ -62,15 +72,19 @@ class WebhookRequest:
     auth_token: str
     token: str
     headers: tuple[tuple[str, str], ...] = ()
+    cookies: Cookies | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """The application answered, well or badly. `body` is cut at `ANSWER_BYTES_MAX` and one more."""
+    """The application answered, well or badly. `body` is cut at `ANSWER_BYTES_MAX` and one more.
+    `url` is where the answer is from, behind all redirects."""
 
     status: int
     content_type: str
     body: bytes
+    url: str = field(default="", compare=False)
+    is_chunked: bool = field(default=False, compare=False)
 
     @property
     def is_success(self) -> bool:
@@ -172,11 +186,16 @@ async def _send_following(
     session: aiohttp.ClientSession, request: WebhookRequest, bound_s: float
 ) -> WebhookAnswer:
     """One request and its redirects, each hop signed for where it goes."""
-    for _ in range(1 + REDIRECTS_MAX):
+    for hop in range(1 + REDIRECTS_MAX):
         answer = await _send_hop(session, request, bound_s)
+        if isinstance(answer, Unreachable) and hop > 0:
+            return replace(answer, is_unsent=False)  # the hops before were told
         if not isinstance(answer, _Redirected):
             return answer
-        request = _redirected(request, answer)
+        try:
+            request = _redirected(request, answer)
+        except ValueError as error:
+            return Unreachable(_plain(str(error)), INVALID_REDIRECT)
     return Unreachable(f"more than {REDIRECTS_MAX} redirects", TOO_MANY_REDIRECTS)
 
 
@@ -187,8 +206,10 @@ class _Redirected:
 
 
 def _redirected(request: WebhookRequest, to: _Redirected) -> WebhookRequest:
-    """The next hop. A form becomes a GET without it, unless the status says otherwise."""
+    """The next hop. A form becomes a GET without it, unless the status says otherwise. Raises
+    `ValueError` where it leads to no URL of HTTP."""
     url = urljoin(request.url, to.location)
+    sendable(url)
     if to.status in _KEEPS_METHOD:
         # A GET's parameters went out in its query; the new location says which ones it wants.
         return replace(request, url=url, params=request.params if request.method == "POST" else ())
@@ -214,16 +235,23 @@ async def _send_hop(
             timeout=timeout,
             allow_redirects=False,
         ) as response:
-            location = response.headers.get("Location")
-            if response.status in _LEADS_ON and location:
-                return _Redirected(response.status, location)
+            if request.cookies is not None:
+                request.cookies.take(response.cookies, response.url)
+            if 300 <= response.status < 400:
+                location = response.headers.get("Location")
+                if response.status in _LEADS_ON and location:
+                    return _Redirected(response.status, location)
+                reason = f"answered {response.status}, which leads nowhere"
+                return Unreachable(reason, INVALID_REDIRECT)
             return Answered(
                 response.status,
                 response.headers.get("Content-Type", ""),
                 await _read_bounded(response.content),
+                request.url,
+                "chunked" in response.headers.get("Transfer-Encoding", "").lower(),
             )
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        return _unreachable(error)
+        return unreachable(error)
 
 
 def _rendered(request: WebhookRequest) -> tuple[str, bytes | None, dict[str, str]]:
@@ -236,6 +264,8 @@ def _rendered(request: WebhookRequest) -> tuple[str, bytes | None, dict[str, str
         **authorization_of(request.url),
         **dict(request.headers),
     }
+    if request.cookies is not None:
+        headers |= request.cookies.header(url)
     if request.method == "GET":
         url = with_query(url, request.params)
         headers[HEADER] = sign(request.auth_token, url)
@@ -265,12 +295,12 @@ async def _read_bounded(content: aiohttp.StreamReader) -> bytes:
     return bytes(body)
 
 
-def _unreachable(error: Exception) -> Unreachable:
+def unreachable(error: Exception) -> Unreachable:
     """The most telling code for a failure. Subclasses stand before their bases."""
     reason = _plain(f"{type(error).__name__}: {error}")
     match error:
         case aiohttp.ClientConnectorCertificateError():
-            return Unreachable(reason, CERTIFICATE_INVALID, is_unsent=True)
+            return Unreachable(reason, _certificate_code(error), is_unsent=True)
         case aiohttp.ClientSSLError():
             return Unreachable(reason, TLS_FAILURE, is_unsent=True)
         case aiohttp.ClientConnectorDNSError():
@@ -281,8 +311,26 @@ def _unreachable(error: Exception) -> Unreachable:
             return Unreachable(reason, URL_INVALID, is_unsent=True)
         case asyncio.TimeoutError():
             return Unreachable("no whole answer in time", HTTP_RETRIEVAL_FAILURE)
+        case (
+            aiohttp.ClientPayloadError()
+            | aiohttp.ClientResponseError()
+            | aiohttp.ServerDisconnectedError()
+            | aiohttp.ClientOSError()
+        ):
+            # Twilio documentation, error 11206: what came is no HTTP, or broke off.
+            return Unreachable(reason, PROTOCOL_VIOLATION)
         case _:
             return Unreachable(reason, HTTP_RETRIEVAL_FAILURE)
+
+
+def _certificate_code(error: aiohttp.ClientConnectorCertificateError) -> int:
+    match getattr(error.certificate_error, "verify_code", None):
+        case code if code in _OF_ANOTHER_HOST:
+            return CERTIFICATE_OF_ANOTHER_HOST
+        case code if code in _OUT_OF_DATE:
+            return CERTIFICATE_EXPIRED
+        case _:
+            return CERTIFICATE_INVALID
 
 
 def _plain(text: str) -> str:

@@ -39,6 +39,16 @@ def sendable(url: str) -> str:
     return urlunsplit((parts.scheme, host, _quoted(parts.path) or "/", _quoted(parts.query), ""))
 
 
+def without_user(url: str) -> str:
+    """`url` to be shown: without user information, which is a secret. What cannot be read stays as it
+    is from behind the last `@` on."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
 def with_query(url: str, params: Pairs) -> str:
     """`url` with `params` behind whatever query it has."""
     encoded = encode_form(params)

@@ -6,6 +6,7 @@ from trunkline.domain.events import MessageReceived, NumberOwned
 from trunkline.domain.number import Number
 from trunkline.messaging.accept import NewMessage
 from trunkline.messaging.conversation import (
+    Asking,
     Conversation,
     Document,
     Place,
@@ -16,6 +17,7 @@ from trunkline.messaging.conversation import (
     reply_of,
     request_for,
 )
+from trunkline.messaging.replies import Dropped, Taken
 from trunkline.protocols.twiml.messaging import Message, Redirect, Reply, TwimlError
 from trunkline.webhooks.client import Answered, Unreachable
 
@@ -50,7 +52,7 @@ def prepared(message: Message) -> Prepared:
     return reply_of(conversation(), HOME, message, is_ours=is_ours)
 
 
-def reply(message: Message) -> NewMessage | None:
+def reply(message: Message) -> NewMessage | TwimlError:
     return prepared(message).reply
 
 
@@ -103,20 +105,24 @@ def test_the_fallback_is_told_what_went_wrong_and_where() -> None:
     assert asked.fallback is not None
 
     request = request_for(
-        asked, asked.fallback, 0, instead_of=asked.primary, because=TwimlError(11205, "refused")
+        asked,
+        Asking(asked.primary),
+        0,
+        instead=asked.fallback,
+        because=TwimlError(11205, "refused"),
     )
 
     assert (request.url, request.method) == ("https://spare.example/sms", "GET")
     assert dict(request.params)["ErrorCode"] == "11205"
     assert dict(request.params)["ErrorUrl"] == HOME.url
-    assert request.token != request_for(asked, asked.primary, 0).token
+    assert request.token != request_for(asked, Asking(asked.primary), 0).token
 
 
 def test_the_same_document_is_asked_for_with_the_same_token() -> None:
-    first, again = (request_for(conversation(), HOME, 0) for _ in range(2))
+    first, again = (request_for(conversation(), Asking(HOME), 0) for _ in range(2))
 
     assert first == again
-    assert first.token != request_for(conversation(), HOME, 1).token
+    assert first.token != request_for(conversation(), Asking(HOME), 1).token
 
 
 def test_an_answer_is_a_reply_or_an_error_with_its_code() -> None:
@@ -125,6 +131,8 @@ def test_an_answer_is_a_reply_or_an_error_with_its_code() -> None:
     for answer, code in (
         (Answered(500, "text/xml", b"<Response/>"), 11200),
         (Answered(200, "text/xml", b"<Response>"), 12100),
+        (Answered(200, "text/xml", b"", is_chunked=True), 11770),
+        (Answered(200, "text/xml", b"<Sms/>"), 12102),
         (Unreachable("refused", 11205, is_unsent=True), 11205),
     ):
         error = read(answer)
@@ -153,11 +161,42 @@ def test_urls_in_a_document_are_resolved_against_its_own() -> None:
     assert answer.status_callback == "https://app.example/status?y=2"
 
 
-def test_the_older_action_attribute_is_a_status_callback() -> None:
-    answer = reply(Message("x", action="/done"))
+def test_an_action_is_told_every_status_too_where_nobody_else_is() -> None:
+    alone = reply(Message("x", action="/done"))
+    beside = reply(Message("x", action="/done", status_callback="/status"))
 
-    assert isinstance(answer, NewMessage)
-    assert answer.status_callback == "https://app.example/done"
+    assert isinstance(alone, NewMessage)
+    assert alone.status_callback == "https://app.example/done"
+    assert isinstance(beside, NewMessage)
+    assert beside.status_callback == "https://app.example/status"
+
+
+def test_an_action_is_told_what_came_of_its_message() -> None:
+    document = Document(HOME, Reply())
+    message = Message("x", action="done?y=1", method="GET")
+
+    for came, said in (
+        (Taken("SM9"), ("SM9", "sending", None)),
+        (TwimlError(14101, "no number"), ("", "invalid", "14101")),
+        (Dropped(21610), ("", "failed", "21610")),
+    ):
+        asking = document.action_of(message, came)
+        assert asking is not None
+        request = request_for(conversation(), asking, 1)
+        params = dict(request.params)
+        assert (request.url, request.method) == ("https://app.example/in/done?y=1", "GET")
+        assert (params["MessageSid"], params["MessageStatus"], params.get("ErrorCode")) == said
+        assert params["SmsSid"] == params["SmsMessageSid"] == params["MessageSid"]
+        assert (params["SmsStatus"], params["From"]) == (params["MessageStatus"], THEIRS)
+        assert len(params) == len(request.params)
+
+
+def test_an_action_that_is_the_status_callback_leads_nowhere() -> None:
+    document = Document(HOME, Reply())
+
+    assert document.action_of(Message("x"), Taken("SM9")) is None
+    both = Message("x", action="/status", status_callback="/status")
+    assert document.action_of(both, Taken("SM9")) is None
 
 
 def test_a_reply_that_cannot_be_sent_is_named_with_its_code() -> None:
@@ -165,35 +204,36 @@ def test_a_reply_that_cannot_be_sent_is_named_with_its_code() -> None:
         (Message("x", recipient="front desk"), 14101),
         (Message("x", sender="+15550777"), 14102),
         (Message("x" * 1601), 14103),
+        (Message(""), 14103),
     ):
         answer = prepared(message)
-        assert answer.reply is None
-        assert [error.code for error in answer.warnings] == [code]
+        assert isinstance(answer.reply, TwimlError)
+        assert answer.reply.code == code
+        assert answer.warnings == ()
 
 
 @pytest.mark.parametrize("url", ["mailto:me@app.example", "http://[nowhere", "http://"])
 def test_a_reply_whose_callback_cannot_be_used_is_sent_without_it(url: str) -> None:
     answer = prepared(Message("x", status_callback=url))
 
-    assert answer.reply is not None
+    assert isinstance(answer.reply, NewMessage)
     assert (answer.reply.text, answer.reply.status_callback) == ("x", None)
     assert [error.code for error in answer.warnings] == [14105]
 
 
 def test_a_document_may_lead_to_another() -> None:
-    leads_on = Document(HOME, Reply((Message("one"), Redirect("next", "GET"))))
-    again = Document(HOME, Reply((Redirect(""),)))
+    document = Document(HOME, Reply())
 
-    assert leads_on.next_place == Place("https://app.example/in/next", "GET")
-    assert [message.text for message in leads_on.messages] == ["one"]
-    assert again.next_place == HOME
-    assert Document(HOME, Reply()).next_place is None
+    assert document.behind(Redirect("next", "GET")) == Asking(
+        Place("https://app.example/in/next", "GET")
+    )
+    assert document.behind(Redirect("")) == Asking(HOME)
 
 
 def test_a_url_that_cannot_be_read_fails_where_it_is_used() -> None:
-    leads_on = Document(HOME, Reply((Redirect("http://[nowhere"),)))
+    leads_on = Document(HOME, Reply()).behind(Redirect("http://[nowhere"))
 
-    assert leads_on.next_place == Place("http://[nowhere", "POST")
+    assert leads_on.place == Place("http://[nowhere", "POST")
     answer = reply(Message("x", media_urls=("http://[nowhere",)))
-    assert answer is not None
+    assert isinstance(answer, NewMessage)
     assert answer.media_urls == ("http://[nowhere",)

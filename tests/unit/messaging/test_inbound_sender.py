@@ -16,8 +16,10 @@ from trunkline.kernel import Deadline
 from trunkline.log.append import ShardHealth
 from trunkline.messaging.accept import Acceptor
 from trunkline.messaging.conversation import Conversation, Place, conversation_of
+from trunkline.messaging.converse import _Course
 from trunkline.messaging.inbound import Inbound
 from trunkline.messaging.inbound_media import InboundMedia
+from trunkline.messaging.record import EventRecorder
 from trunkline.protocols.twiml.messaging import Message
 from trunkline.replica.queries import Replica
 from trunkline.webhooks.client import WebhookClient
@@ -76,14 +78,15 @@ async def reply(bench: Bench, copy: Replica) -> bool:
         client=WebhookClient(clock=bench.clock, rng=rng),
         media=InboundMedia(nothing, "https://api.example", bench.clock),
         acceptor=Acceptor(bench.log, copy, ShardHealth(bench.clock), author),
+        recorder=EventRecorder(bench.log, author=author),
+        author=author,
         clock=bench.clock,
         rng=rng,
     )
     message = Message("thanks", sender=JUST_BOUGHT)
-    work = Deadline.after(WORK_S, bench.clock)
-    replying = inbound._reply(conversation(), HOME, message, f"{SID}:0", work)
-    is_done: bool = await bench.within_time(replying)
-    return is_done
+    course = _Course(Deadline.after(WORK_S, bench.clock))
+    replying = inbound._converser._reply(conversation(), HOME, message, course)
+    return await bench.within_time(replying) is not None
 
 
 async def sent(bench: Bench) -> int:

@@ -11,6 +11,7 @@ from trunkline.domain.events import (
     Kind,
     MediaKept,
     MediaRemoved,
+    Notice,
     Receipt,
     Redacted,
     Refused,
@@ -129,6 +130,7 @@ async def test_whatever_happens_to_a_message_is_named_without_what_it_says(bench
         (Type.REFUSAL, Refused(attempt=0, error_code=21610, reason="opted out")),
         (Type.CANCEL, Canceled()),
         (Type.REDACTED, Redacted()),
+        (Type.NOTICE, Notice(code=11200, reason="answered 500", url="https://a/", method="POST")),
         (Type.DELETED, Deleted()),
     )
     recorder = EventRecorder(bench.log, author=bench.author("two"))
@@ -143,6 +145,7 @@ async def test_whatever_happens_to_a_message_is_named_without_what_it_says(bench
     assert later[0].facts == {"types": ["image/png"], "size_bytes": 7}
     assert later[1].facts == {"removed": 1}
     assert later[2].facts["error_code"] == 21610
+    assert later[5].facts["code"] == 11200
 
 
 async def test_events_beyond_the_bound_are_said_to_be_missing(

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twilio.twiml.messaging_response import MessagingResponse
 
-from trunkline.protocols.twiml.messaging import Message, Redirect, Reply, TwimlError, parse
+from trunkline.protocols.twiml.messaging import (
+    WARNINGS_MAX,
+    Message,
+    Redirect,
+    Reply,
+    TwimlError,
+    parse,
+)
 
 XML = "text/xml"
 
@@ -93,7 +100,7 @@ def test_nothing_behind_a_redirect_is_reached() -> None:
     ("document", "content_type", "code"),
     [
         (b"<Response><Message>hi</Response>", XML, 12100),
-        (b"<Answer/>", XML, 12100),
+        (b"<Answer/>", XML, 12102),
         (b"no markup at all", XML, 12100),
         (b"<Response>" + b"<a>" * 20 + b"</a>" * 20 + b"</Response>", XML, 12100),
         (b"\xff\xfe<Response/>", "text/xml; charset=utf-8", 12100),
@@ -128,7 +135,7 @@ def test_entities_and_document_types_are_refused(declaration: bytes) -> None:
 
 def test_what_is_partly_right_is_read_as_far_as_it_goes() -> None:
     answer = parse(
-        b"<Response>words<Say>hello</Say><Message lang='en'>one<Emoji/></Message>"
+        b"<Response version='2'>words<Say>hello</Say><Message lang='en'>one<Emoji/></Message>"
         b"<Message/><Message method='PUT'>two</Message></Response>",
         XML,
     )
@@ -136,9 +143,25 @@ def test_what_is_partly_right_is_read_as_far_as_it_goes() -> None:
     assert isinstance(answer, Reply)
     assert [message.text for message in answer.instructions if isinstance(message, Message)] == [
         "one",
+        "",
         "two",
     ]
-    assert codes(answer) == [12200, 12200, 12200, 12200, 14103, 14104]
+    assert codes(answer) == [12200, 12200, 12200, 12200, 12200, 14104]
+
+
+def test_several_bodies_are_one_text() -> None:
+    answer = parse(
+        b"<Response><Message><Body>one </Body><Body>two</Body></Message></Response>", XML
+    )
+
+    assert answer == Reply((Message("one two"),))
+
+
+def test_a_document_of_nothing_but_faults_is_not_told_at_length() -> None:
+    answer = parse(b"<Response>" + b"<a/>" * 1000 + b"</Response>", XML)
+
+    assert isinstance(answer, Reply)
+    assert len(answer.warnings) == WARNINGS_MAX
 
 
 def test_media_behind_the_tenth_are_left_out() -> None:

@@ -17,6 +17,7 @@ from trunkline.domain.events import (
     AccountOpened,
     HandedOver,
     Kind,
+    Notice,
     NumberOwned,
     Receipt,
     Tombstone,
@@ -206,6 +207,25 @@ async def test_a_closed_register_shows_nothing(bench: Bench, path: Path) -> None
         await copy.catch_up()
 
         assert copy.replica.message(sid) is None
+
+
+async def test_a_notice_makes_no_message_and_changes_none(bench: Bench, path: Path) -> None:
+    path.parent.mkdir()
+    await bench.put(NAMES[0])
+    recorder = EventRecorder(bench.log, author=bench.author("one"))
+    notice = Notice(code=11200, reason="answered 500", url="https://a/", method="POST")
+
+    async with Copy(bench, path).following() as copy:
+        await copy.catch_up()
+        before = copy.replica.message("SM" + NAMES[0])
+        for name in NAMES[:2]:
+            assert await recorder.record(Kind.INBOUND, Type.NOTICE, ACCOUNT, "SM" + name, notice)
+        await copy.catch_up()
+
+        assert before is not None
+        assert copy.replica.message("SM" + NAMES[0]) == before
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT count(*) FROM message").fetchone() == (1,)
 
 
 async def test_the_lag_is_small_when_idle_and_grows_while_the_log_is_away(

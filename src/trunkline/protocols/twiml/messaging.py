@@ -14,10 +14,14 @@ from xml.parsers import expat
 DOCUMENT_BYTES_MAX: Final = 64 * 1024
 DEPTH_MAX: Final = 16
 MEDIA_MAX: Final = 10
+REASON_CHARACTERS_MAX: Final = 200
+WARNINGS_MAX: Final = 20
+"""Of one document. More say nothing that these do not."""
 
 # Twilio's codes (Twilio documentation, "Error and Warning Dictionary").
 DOCUMENT_TOO_LARGE: Final = 11750
 DOCUMENT_UNPARSABLE: Final = 12100
+ROOT_INVALID: Final = 12102
 SCHEMA_WARNING: Final = 12200
 CONTENT_TYPE_INVALID: Final = 12300
 BODY_INVALID: Final = 14103
@@ -28,7 +32,8 @@ Method = Literal["GET", "POST"]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Send a message. URLs are as written and may be relative to the document's own."""
+    """Send a message, unless it says nothing. URLs are as written and may be relative to the document's
+    own; `method` is for the `action`."""
 
     text: str
     media_urls: tuple[str, ...] = ()
@@ -175,7 +180,9 @@ class _Reading:
 
     def read(self, root: _Element) -> Reply | TwimlError:
         if root.name != "Response":
-            return TwimlError(DOCUMENT_UNPARSABLE, f"the root is <{root.name}>, not <Response>")
+            return TwimlError(ROOT_INVALID, f"the root is <{root.name[:64]}>, not <Response>")
+        for name in sorted(root.attributes):
+            self._warn(SCHEMA_WARNING, f"<Response> has no attribute {name!r}; ignored")
         if root.text:
             self._warn(SCHEMA_WARNING, "text directly in <Response> is ignored")
         instructions: list[Instruction] = []
@@ -195,11 +202,8 @@ class _Reading:
             self._warn(SCHEMA_WARNING, f"<{element.name}> has no attribute {name!r}; ignored")
         return self._message(element) if element.name == "Message" else self._redirect(element)
 
-    def _message(self, element: _Element) -> Message | None:
+    def _message(self, element: _Element) -> Message:
         text, media_urls = self._content(element)
-        if not text and not media_urls:
-            self._warn(BODY_INVALID, "a <Message> has neither body nor media; not sent")
-            return None
         return Message(
             text=text,
             media_urls=media_urls,
@@ -211,16 +215,15 @@ class _Reading:
         )
 
     def _content(self, element: _Element) -> tuple[str, tuple[str, ...]]:
-        bodies = [child.text for child in element.children if child.name == "Body"]
+        bodies = ["".join(child.words) for child in element.children if child.name == "Body"]
         media_urls = [child.text for child in element.children if child.name == "Media"]
         for child in element.children:
             if child.name not in {"Body", "Media"}:
                 self._warn(SCHEMA_WARNING, f"<{child.name}> does not belong in <Message>; ignored")
-        if len(bodies) > 1:
-            self._warn(SCHEMA_WARNING, "a <Message> has one <Body>; the others are ignored")
         if len(media_urls) > MEDIA_MAX:
             self._warn(SCHEMA_WARNING, f"a <Message> has at most {MEDIA_MAX} <Media>")
-        text = bodies[0] if bodies else element.text
+        # Several are one text (Twilio documentation, "TwiML Message").
+        text = "".join(bodies).strip() if bodies else element.text
         return text, tuple(url for url in media_urls[:MEDIA_MAX] if url)
 
     def _redirect(self, element: _Element) -> Redirect:
@@ -238,7 +241,8 @@ class _Reading:
                 return "POST"
 
     def _warn(self, code: int, reason: str) -> None:
-        self.warnings.append(TwimlError(code, reason))
+        if len(self.warnings) < WARNINGS_MAX:
+            self.warnings.append(TwimlError(code, reason[:REASON_CHARACTERS_MAX]))
 
 
 def _given(element: _Element, name: str) -> str | None:
