@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 UNIT := tests/unit tests/contract tests/test_architecture.py tests/test_tidy.py tests/test_docs.py
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup setup-run check format lint types imports unit test drills drills-full bench bench-carrier bench-faults bench-queue bench-kernel bench-refill bench-retention bench-serve catalogue compatibility node-sdk segment-calculator wheel peers clean
+.PHONY: help up setup setup-run check format lint types imports unit test drills drills-full bench bench-carrier bench-faults bench-queue bench-kernel bench-refill bench-retention bench-serve catalogue compatibility node-sdk segment-calculator test-sdks-on-hosts wheel peers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ check: lint types imports unit  ## format, lint, types, imports and unit tests
 test: $(VENV)/dev.stamp  ## every test: unit, contract, and the whole system with real parts
 	@$(BIN)/pytest -q -n 2 $(UNIT)
 	@$(BIN)/pytest -q tests $(foreach each,$(UNIT),--ignore $(each))
+
+test-sdks-on-hosts: $(VENV)/dev.stamp  ## the SDKs' tests once more, each test through the next of three hosts
+	@$(BIN)/pytest -q tests/sdk --hosts 3
 
 # One small machine for all hosts: `HOSTS=1` where three are too many for it.
 HOSTS ?= 3

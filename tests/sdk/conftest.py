@@ -3,8 +3,11 @@
 Before and after the body of a test every running host is asked for its metrics. An operation that was
 answered with success in between is exercised by that test. What is written down in `exercised.json`
 is held against that in every run, so that the page made of it cannot claim what is not so.
+
+With `--hosts 3` every `trunkline up` of these tests is a cluster, and each test speaks to the next host.
 """
 
+import itertools
 import json
 import re
 import urllib.request
@@ -13,10 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.system.running import LIVE
+from tests.system import running
+from tests.system.running import LIVE, Running
 
 EXERCISED = Path(__file__).with_name("exercised.json")
 OPTION = "--record-operations"
+HOSTS = "--hosts"
 MEND = "make compatibility"
 ASK_MAX_S = 10.0
 ANSWERED = re.compile(
@@ -39,20 +44,31 @@ class Recording:
 
 
 RECORDING = pytest.StashKey[Recording]()
+TURNS = itertools.count()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(OPTION, action="store_true", help="write down what each test exercises")
+    parser.addoption(HOSTS, type=int, default=1, help="how many hosts the SDKs speak to")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORDING] = Recording()
+    running.HOSTS = config.getoption(HOSTS, 1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     here = [item for item in items if item.path.parent == EXERCISED.parent]
     recording = config.stash.setdefault(RECORDING, Recording())
     recording.collected = {_name(item) for item in here}
+
+
+@pytest.fixture(autouse=True)
+def next_host(host: Running) -> None:
+    """Each test of a cluster is led to another host than the one before."""
+    turn = next(TURNS)
+    if hosts := host.facts.get("hosts"):
+        host.facts["base_url"] = hosts[turn % len(hosts)]["base_url"]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -84,7 +100,7 @@ def _name(item: pytest.Item) -> str:
 def _answered() -> Counter[str]:
     """How often each operation was answered with success, by all hosts that run."""
     found: Counter[str] = Counter()
-    hosts = [host["base_url"] for running in LIVE for host in running.facts.get("hosts", ())]
+    hosts = [host["base_url"] for each in LIVE for host in each.facts.get("hosts", ())]
     for base_url in hosts:
         with urllib.request.urlopen(f"{base_url}/metrics", timeout=ASK_MAX_S) as answer:  # noqa: S310 - our own server
             for operation, _, count in ANSWERED.findall(answer.read().decode()):

@@ -17,6 +17,9 @@ READY_MAX_S = 30.0
 STOP_MAX_S = 20.0
 LOOK_EVERY_S = 0.02
 
+HOSTS = 1
+"""How many of them `up` starts, where a test does not say."""
+
 LIVE: "list[Running]" = []
 """What runs just now, for whoever looks at it from outside a test."""
 
@@ -55,6 +58,8 @@ def up(
     ready = data.with_name(data.name + ".ready")
     environment = {"TRUNKLINE_CARRIER_SIMULATOR_HTTP": "127.0.0.1:0", **(settings or {})}
     command = ["up", "--data", str(data), "--http", "127.0.0.1:0", "--ready-file", str(ready)]
+    if HOSTS > 1 and "--hosts" not in arguments:
+        command += ["--hosts", str(HOSTS)]
     if carrier:
         command += ["--carrier", carrier]
     with _running([*command, *arguments], ready, environment) as running:
