@@ -110,7 +110,10 @@ class Numbers:
         self, phone_number: str, sid: str, *, deadline: Deadline
     ) -> bool | Undecidable:
         """Whether the number is owned under this SID, or was and has been given back since."""
-        return await was_here(self._log, register_of(phone_number), sid, deadline=deadline)
+        clock = self._author.clock
+        return await was_here(
+            self._log, register_of(phone_number), sid, clock=clock, deadline=deadline
+        )
 
     async def catch_up(self, *, deadline: Deadline) -> bool:
         """Whether this host's copy shows everything now that was acknowledged before the call."""
