@@ -151,10 +151,12 @@ class Changes:
             return self.says
         return Done(self._changed(message, Type.CANCEL, Canceled()))
 
-    async def redact(self, message: Message) -> Message | None:
+    async def redact(self, message: Message, *, deadline: Deadline) -> Message | None:
+        assert not deadline.has_passed()
         return None if self.is_unsure else self._changed(message, Type.REDACTED, Redacted())
 
-    async def delete(self, message: Message) -> bool:
+    async def delete(self, message: Message, *, deadline: Deadline) -> bool:
+        assert not deadline.has_passed()
         if not self.is_unsure:
             self._changed(message, Type.DELETED, Deleted())
         return not self.is_unsure

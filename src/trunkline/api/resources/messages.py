@@ -278,7 +278,7 @@ async def _update(request: Request, services: ApiServices) -> Answer:
     if is_canceling:
         message = await _canceled(message, request, services)
     else:
-        message = await _redacted(message, services)
+        message = await _redacted(message, request, services)
     return json_answer(200, message_json(message, message.account))
 
 
@@ -302,11 +302,11 @@ async def _canceled(message: Message, request: Request, services: ApiServices) -
             assert_never(other)
 
 
-async def _redacted(message: Message, services: ApiServices) -> Message:
+async def _redacted(message: Message, request: Request, services: ApiServices) -> Message:
     _require_finished(message, "redacted")
     if message.redacted_at is not None:
         return message
-    redacted = await services.eraser.redact(message)
+    redacted = await services.eraser.redact(message, deadline=request.deadline)
     if redacted is None:
         raise unavailable("The message may have been redacted or not. Send the request again.")
     return redacted
@@ -315,7 +315,7 @@ async def _redacted(message: Message, services: ApiServices) -> Message:
 async def _delete(request: Request, services: ApiServices) -> Answer:
     message = await _wanted(request, services)
     _require_finished(message, "deleted")
-    if not await services.eraser.delete(message):
+    if not await services.eraser.delete(message, deadline=request.deadline):
         raise unavailable("The message may have been deleted or not. Send the request again.")
     return Answer(204, b"")
 
