@@ -52,6 +52,7 @@ class Numbers:
 
     def __init__(self, log: Log, replica: Replica, *, author: Author) -> None:
         self._log = log
+        self._replica = replica
         self._author = author
         self._view = View(log, replica, author.clock)
 
@@ -105,6 +106,15 @@ class Numbers:
         if isinstance(answer, Removed):
             await self._view.show(answer.shard, answer.sequence)
         return answer
+
+    async def find_owned(
+        self, account: str, phone_number: str, *, deadline: Deadline
+    ) -> Number | Unreadable | None:
+        """See `find_owned` of this module."""
+        timeout_s = min(TRY_TIMEOUT_S, deadline.remaining_s())
+        return await find_owned(
+            self._log, self._replica, account, phone_number, timeout_s=timeout_s
+        )
 
     async def was_named(
         self, phone_number: str, sid: str, *, deadline: Deadline
@@ -162,14 +172,19 @@ async def find_number(
 
 
 async def find_owned(
-    log: Log, replica: Replica, account: str, phone_number: str
+    log: Log,
+    replica: Replica,
+    account: str,
+    phone_number: str,
+    *,
+    timeout_s: float = TRY_TIMEOUT_S,
 ) -> Number | Unreadable | None:
     """The account's number, as the copy shows it, or else as the log has it: an owner whom the copy
     shows may be an earlier one. `None` only when it surely is none of the account's."""
     shown = replica.number_by_phone(phone_number)
     if shown is not None and shown.account == account:
         return shown
-    found = await find_number(log, phone_number, timeout_s=TRY_TIMEOUT_S)
+    found = await find_number(log, phone_number, timeout_s=timeout_s)
     is_anothers = isinstance(found, Number) and found.account != account
     return None if is_anothers else found
 
