@@ -19,7 +19,7 @@ from trunkline.api.arguments import PAGE_SIZE, ArgumentReader
 from trunkline.api.auth import Authenticator
 from trunkline.api.errors import ApiError, not_found, not_implemented
 from trunkline.api.form import ClientGone, Fields, fields_of_body, fields_of_query, read_body
-from trunkline.api.media_bytes import Words, media_bytes, words_of
+from trunkline.api.media_bytes import MediaBytes, Words, words_of
 from trunkline.api.metrics import AdmissionMetrics, ApiMetrics
 from trunkline.api.paging import PAGE_SIZE_DEFAULT
 from trunkline.api.probes import PROBES, Probe
@@ -84,6 +84,7 @@ class _Api:
     ) -> None:
         replica = RememberingReplica(services.replica, services.clock)
         self._services: Final = replace(services, replica=replica)
+        self._media: Final = MediaBytes(self._services)
         self._authenticator: Final = Authenticator(services.replica, services.clock)
         self._alarms: Final = Alarms()
         self._open: Final[Mapping[str, Probe]] = {
@@ -168,7 +169,7 @@ class _Api:
             _check_owner(account, words, scope["path"])
         with deadline_scope(deadline):
             return await self._admission.run(
-                lambda: media_bytes(words, scope["path"], self._services, deadline=deadline),
+                lambda: self._media.answer(words, scope["path"], deadline=deadline),
                 account=words[0],
                 priority=Priority.READ,
                 deadline=deadline,

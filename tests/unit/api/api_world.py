@@ -176,12 +176,15 @@ class Lookup:
     knows: dict[str, Message] = field(default_factory=dict)
     is_electing: bool = False
     asked: int = 0
+    may_answer: asyncio.Event | None = None
 
     async def message(
         self, account: str, sid: str, *, deadline: Deadline
     ) -> Message | Unreadable | None:
         assert not deadline.has_passed()
         self.asked += 1
+        if self.may_answer is not None:
+            await self.may_answer.wait()
         found = self.knows.get(sid)
         assert found is None or found.account == account
         return Unreadable("electing") if found is None and self.is_electing else found
