@@ -164,13 +164,15 @@ class _Api:
         caller = _caller_of(scope)
         self._admission.refuse_gone(caller, Priority.READ)
         deadline = self._deadline(headers.get(_DEADLINE), caller.waited_s)
+        payer = None  # and not the account in the path: strangers would use up its share
         if self._services.media_needs_credentials:
             account = self._authenticator.account(headers.get(b"authorization"))
             _check_owner(account, words, scope["path"])
+            payer = account.sid
         with deadline_scope(deadline):
             return await self._admission.run(
                 lambda: self._media.answer(words, scope["path"], deadline=deadline),
-                account=words[0],
+                account=payer,
                 priority=Priority.READ,
                 deadline=deadline,
             )
