@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pytest
 from tests.system import running
-from tests.system.machines import kill_host
+from tests.system.machines import RECIPIENT, kill_host
 from tests.system.running import wait_until
 
 pytestmark = [
@@ -94,6 +94,11 @@ def expect_one_owner_and_every_change(hosts: Hosts, phone_number: str, name: str
     assert sorted(status for status, _ in owned) == [201, 400, 400]
     sid = next(answer["sid"] for status, answer in owned if status == 201)
     path = f"{NUMBERS}/{sid}"
+
+    # It can be sent from at once through each of them.
+    message = {"From": phone_number, "To": RECIPIENT, "Body": name}
+    sent = hosts.at_once("POST", "Messages", [message] * 3)
+    assert [status for status, _ in sent] == [201, 201, 201]
 
     # What each host changes is kept, although two of them may not show the number yet.
     forms = [{"FriendlyName": name}, {"SmsUrl": SMS_URL}, {"VoiceUrl": VOICE_URL}]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.system.machines import create, expect_told, request, trunkline
+from tests.system.machines import RECIPIENT, create, expect_told, request, trunkline
 from tests.system.running import up, wait_until
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
@@ -63,6 +63,28 @@ def test_what_was_taken_out_of_the_answers_is_not_shown_here_either(tmp_path: Pa
 
     assert found["events"][-1]["what"] == "redacted"
     assert "private words" not in json.dumps(found)
+
+
+def test_of_a_deleted_message_neither_the_parties_nor_where_it_was_told_are_shown(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    with up(data) as host:
+        url = host.facts["base_url"]
+        told_at = "http://user:pass@127.0.0.1:9/status"
+        sid = create(host.facts, url, "private words", told_at=told_at)
+        expect_told(host.facts, url, sid)
+        kept = shown(data, sid)
+        request(host.facts, url, f"Messages/{sid}.json", method="DELETE")
+        wait_until(lambda: "deleted" in shown(data, sid)["copy"], "the copy to show it")
+
+        whole = json.dumps(shown(data, sid))
+        printed = trunkline("message", sid, "--data", str(data)).stdout
+
+    assert kept["events"][0]["facts"]["status_callback"] == "http://***@127.0.0.1:9/status"
+    assert kept["copy"]["to"] == RECIPIENT
+    for secret in (RECIPIENT, host.facts["phone_number"], "127.0.0.1:9", "pass"):
+        assert secret not in whole + printed
 
 
 def test_what_is_no_sid_is_a_wrong_command_line(tmp_path: Path) -> None:

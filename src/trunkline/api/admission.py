@@ -33,6 +33,12 @@ TOO_MANY: Final = "account"
 GONE: Final = "gone"
 """And of what was shed because its client had closed the connection."""
 
+STRANGERS_SHARE: Final = 4
+"""Whoever asks without credentials may have this part of what runs at once, all of them together: what
+they ask for is a file off the disk, and what accounts ask for must not wait behind it."""
+STRANGERS: Final = "strangers"
+"""The reason of what was shed because too much was asked without credentials."""
+
 Handle = Callable[[], Awaitable[Answer]]
 
 
@@ -46,28 +52,31 @@ class Admission:
         self._account_max: Final = limits.in_flight_max + limits.queue_max // 2
         self._clock = clock
         self._metrics = metrics
+        self._strangers_max: Final = max(1, limits.in_flight_max // STRANGERS_SHARE)
         self._under_way: dict[str, int] = {}
         metrics.watch(self._limiter)
 
     async def run(
-        self, handle: Handle, *, account: str, priority: Priority, deadline: Deadline
+        self, handle: Handle, *, account: str | None, priority: Priority, deadline: Deadline
     ) -> Answer:
-        """What `handle` answers, when its turn has come. Raises `ApiError` if it was not begun."""
-        under_way = self._under_way.get(account, 0)
-        if under_way >= self._account_max:
-            self._metrics.shed(TOO_MANY, priority)
-            raise _too_many()
-        self._under_way[account] = under_way + 1
+        """What `handle` answers, when its turn has come; `account` is `None` for whoever showed no
+        credentials. Raises `ApiError` if it was not begun."""
+        asker = STRANGERS if account is None else account
+        under_way = self._under_way.get(asker, 0)
+        if under_way >= (self._strangers_max if account is None else self._account_max):
+            self._metrics.shed(STRANGERS if account is None else TOO_MANY, priority)
+            raise _too_many(account)
+        self._under_way[asker] = under_way + 1
         try:
             if self._limiter.is_full:
                 handle = self._timed(handle)
             answer = await self._limiter.run(handle, priority=priority, deadline=deadline)
         finally:
-            left = self._under_way[account] - 1
+            left = self._under_way[asker] - 1
             if left:
-                self._under_way[account] = left
+                self._under_way[asker] = left
             else:
-                del self._under_way[account]
+                del self._under_way[asker]
         if isinstance(answer, Shed):
             self._metrics.shed(answer.reason.name.lower(), priority)
             raise _not_begun(answer.reason, round(answer.retry_after_s))
@@ -111,6 +120,11 @@ def _not_begun(reason: ShedReason, retry_after_s: int = 1) -> ApiError:
     )
 
 
-def _too_many() -> ApiError:
+def _too_many(account: str | None) -> ApiError:
+    if account is None:
+        # No account has done too much, and no webhook's media are gone for good: a 503 is repeated.
+        return unavailable(
+            "Too much is asked without credentials at the moment. Nothing was done; try again."
+        )
     retry_after = (b"retry-after", str(ACCOUNT_RETRY_AFTER_S).encode())
     return ApiError(Code.TOO_MANY_REQUESTS, headers=(retry_after,))

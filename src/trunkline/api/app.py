@@ -20,7 +20,7 @@ from trunkline.api.arguments import PAGE_SIZE, ArgumentReader
 from trunkline.api.auth import Authenticator
 from trunkline.api.errors import ApiError, not_found, not_implemented
 from trunkline.api.form import ClientGone, Fields, fields_of_body, fields_of_query, read_body
-from trunkline.api.media_bytes import Words, media_bytes, words_of
+from trunkline.api.media_bytes import MediaBytes, Words, words_of
 from trunkline.api.metrics import AdmissionMetrics, ApiMetrics
 from trunkline.api.paging import PAGE_SIZE_DEFAULT
 from trunkline.api.probes import PROBES, Probe
@@ -84,6 +84,7 @@ class _Api:
     ) -> None:
         replica = RememberingReplica(services.replica, services.clock)
         self._services: Final = replace(services, replica=replica)
+        self._media: Final = MediaBytes(self._services)
         self._authenticator: Final = Authenticator(services.known, services.clock)
         self._access: Final = Access(services.known, services.accounts, services.clock)
         self._alarms: Final = Alarms()
@@ -164,13 +165,15 @@ class _Api:
         client = _client_of(scope)
         self._admission.refuse_gone(client, Priority.READ)
         deadline = self._deadline(headers.get(_DEADLINE), client.waited_s)
+        payer = None  # and not the account in the path: strangers would use up its share
         if self._services.media_needs_credentials:
             caller = self._authenticator.caller(headers.get(b"authorization"))
             await self._access.account(caller, words, is_own_only=False, deadline=deadline)
+            payer = words[0]
         with deadline_scope(deadline):
             return await self._admission.run(
-                lambda: media_bytes(words, scope["path"], self._services, deadline=deadline),
-                account=words[0],
+                lambda: self._media.answer(words, scope["path"], deadline=deadline),
+                account=payer,
                 priority=Priority.READ,
                 deadline=deadline,
             )

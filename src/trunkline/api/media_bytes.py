@@ -9,6 +9,7 @@ from typing import Final
 
 from trunkline.api.answer import Answer
 from trunkline.api.errors import not_found, unavailable
+from trunkline.api.finding import find_message
 from trunkline.api.services import ApiServices
 from trunkline.domain.media import Piece
 from trunkline.domain.message import Message
@@ -16,6 +17,10 @@ from trunkline.kernel import Deadline
 
 KEPT_BY_READERS_S: Final = 3600
 """The bytes under a SID never change; but who deletes them wants them gone from caches too."""
+
+ASKING_MAX: Final = 4
+"""Media of unknown messages for which the log is asked at once: that is dozens of reads, and anybody may
+make up a URL. One more is 503, which it would be for the time being if there is such a message."""
 
 _PATH: Final = re.compile(
     r"/2010-04-01/Accounts/(AC[0-9a-f]{32})/Messages/((?:SM|MM)[0-9a-f]{32})/Media/(ME[0-9a-f]{32})\Z"
@@ -49,23 +54,40 @@ def piece_of(message: Message | None, media: str, path: str) -> Piece:
     raise not_found(path)
 
 
-async def media_bytes(
-    words: Words, path: str, services: ApiServices, *, deadline: Deadline
-) -> Answer:
-    """The bytes, under their type. Raises `ApiError`."""
-    account, name, media = words
-    message = services.replica.message(name)
-    if message is not None and message.account != account:
-        message = None
-    piece = piece_of(message, media, path)
-    content = await services.media.content(piece.sha256, deadline=deadline)
-    if content is None:
-        raise unavailable("No host that can be asked has these bytes at the moment. Try again.")
-    audience = "private" if services.media_needs_credentials else "public"
-    headers = (
-        (b"cache-control", f"{audience}, max-age={KEPT_BY_READERS_S}".encode()),
-        (b"etag", f'"{piece.sha256}"'.encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"content-security-policy", b"sandbox"),
-    )
-    return Answer(200, content, headers, piece.content_type.encode())
+class MediaBytes:
+    """What answers media URLs, in one process."""
+
+    def __init__(self, services: ApiServices) -> None:
+        self._services = services
+        self._asking = 0
+
+    async def answer(self, words: Words, path: str, *, deadline: Deadline) -> Answer:
+        """The bytes, under their type. Raises `ApiError`."""
+        account, name, media = words
+        services = self._services
+        piece = piece_of(await self._message(account, name, deadline), media, path)
+        content = await services.media.content(piece.sha256, deadline=deadline)
+        if content is None:
+            raise unavailable("No host that can be asked has these bytes at the moment. Try again.")
+        audience = "private" if services.media_needs_credentials else "public"
+        headers = (
+            (b"cache-control", f"{audience}, max-age={KEPT_BY_READERS_S}".encode()),
+            (b"etag", f'"{piece.sha256}"'.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"content-security-policy", b"sandbox"),
+        )
+        return Answer(200, content, headers, piece.content_type.encode())
+
+    async def _message(self, account: str, name: str, deadline: Deadline) -> Message | None:
+        """As the copy shows it, or else the log: whoever has the URL may have it from a host whose
+        copy is ahead of this one's."""
+        known = self._services.replica.message(name)
+        if known is not None:
+            return known if known.account == account else None
+        if self._asking >= ASKING_MAX:
+            raise unavailable("Whether these media exist cannot be told at the moment. Try again.")
+        self._asking += 1
+        try:
+            return await find_message(account, name, self._services, deadline=deadline)
+        finally:
+            self._asking -= 1

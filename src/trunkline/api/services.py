@@ -49,9 +49,9 @@ class EraserPort(Protocol):
     """Takes finished messages, or what they said, out of every answer. `None` and `False`: it may be
     done or not, and asking again is safe."""
 
-    async def redact(self, message: Message) -> Message | None: ...
+    async def redact(self, message: Message, *, deadline: Deadline) -> Message | None: ...
 
-    async def delete(self, message: Message) -> bool: ...
+    async def delete(self, message: Message, *, deadline: Deadline) -> bool: ...
 
 
 class NumbersPort(Protocol):
@@ -68,6 +68,12 @@ class NumbersPort(Protocol):
     async def release(
         self, number: Number, *, deadline: Deadline
     ) -> Removed | Missing | Undecidable: ...
+
+    async def find_owned(
+        self, account: str, phone_number: str, *, deadline: Deadline
+    ) -> Number | Unreadable | None:
+        """The account's number, by the word of the log where the copy does not show it as that;
+        `None` only when it surely is none of the account's."""
 
     async def was_named(
         self, phone_number: str, sid: str, *, deadline: Deadline

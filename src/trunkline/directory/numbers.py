@@ -62,6 +62,7 @@ class Numbers:
     ) -> None:
         """`is_closed` says of an account whether it is closed: what it has left is anybody's."""
         self._log = log
+        self._replica = replica
         self._author = author
         self._is_closed = is_closed
         self._view = View(log, replica, author.clock)
@@ -132,11 +133,23 @@ class Numbers:
             await self._view.show(answer.shard, answer.sequence)
         return answer
 
+    async def find_owned(
+        self, account: str, phone_number: str, *, deadline: Deadline
+    ) -> Number | Unreadable | None:
+        """See `find_owned` of this module."""
+        timeout_s = min(TRY_TIMEOUT_S, deadline.remaining_s())
+        return await find_owned(
+            self._log, self._replica, account, phone_number, timeout_s=timeout_s
+        )
+
     async def was_named(
         self, phone_number: str, sid: str, *, deadline: Deadline
     ) -> bool | Undecidable:
         """Whether the number is owned under this SID, or was and has been given back since."""
-        return await was_here(self._log, register_of(phone_number), sid, deadline=deadline)
+        clock = self._author.clock
+        return await was_here(
+            self._log, register_of(phone_number), sid, clock=clock, deadline=deadline
+        )
 
     async def catch_up(self, *, deadline: Deadline) -> bool:
         """Whether this host's copy shows everything now that was acknowledged before the call."""
@@ -185,14 +198,19 @@ async def find_number(
 
 
 async def find_owned(
-    log: Log, replica: Replica, account: str, phone_number: str
+    log: Log,
+    replica: Replica,
+    account: str,
+    phone_number: str,
+    *,
+    timeout_s: float = TRY_TIMEOUT_S,
 ) -> Number | Unreadable | None:
     """The account's number, as the copy shows it, or else as the log has it: an owner whom the copy
     shows may be an earlier one. `None` only when it surely is none of the account's."""
     shown = replica.number_by_phone(phone_number)
     if shown is not None and shown.account == account:
         return shown
-    found = await find_number(log, phone_number, timeout_s=TRY_TIMEOUT_S)
+    found = await find_number(log, phone_number, timeout_s=timeout_s)
     is_anothers = isinstance(found, Number) and found.account != account
     return None if is_anothers else found
 

@@ -17,8 +17,10 @@ from typing import Final, Generic, TypeVar, assert_never
 
 from msgspec import structs
 
+from trunkline.directory.spent import Spent as SpentSids
+from trunkline.directory.spent import has, lately, spent_by, with_deletion
 from trunkline.domain.events import Body, Deleted, Kind, Type
-from trunkline.kernel import Deadline
+from trunkline.kernel import Clock, Deadline
 from trunkline.log.author import Author
 from trunkline.log.chain import Advanced, Overtaken, Stalled, advance
 from trunkline.log.event import Event, created_subject, decode
@@ -107,8 +109,8 @@ async def find(
     log: Log, register: Register[BodyT], *, timeout_s: float = TRY_TIMEOUT_S
 ) -> Record[BodyT] | Unreadable | None:
     """The record as the log itself has it; `None` only when there surely is none."""
-    newest = await log.read_last(register.shard(log), register.subject(log), timeout_s=timeout_s)
-    return _standing(register, newest).record if isinstance(newest, Stored) else newest
+    standing = await _newest(log, register, timeout_s)
+    return standing.record if isinstance(standing, _Standing) else standing
 
 
 async def create(
@@ -122,20 +124,25 @@ async def create(
     author: Author,
     deadline: Deadline,
 ) -> Written[BodyT] | Occupied[BodyT] | Spent | Undecidable:
-    """Put `body` into the register if nothing stands there. Repeatable with the same `sid`, for ever
-    if `is_keyed`: without a key, nobody can repeat it but by chance within this call."""
+    """Put `body` into the register if nothing stands there. Repeatable with the same `sid`, for as
+    long as keys count if `is_keyed`: without one, nobody can repeat it but within this call."""
     event = author.event(register.kind, Type.ORIGINAL, account, sid, body)
+    event = structs.replace(event, spent=())  # where nothing stands, nothing was deleted lately
     standing: _Standing[BodyT] | None = None
     while True:  # bounded: each turn is one write of `_put`, which ends with the deadline
         if standing is not None and standing.record is not None:
             record = standing.record
             return Written(record, is_repeat=True) if record.sid == sid else Occupied(record)
-        if standing is not None and is_keyed:
-            is_spent = await was_here(log, register, sid, deadline=deadline)
-            if isinstance(is_spent, Undecidable):
-                return is_spent
-            if is_spent:
-                return Spent()
+        if standing is not None:
+            spent = spent_by(standing.event, now=author.clock.wall())
+            if is_keyed:
+                read = await _spent(log, register, standing, author.clock, deadline)
+                if isinstance(read, Undecidable):
+                    return read
+                if has(read, sid):
+                    return Spent()
+                spent = read
+            event = structs.replace(event, spent=spent)
         expected = 0 if standing is None else standing.sequence
         answer = await _put(
             log, register, event, expected=expected, author=author, deadline=deadline
@@ -160,14 +167,17 @@ async def change(
     """Make the record what `edit` makes of it. `edit` may be called several times, each time on the
     newest state, and must not change the SID. A change that changes nothing is not written."""
     while True:  # bounded: by the deadline, like every write
-        record = await _own_in_time(log, register, sid, account, author, deadline)
-        if not isinstance(record, Record):
-            return record
+        own = await _own_in_time(log, register, sid, account, author, deadline)
+        if not isinstance(own, _Own):
+            return own
+        record = own.record
         edited = edit(record.body)
         if edited == record.body:
             return Written(record, is_repeat=True)
         event = author.event(register.kind, Type.CHANGE, account, sid, edited)
-        event = structs.replace(event, created_at=record.created_at, changed_at=event.at)
+        event = structs.replace(
+            event, created_at=record.created_at, changed_at=event.at, spent=own.spent
+        )
         answer = await _put(
             log, register, event, expected=record.sequence, author=author, deadline=deadline
         )
@@ -189,11 +199,12 @@ async def delete(
     """Take the record out of the register, which is free again then. A second one is `Missing`."""
     event = author.event(register.kind, Type.DELETED, account, sid, Deleted())
     while True:  # bounded: by the deadline, like every write
-        record = await _own_in_time(log, register, sid, account, author, deadline)
-        if not isinstance(record, Record):
-            return record
+        own = await _own_in_time(log, register, sid, account, author, deadline)
+        if not isinstance(own, _Own):
+            return own
+        event = structs.replace(event, spent=with_deletion(own.spent, event))
         answer = await _put(
-            log, register, event, expected=record.sequence, author=author, deadline=deadline
+            log, register, event, expected=own.record.sequence, author=author, deadline=deadline
         )
         if isinstance(answer, int):
             return Removed(register.shard(log), answer)
@@ -202,21 +213,53 @@ async def delete(
 
 
 async def was_here(
-    log: Log, register: Register[BodyT], sid: str, *, deadline: Deadline
+    log: Log, register: Register[BodyT], sid: str, *, clock: Clock, deadline: Deadline
 ) -> bool | Undecidable:
-    """Whether the record of `sid` stands here, or did and was deleted since. The beginning of a chain
-    is kept for longer than a key."""
+    """Whether the record of `sid` stands here, or did and was deleted so lately that its key counts."""
+    bound_s = min(TRY_TIMEOUT_S, deadline.remaining_s())
+    newest = await _newest(log, register, bound_s)
+    if newest is None:
+        return False
+    if isinstance(newest, Unreadable):
+        return Undecidable(newest.reason)
+    if newest.record is not None and newest.record.sid == sid:
+        return True
+    spent = await _spent(log, register, newest, clock, deadline)
+    return spent if isinstance(spent, Undecidable) else has(spent, sid)
+
+
+async def _spent(
+    log: Log,
+    register: Register[BodyT],
+    newest: "_Standing[BodyT]",
+    clock: Clock,
+    deadline: Deadline,
+) -> SpentSids | Undecidable:
+    """What was deleted here lately. Where an older version wrote the newest event, it is read from the
+    whole chain, event by event: its beginning is kept for longer than a key."""
+    told = spent_by(newest.event, now=clock.wall())
+    if told is not None:
+        return told
     shard, subject, after = register.shard(log), register.subject(log), 0
+    deleted: SpentSids = ()
     while not deadline.has_passed():
         found = await log.read_next(shard, subject, after=after, timeout_s=TRY_TIMEOUT_S)
         if isinstance(found, Unreadable):
             return Undecidable(found.reason)
         if found is None:
-            return False
-        if decode(found.payload).sid == sid:
-            return True
+            return deleted
+        event = decode(found.payload)
+        if event.type is Type.DELETED:
+            deleted = lately((*deleted, (event.sid, event.at)), now=clock.wall())
         after = found.sequence
     return Undecidable("the deadline had passed")
+
+
+async def _newest(
+    log: Log, register: Register[BodyT], timeout_s: float
+) -> "_Standing[BodyT] | Unreadable | None":
+    newest = await log.read_last(register.shard(log), register.subject(log), timeout_s=timeout_s)
+    return _standing(register, newest) if isinstance(newest, Stored) else newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +267,16 @@ class _Standing(Generic[BodyT]):
     """The newest event of a register; without a record it is a deletion."""
 
     sequence: int
+    event: Event
     record: Record[BodyT] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Own(Generic[BodyT]):
+    """A record of whoever asks for it, and what was deleted before it in its register."""
+
+    record: Record[BodyT]
+    spent: SpentSids | None
 
 
 async def _put(
@@ -265,18 +317,20 @@ async def _own_in_time(
     account: str,
     author: Author,
     deadline: Deadline,
-) -> Record[BodyT] | Missing | Undecidable:
+) -> _Own[BodyT] | Missing | Undecidable:
     """The account's record of this SID. While its shard has no leader it is asked for again, as a
     write is repeated."""
     reason = "the deadline had passed"
     while not deadline.has_passed():
         bound_s = min(TRY_TIMEOUT_S, deadline.remaining_s())
-        found = await find(log, register, timeout_s=bound_s)
+        found = await _newest(log, register, bound_s)
         if found is None:
             return Missing()
-        if isinstance(found, Record):
-            is_ours = (found.sid, found.account) == (sid, account)
-            return found if is_ours else Missing()
+        if isinstance(found, _Standing):
+            record = found.record
+            if record is None or (record.sid, record.account) != (sid, account):
+                return Missing()
+            return _Own(record, spent_by(found.event, now=author.clock.wall()))
         reason = found.reason
         await author.clock.sleep(min(RETRY_PAUSE_S, deadline.remaining_s()))
     return Undecidable(reason)
@@ -297,7 +351,7 @@ def _standing(register: Register[BodyT], stored: Stored) -> _Standing[BodyT]:
     record = None
     if isinstance(body, register.of):
         record = _record(event, body, stored.shard, stored.sequence)
-    return _Standing(stored.sequence, record)
+    return _Standing(stored.sequence, event, record)
 
 
 def _record(event: Event, body: BodyT, shard: int, sequence: int) -> Record[BodyT]:

@@ -28,7 +28,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     """One fact. `at` is the wall clock of `by_host`; `position` and `prior` are of its append.
 
     `created_at` and `changed_at` are there on a whole record that was changed or carried forward:
-    then `at` says neither.
+    then `at` says neither. `spent` is of the registers of `directory/records`: the SIDs that were
+    lately deleted in this one, up to this event, and when. Without it nobody can tell but by reading
+    the register from its beginning.
     """
 
     v: int = ENVELOPE_VERSION
@@ -43,6 +45,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     prior: tuple[int, ...] | None = None
     created_at: float | None = None
     changed_at: float | None = None
+    spent: tuple[tuple[str, float], ...] | None = None
     data: msgspec.Raw
 
     @property

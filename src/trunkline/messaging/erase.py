@@ -31,22 +31,25 @@ class Eraser:
     replica: Replica
     author: Author
 
-    async def redact(self, message: Message) -> Message | None:
+    async def redact(self, message: Message, *, deadline: Deadline) -> Message | None:
         """The message without its content; `None`: it may or may not be written down. Asking again
         is safe."""
-        return await self._erase(message, Type.REDACTED, Redacted())
+        return await self._erase(message, Type.REDACTED, Redacted(), deadline)
 
-    async def delete(self, message: Message) -> bool:
+    async def delete(self, message: Message, *, deadline: Deadline) -> bool:
         """Whether it is surely written down; if not, it may be. Asking again is safe."""
-        return await self._erase(message, Type.DELETED, Deleted()) is not None
+        return await self._erase(message, Type.DELETED, Deleted(), deadline) is not None
 
-    async def _erase(self, message: Message, type_: Type, body: Body) -> Message | None:
+    async def _erase(
+        self, message: Message, type_: Type, body: Body, deadline: Deadline
+    ) -> Message | None:
         kind = Kind.MESSAGE if message.received is None else Kind.INBOUND
         event = self.author.event(kind, type_, message.account, message.sid, body)
-        place = await self.recorder.store([event])
+        place = await self.recorder.store([event], deadline=deadline)
         if place is None:
             return None
         log.info("message.erased", sid=message.sid, what=type_.value)
-        deadline = Deadline.after(SHOWN_MAX_S, self.author.clock)
-        await self.replica.wait_until_seen(*place, deadline=deadline)
+        shown_max_s = min(SHOWN_MAX_S, deadline.remaining_s())
+        shown_by = Deadline.after(shown_max_s, self.author.clock)
+        await self.replica.wait_until_seen(*place, deadline=shown_by)
         return fold(message, body, at=event.at, event_id=event.id, position=0)

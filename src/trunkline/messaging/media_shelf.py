@@ -34,7 +34,10 @@ class MediaShelf:
         kind = Kind.MESSAGE if message.received is None else Kind.INBOUND
         removed = MediaRemoved(media=(media,))
         account, sid = message.account, message.sid
-        if not await self.recorder.record(kind, Type.MEDIA_REMOVED, account, sid, removed):
+        is_kept = await self.recorder.record(
+            kind, Type.MEDIA_REMOVED, account, sid, removed, deadline=deadline
+        )
+        if not is_kept:
             return False
         while not deadline.has_passed():
             shown = self.find(sid)

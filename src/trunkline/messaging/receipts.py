@@ -14,6 +14,7 @@ import structlog
 from trunkline.directory.numbers import find_number
 from trunkline.domain import segment
 from trunkline.domain.events import Kind, MessageReceived, Receipt, Type
+from trunkline.domain.number import Number
 from trunkline.domain.ports import Counter
 from trunkline.domain.price import DEFAULT_PRICES, Prices
 from trunkline.domain.sid import MMS, SMS, digits_of, sid_from_key
@@ -23,7 +24,7 @@ from trunkline.log.author import Author
 from trunkline.log.event import Event
 from trunkline.log.interface import Log, Unreadable
 from trunkline.log.limits import TRY_TIMEOUT_S
-from trunkline.log.shards import order
+from trunkline.log.shards import home, order
 from trunkline.messaging.carrier import Carrier, InboundItem, Item, ReceiptItem, referred_by
 from trunkline.messaging.record import EventRecorder
 from trunkline.replica.queries import Replica
@@ -38,6 +39,10 @@ LINK_DOWN_WAIT_S: Final = 0.25
 
 UNKEPT_FORGOTTEN_S: Final = 60.0
 """What could not be written down and was not offered here again for so long is another host's now."""
+
+FRESH_MAX_S: Final = 1.0
+"""Whose a number is, is taken from a copy that was complete so lately, as one that keeps up was at any
+time, give or take the second between two looks at a shard's end; any other asks the log."""
 
 _NamedReceipt = tuple[ReceiptItem, Event]
 """A receipt, and the event that it becomes."""
@@ -122,24 +127,53 @@ class Receipts:
         """Whether all of them are written down; those that are not will be offered again."""
         kept: list[str] = []
         receipts: dict[int, list[_NamedReceipt]] = {}
+        inbound: dict[str, list[InboundItem]] = {}
         async with asyncio.TaskGroup() as tasks:
             for item in items:
                 match item:
                     case ReceiptItem():
                         self._sort(item, receipts, kept)
                     case InboundItem():
-                        tasks.create_task(self._keep(item, kept))
+                        inbound.setdefault(item.recipient, []).append(item)
                     case other:
                         assert_never(other)
+            for recipient, came in inbound.items():
+                tasks.create_task(self._keep_for(recipient, came, kept))
             for shard, named in receipts.items():
                 tasks.create_task(self._keep_receipts(shard, named, kept))
         if kept:
             await self._carrier.acknowledge(kept)
         return len(kept) == len(items)
 
-    async def _keep(self, item: InboundItem, kept: list[str]) -> None:
+    async def _keep_for(
+        self, recipient: str, items: Sequence[InboundItem], kept: list[str]
+    ) -> None:
+        """Write down those that came for one number, after one question whose it is."""
         try:
-            if await self._keep_inbound(item):
+            owner = await self._owner(recipient)
+        except Exception:
+            # As below: they stay with the carrier, and those for other numbers go on.
+            log.exception("receipts.failed", item=items[0].item_id)
+            return
+        if isinstance(owner, Unreadable):
+            return
+        async with asyncio.TaskGroup() as tasks:
+            for item in items:
+                tasks.create_task(self._keep(item, owner, kept))
+
+    async def _owner(self, phone_number: str) -> Number | Unreadable | None:
+        """Whose number it is: by the copy, unless that may show an owner of the past. A message would
+        stay with that one for ever, to be read by somebody to whom it was not sent."""
+        shown = self._replica.number_by_phone(phone_number)
+        if shown is not None:
+            lag_ms = self._replica.lag_ms_of(home(phone_number, self._log.shards))
+            if lag_ms <= FRESH_MAX_S * 1000.0:
+                return shown
+        return await find_number(self._log, phone_number, timeout_s=TRY_TIMEOUT_S)
+
+    async def _keep(self, item: InboundItem, owner: Number | None, kept: list[str]) -> None:
+        try:
+            if await self._keep_inbound(item, owner):
                 kept.append(item.item_id)
         except Exception:
             # One item that breaks us stays with the carrier, and is offered again; the others go on.
@@ -187,13 +221,8 @@ class Receipts:
             self._counters.receipts.inc(len(named))
             kept.extend(item.item_id for item, _ in named)
 
-    async def _keep_inbound(self, item: InboundItem) -> bool:
-        number = self._replica.number_by_phone(item.recipient) or await find_number(
-            self._log, item.recipient, timeout_s=TRY_TIMEOUT_S
-        )
-        if isinstance(number, Unreadable):
-            return False
-        if number is None:
+    async def _keep_inbound(self, item: InboundItem, owner: Number | None) -> bool:
+        if owner is None:
             self._counters.unmatched.inc()
             log.warning(
                 "inbound.nobody_owns_the_number", carrier_message_id=item.carrier_message_id
@@ -219,7 +248,7 @@ class Receipts:
         draft = Draft(
             kind=Kind.INBOUND,
             sid=sid,
-            account=number.account,
+            account=owner.account,
             body=body,
             is_keyed=True,
         )

@@ -24,9 +24,19 @@ class EventRecorder:
         self._log = log
         self._author = author
 
-    async def record(self, kind: Kind, type_: Type, account: str, sid: str, body: Body) -> bool:
+    async def record(
+        self,
+        kind: Kind,
+        type_: Type,
+        account: str,
+        sid: str,
+        body: Body,
+        *,
+        deadline: Deadline | None = None,
+    ) -> bool:
         """Whether the event is stored; False after the deadline, and then it may be."""
-        return await self.record_all([self._author.event(kind, type_, account, sid, body)])
+        event = self._author.event(kind, type_, account, sid, body)
+        return await self.store([event], deadline=deadline) is not None
 
     async def record_all(self, events: Sequence[Event], *, home: int | None = None) -> bool:
         """The same for several events at once, of one kind: in one flush, and in one place. That is
@@ -34,22 +44,29 @@ class EventRecorder:
         return await self.store(events, home=home) is not None
 
     async def store(
-        self, events: Sequence[Event], *, home: int | None = None
+        self, events: Sequence[Event], *, home: int | None = None, deadline: Deadline | None = None
     ) -> tuple[int, int] | None:
-        """The same, and where they stand: shard and sequence."""
+        """The same, and where they stand: shard and sequence. `deadline` is for whom somebody waits:
+        without it, and at most, it takes `RECORD_DEADLINE_S`."""
         first = events[0]
         payload = encode_all(events)
         shards = order(digits_of(first.sid), self._log.shards)
         if home is not None:
             shards = (home, *(shard for shard in shards if shard != home))
-        deadline = Deadline.after(RECORD_DEADLINE_S, self._author.clock)
-        while not deadline.has_passed():
+        max_s = RECORD_DEADLINE_S
+        if deadline is not None:
+            max_s = min(max_s, deadline.remaining_s())
+        until = Deadline.after(max_s, self._author.clock)
+        while not until.has_passed():
             for shard in shards:
+                timeout_s = min(TRY_TIMEOUT_S, until.remaining_s())
+                if timeout_s <= 0.0:
+                    return None
                 subject = changed_subject(shard, first.kind, first.account)
                 answer = await self._log.publish(
-                    shard, subject, payload, expected=None, timeout_s=TRY_TIMEOUT_S
+                    shard, subject, payload, expected=None, timeout_s=timeout_s
                 )
                 if isinstance(answer, Accepted):
                     return shard, answer.sequence
-            await self._author.clock.sleep(RETRY_PAUSE_S)
+            await self._author.clock.sleep(min(RETRY_PAUSE_S, until.remaining_s()))
         return None

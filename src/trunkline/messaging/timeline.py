@@ -7,8 +7,9 @@ was stored in the order of time.
 
 import asyncio
 import itertools
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -37,12 +38,18 @@ _NOT_SHOWN: Final = frozenset(
 """What a message said is nobody's business here, nor what stands for it; and the SID of a piece of media
 is all that its URL needs."""
 
+_USERINFO: Final = re.compile(r"(?<=://)[^/?#\s]*@")
+"""A name and a password in a URL, as customers write them for a webhook that asks for them."""
+
+_PLACES: Final = frozenset({"sender", "recipient", "status_callback"})
+"""Who wrote to whom, and who was told: of a deleted message not to be shown any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Happening:
     """One event. `at` is by the clock of `host`, `stored_at` by that of the shard that has it; an
     event that was stored again, as its answer was lost, has more than one of `places`: shard and
-    sequence. `facts` is what it says, but for the message's own words."""
+    sequence. `facts` is what it says, but for the message's own words and for passwords in URLs."""
 
     at: float
     host: str
@@ -59,6 +66,15 @@ class Timeline:
 
     happenings: tuple[Happening, ...] = ()
     unread: tuple[str, ...] = ()
+
+    @property
+    def has_deletion(self) -> bool:
+        """Whether the message was deleted, as far as the log shows."""
+        return any(each.what == Type.DELETED for each in self.happenings)
+
+    def without_places(self) -> "Timeline":
+        """The same of a deleted message: without from, to and URLs."""
+        return replace(self, happenings=tuple(map(_without_places, self.happenings)))
 
 
 @dataclass(slots=True)
@@ -177,7 +193,24 @@ def _facts(event: Event) -> dict[str, Any]:
         facts["size_bytes"] = sum(piece["size_bytes"] for piece in pieces)
     if "media" in body:
         facts["removed"] = len(body["media"])
-    return facts
+    return {name: without_passwords(value) for name, value in facts.items()}
+
+
+def _without_places(happening: Happening) -> Happening:
+    facts = {
+        name: value
+        for name, value in happening.facts.items()
+        if name not in _PLACES and "://" not in str(value)
+    }
+    return replace(happening, facts=facts)
+
+
+def without_passwords(value: Any) -> Any:
+    """A fact with `***` in place of every name and password in a URL; anything but text, or a list of
+    it, is as it was."""
+    if isinstance(value, str):
+        return _USERINFO.sub("***@", value)
+    return [without_passwords(each) for each in value] if isinstance(value, list) else value
 
 
 def gaps_s(happenings: Sequence[Happening]) -> list[float]:

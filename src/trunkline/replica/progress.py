@@ -46,14 +46,15 @@ class Progress:
     def lag_ms(self) -> float:
         """How long ago the copy was last known to be complete, in milliseconds; the true lag is
         not greater. Infinite when it never was."""
-        since = min(
-            _ENTRY.unpack_from(self._map, shard * _ENTRY.size)[1] for shard in range(self._shards)
-        )
-        return max(0.0, (self._clock.wall() - since) * 1000.0) if since else float("inf")
+        return self._ago_ms(min(self._complete_at(shard) for shard in range(self._shards)))
+
+    def lag_ms_of(self, shard: int) -> float:
+        """The same of one shard alone."""
+        return self._ago_ms(self._complete_at(shard))
 
     def record(self, shard: int, *, sequence: int, complete_at: float | None) -> None:
         """Of the projector: `complete_at` is None while there may be more."""
-        known_at: float = _ENTRY.unpack_from(self._map, shard * _ENTRY.size)[1]
+        known_at = self._complete_at(shard)
         _ENTRY.pack_into(
             self._map,
             shard * _ENTRY.size,
@@ -91,6 +92,13 @@ class Progress:
 
     def close(self) -> None:
         self._map.close()
+
+    def _complete_at(self, shard: int) -> float:
+        at: float = _ENTRY.unpack_from(self._map, shard * _ENTRY.size)[1]
+        return at
+
+    def _ago_ms(self, at: float) -> float:
+        return max(0.0, (self._clock.wall() - at) * 1000.0) if at else float("inf")
 
 
 async def ends_of(log: Log) -> Mapping[int, int] | None:

@@ -239,6 +239,10 @@ class Replica:
         """How long ago this copy was last known to be complete, in milliseconds."""
         return self._progress.lag_ms()
 
+    def lag_ms_of(self, shard: int) -> float:
+        """The same of what stands in one shard."""
+        return self._progress.lag_ms_of(shard)
+
     def version(self) -> bytes:
         """Another one whenever the copy has moved; what was read under the same one still holds."""
         return self._progress.version()

@@ -29,6 +29,8 @@ class Numbers:
     """What happens meanwhile, whenever it is asked whether a SID named a number."""
     is_electing: bool = False
     caught_up: int = 0
+    asked: int = 0
+    """How often the log was asked who owns a number."""
 
     async def own(
         self, account: str, settings: NumberOwned, *, is_keyed: bool, deadline: Deadline
@@ -85,6 +87,16 @@ class Numbers:
         self.copy.put(Kind.NUMBER, Type.DELETED, number.account, number.sid, Deleted())
         self.copy.catch_up()
         return Removed(0, 1)
+
+    async def find_owned(
+        self, account: str, phone_number: str, *, deadline: Deadline
+    ) -> Number | Unreadable | None:
+        assert not deadline.has_passed()
+        self.asked += 1
+        if self.is_electing:
+            return Unreadable("electing")
+        found = self.owned.get(phone_number)
+        return found if found is not None and found.account == account else None
 
     async def was_named(
         self, phone_number: str, sid: str, *, deadline: Deadline

@@ -152,10 +152,12 @@ class Changes:
             return self.says
         return Done(self._changed(message, Type.CANCEL, Canceled()))
 
-    async def redact(self, message: Message) -> Message | None:
+    async def redact(self, message: Message, *, deadline: Deadline) -> Message | None:
+        assert not deadline.has_passed()
         return None if self.is_unsure else self._changed(message, Type.REDACTED, Redacted())
 
-    async def delete(self, message: Message) -> bool:
+    async def delete(self, message: Message, *, deadline: Deadline) -> bool:
+        assert not deadline.has_passed()
         if not self.is_unsure:
             self._changed(message, Type.DELETED, Deleted())
         return not self.is_unsure
@@ -175,12 +177,15 @@ class Lookup:
     knows: dict[str, Message] = field(default_factory=dict)
     is_electing: bool = False
     asked: int = 0
+    may_answer: asyncio.Event | None = None
 
     async def message(
         self, account: str, sid: str, *, deadline: Deadline
     ) -> Message | Unreadable | None:
         assert not deadline.has_passed()
         self.asked += 1
+        if self.may_answer is not None:
+            await self.may_answer.wait()
         found = self.knows.get(sid)
         assert found is None or found.account == account
         return Unreadable("electing") if found is None and self.is_electing else found

@@ -20,6 +20,7 @@ from tests.unit.api.api_world import (
     World,
 )
 
+from trunkline.api.admission import STRANGERS_SHARE
 from trunkline.api.app import API_DEADLINE_S
 from trunkline.kernel import DEADLINE_HEADER, RETRIED_HEADER, Seen, ServerLimits
 
@@ -193,3 +194,22 @@ async def test_only_the_outermost_layer_retries(world: World) -> None:
     await world.post(MESSAGES, FORM)
 
     assert [is_retried for _, is_retried in world.acceptor.asked_with] == [True, False]
+
+
+async def test_whoever_asks_for_media_without_credentials_takes_nothing_of_the_account_s_share(
+    tmp_path: Path,
+) -> None:
+    with a_world(tmp_path, ServerLimits(in_flight_max=8, queue_max=0)) as world:
+        world.lookup.may_answer = asyncio.Event()
+        path = f"{MESSAGES.removesuffix('.json')}/MM{'7' * 32}/Media/ME{'7' * 32}"
+        async with asyncio.TaskGroup() as tasks:
+            strangers = [tasks.create_task(world.call("GET", path, user=None)) for _ in range(9)]
+            await world.clock.advance(0)
+            mine = [await world.get(MESSAGES) for _ in range(6)]
+            world.lookup.may_answer.set()
+
+        assert {each.status for each in mine} == {200}
+        answers = sorted(task.result().status for task in strangers)
+        assert answers == [404] * (8 // STRANGERS_SHARE) + [503] * (9 - 8 // STRANGERS_SHARE)
+        shed = 'trunkline_api_shed_total{priority="read",reason="strangers"}'
+        assert await world.metric(shed) == 9 - 8 // STRANGERS_SHARE

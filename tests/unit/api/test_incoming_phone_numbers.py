@@ -47,6 +47,8 @@ async def test_a_number_is_owned_with_what_to_do_when_something_arrives(world: W
         ({"PhoneNumber": OUR_NUMBER}, 400, 21422),
         ({"AreaCode": "12"}, 400, 21452),
         ({"AreaCode": "5a2"}, 400, 21452),
+        ({"AreaCode": "911"}, 400, 21452),
+        ({"AreaCode": "876"}, 400, 21452),
         ({"PhoneNumber": HANDSET, "SmsUrl": "app.example/sms"}, 400, 21402),
         ({"PhoneNumber": HANDSET, "SmsMethod": "PUT"}, 400, 20001),
         ({"PhoneNumber": HANDSET, "FriendlyName": "x" * 65}, 400, 20001),

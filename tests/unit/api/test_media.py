@@ -1,12 +1,15 @@
 """The Media resource of a message, and the bytes behind a media URL."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.unit.api.api_world import ACCOUNT, HANDSET, OTHER_ACCOUNT, OTHER_TOKEN, OUR_NUMBER, World
 
+from trunkline.api.media_bytes import ASKING_MAX
 from trunkline.blobs.store import name_of
 from trunkline.domain.events import Kind, MediaKept, MessageReceived, Refused, Type
 from trunkline.domain.media import Piece, media_sid
@@ -229,3 +232,43 @@ async def test_where_the_setting_says_so_bytes_need_the_accounts_credentials(
     mine = await strict.get(f"{MEDIA}/{ME[0]}")
     assert (mine.status, mine.body) == (200, BYTES[0])
     assert mine.headers["cache-control"].startswith("private")
+
+
+async def test_media_of_a_message_that_this_copy_does_not_show_yet_are_asked_for_again(
+    world: World,
+) -> None:
+    receive(world)
+    message = world.copy.replica.message(SID)
+    assert message is not None
+    late = "MM" + "8" * 32
+    assert message.received is not None
+    received = msgspec.structs.replace(message.received, sid=late)
+    world.lookup.knows[late] = msgspec.structs.replace(message, sid=late, received=received)
+
+    answer = await world.call("GET", f"{MEDIA.replace(SID, late)}/{ME[0]}", user=None)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+    world.lookup.is_electing = True
+    nowhere = MEDIA.replace(SID, "MM" + "9" * 32)
+    answer = await world.call("GET", f"{nowhere}/{ME[0]}", user=None)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+    world.lookup.is_electing = False
+    assert (await world.call("GET", f"{nowhere}/{ME[0]}", user=None)).status == 404
+
+
+async def test_made_up_urls_ask_the_log_only_a_few_at_once(world: World) -> None:
+    receive(world)
+    keep(world)
+    world.lookup.may_answer = asyncio.Event()
+    paths = [f"{MEDIA.replace(SID, f'MM{number:032x}')}/{ME[0]}" for number in range(20)]
+
+    async with asyncio.TaskGroup() as tasks:
+        asking = [tasks.create_task(world.call("GET", path, user=None)) for path in paths]
+        await world.clock.advance(0)
+        assert (await world.call("GET", f"{MEDIA}/{ME[0]}", user=None)).status == 200
+        assert world.lookup.asked == ASKING_MAX
+        world.lookup.may_answer.set()
+
+    answers = [task.result().status for task in asking]
+    assert answers == [404] * ASKING_MAX + [503] * (20 - ASKING_MAX)

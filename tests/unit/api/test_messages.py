@@ -20,11 +20,13 @@ from trunkline.domain.events import (
     Kind,
     MessageCreated,
     MessageReceived,
+    NumberOwned,
     Receipt,
     Refused,
     Type,
 )
 from trunkline.domain.message import Message, fold
+from trunkline.kernel import Deadline
 from trunkline.messaging.accept import NotAccepted, OutcomeUnknown
 
 pytestmark = pytest.mark.anyio
@@ -510,3 +512,34 @@ async def test_a_list_of_nothing_is_a_page_of_nothing(world: World) -> None:
     assert answered.json["next_page_uri"] is None
     assert answered.json["page_size"] == 50
     assert answered.headers["x-trunkline-replica-lag-ms"].isdigit()
+
+
+async def test_a_number_that_was_just_bought_through_another_host_can_be_sent_from(
+    world: World,
+) -> None:
+    bought = NumberOwned(sid="PN" + "5" * 32, phone_number="+15125550177", friendly_name="new")
+    theirs = NumberOwned(sid="PN" + "6" * 32, phone_number="+15125550178", friendly_name="new")
+    deadline = Deadline.after(5.0, world.clock)
+    await world.numbers.own(ACCOUNT, bought, is_keyed=False, deadline=deadline)
+    await world.numbers.own(OTHER_ACCOUNT, theirs, is_keyed=False, deadline=deadline)
+
+    assert (await world.send(From=bought.phone_number)).status == 201
+    refused = await world.send(From=theirs.phone_number)
+    assert (refused.status, refused.code) == (400, 21659)
+
+
+async def test_the_log_is_not_asked_about_a_number_that_the_copy_shows(world: World) -> None:
+    assert (await world.send()).status == 201
+
+    assert world.numbers.asked == 0
+
+
+async def test_while_nobody_can_tell_whose_a_number_is_it_is_not_refused_for_good(
+    world: World,
+) -> None:
+    world.numbers.is_electing = True
+
+    answered = await world.send(From="+15125550177")
+
+    assert (answered.status, answered.headers["retry-after"]) == (503, "1")
+    assert world.acceptor.accepted == []

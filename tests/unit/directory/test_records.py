@@ -20,12 +20,16 @@ from trunkline.directory.records import (
     create,
     delete,
     find,
+    was_here,
 )
+from trunkline.directory.spent import SPENT_MAX
 from trunkline.domain.events import ApplicationMade, Kind, Type
 from trunkline.kernel import Deadline, FakeClock
 from trunkline.log.author import Author
 from trunkline.log.carry import carry
-from trunkline.log.interface import Unreadable
+from trunkline.log.event import decode, encode
+from trunkline.log.interface import Accepted, ReadAnswer, Stored, Unreadable
+from trunkline.log.limits import KEY_WINDOW_S
 from trunkline.log.marker import Markers
 
 pytestmark = pytest.mark.anyio
@@ -76,19 +80,19 @@ class Office:
             ),
         )
 
-    async def changing(self, edit: Edit, account: str = ACCOUNT) -> object:
+    async def changing(self, edit: Edit, account: str = ACCOUNT, sid: str = SID) -> object:
         return await change(
             self.log,
             REGISTER,
             edit,
-            sid=SID,
+            sid=sid,
             account=account,
             author=self.author("two"),
             deadline=self.deadline(),
         )
 
-    async def change(self, edit: Edit, account: str = ACCOUNT) -> object:
-        return await in_virtual_time(self.clock, self.changing(edit, account))
+    async def change(self, edit: Edit, account: str = ACCOUNT, sid: str = SID) -> object:
+        return await in_virtual_time(self.clock, self.changing(edit, account, sid))
 
     async def delete(self, sid: str = SID, account: str = ACCOUNT) -> object:
         deleting = delete(
@@ -100,6 +104,21 @@ class Office:
             deadline=self.deadline(),
         )
         return await in_virtual_time(self.clock, deleting)
+
+    async def was_here(self, sid: str) -> bool:
+        found = await was_here(self.log, REGISTER, sid, clock=self.clock, deadline=self.deadline())
+        assert isinstance(found, bool)
+        return found
+
+    async def forget_spent(self) -> None:
+        """Have the newest event as a version wrote it that knew nothing of spent keys."""
+        newest = await self.log.read_last(self.shard, REGISTER.subject(self.log), timeout_s=1.0)
+        assert isinstance(newest, Stored)
+        event = structs.replace(decode(newest.payload), spent=None)
+        answer = await self.log.publish(
+            self.shard, newest.subject, encode(event), expected=newest.sequence, timeout_s=1.0
+        )
+        assert isinstance(answer, Accepted)
 
     async def body(self) -> ApplicationMade | None:
         found = await find(self.log, REGISTER)
@@ -323,3 +342,99 @@ async def test_what_was_deleted_is_not_carried_forward(office: Office) -> None:
 
     assert await office.types() == []
     assert isinstance(await office.create(OTHER_SID, OTHER_ACCOUNT), Written)
+
+
+async def test_however_often_a_record_was_changed_a_create_behind_it_reads_little(
+    office: Office,
+) -> None:
+    await office.create()
+    for number in range(50):
+        await office.change(named(f"name {number}"))
+    await office.delete()
+    reads = counted_reads(office)
+
+    assert await office.create() == Spent()
+    assert isinstance(await office.create(OTHER_SID, OTHER_ACCOUNT), Written)
+    assert await office.was_here(SID)
+    assert await office.was_here(OTHER_SID)
+    assert not await office.was_here("AP" + "9" * 32)
+    assert len(reads) <= 7
+
+
+async def test_a_spent_key_stays_spent_whoever_owns_changes_and_deletes_the_record_later(
+    office: Office,
+) -> None:
+    await office.create()
+    await office.delete()
+    for number in range(3, 6):
+        other = "AP" + str(number) * 32
+        await office.create(other, is_keyed=False)
+        await office.change(named(f"of {number}"), sid=other)
+        await office.trim()
+        assert await office.was_here(SID)
+        await office.delete(other)
+
+    assert await office.create() == Spent()
+    await office.clock.advance(KEY_WINDOW_S + 1.0)
+    assert isinstance(await office.create(), Written)
+
+
+async def test_a_register_remembers_no_more_deletions_than_it_may(office: Office) -> None:
+    for number in range(SPENT_MAX + 2):
+        await office.create(f"AP{number:032x}")
+        await office.delete(f"AP{number:032x}")
+
+    assert await office.create(f"AP{2:032x}") == Spent()
+    assert isinstance(await office.create(f"AP{1:032x}"), Written)
+    subject = REGISTER.subject(office.log)
+    newest = await office.log.read_last(office.shard, subject, timeout_s=1.0)
+    assert isinstance(newest, Stored)
+    assert len(decode(newest.payload).spent or ()) == SPENT_MAX
+
+
+async def test_what_an_older_version_wrote_is_read_from_the_beginning(office: Office) -> None:
+    await office.create()
+    await office.change(named("shop"))
+    await office.delete()
+    await office.forget_spent()
+
+    assert await office.create() == Spent()
+    assert await office.was_here(SID)
+    assert isinstance(await office.create(OTHER_SID, OTHER_ACCOUNT), Written)
+
+    reads = counted_reads(office)
+    assert await office.was_here(SID)
+    assert len(reads) == 1
+
+
+async def test_a_record_of_an_older_version_that_has_outlived_all_keys_knows_of_none(
+    office: Office,
+) -> None:
+    await office.create(is_keyed=False)
+    await office.forget_spent()
+    await office.clock.advance(KEY_WINDOW_S + 1.0)
+    await office.change(named("shop"))
+    await office.delete()
+    reads = counted_reads(office)
+
+    assert not await office.was_here(OTHER_SID)
+    assert await office.create() == Spent()
+    assert len(reads) <= 4
+
+
+def counted_reads(office: Office) -> list[str]:
+    """What is asked of the log from now on."""
+    reads: list[str] = []
+    read_next, read_last = office.log.read_next, office.log.read_last
+
+    async def next_of(shard: int, subjects: str, *, after: int, timeout_s: float) -> ReadAnswer:
+        reads.append("next")
+        return await read_next(shard, subjects, after=after, timeout_s=timeout_s)
+
+    async def last_of(shard: int, subject: str, *, timeout_s: float) -> ReadAnswer:
+        reads.append("last")
+        return await read_last(shard, subject, timeout_s=timeout_s)
+
+    office.log.read_next = next_of  # type: ignore[method-assign]  # to count
+    office.log.read_last = last_of  # type: ignore[method-assign]  # to count
+    return reads

@@ -7,6 +7,7 @@ from trunkline.domain.inventory import (
     AREAS,
     COUNTRIES,
     PREFIXES,
+    US_CODES,
     NumberType,
     Wanted,
     area_of,
@@ -67,10 +68,39 @@ def test_an_area_code_is_somewhere(country: str, code: str, place: str | None) -
 
 
 @pytest.mark.parametrize(
-    ("country", "code"), [("US", "416"), ("CA", "907"), ("US", "800"), ("US", "112"), ("GB", "207")]
+    ("country", "code"),
+    [
+        ("US", "416"),
+        ("US", "613"),
+        ("US", "876"),
+        ("US", "787"),
+        ("US", "211"),
+        ("US", "911"),
+        ("US", "555"),
+        ("US", "500"),
+        ("US", "700"),
+        ("US", "900"),
+        ("US", "800"),
+        ("US", "112"),
+        ("US", ""),
+        ("CA", "907"),
+        ("GB", "207"),
+    ],
 )
 def test_what_is_no_area_code_of_the_country_is_nowhere(country: str, code: str) -> None:
     assert local_area(country, code) is None
+
+
+def test_every_area_code_of_the_united_states_that_the_numbering_plan_knows_is_one_here() -> None:
+    local = (phonenumbers.PhoneNumberType.FIXED_LINE_OR_MOBILE,)
+    known: dict[str, str | None] = {}
+    for code in map(str, range(200, 1000)):
+        number = phonenumbers.parse(f"+1{code}2345678")
+        if phonenumbers.number_type(number) in local:
+            known[code] = phonenumbers.region_code_for_number(number)
+
+    assert {code for code, country in known.items() if country == "US"} <= US_CODES
+    assert not {code for code, country in known.items() if country != "US"} & US_CODES
 
 
 def test_a_number_beside_the_inventory_is_where_its_area_code_is() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, TypeVar
+from zlib import crc32
 
 from trunkline.domain.events import Body, Kind, MessageCreated, Type
 from trunkline.kernel import FakeClock
@@ -354,7 +355,9 @@ class _Follower:
 def pen(host: str, clock: FakeClock) -> Author:
     """An author whose ids are the same in every run, and differ from those of other hosts."""
     numbers = itertools.count(1)
-    name = host.encode().rjust(4, b"-")[:4]
+    written = host.encode()
+    # An id has room for four bytes of it, and long names begin alike.
+    name = written.rjust(4, b"-") if len(written) <= 4 else crc32(written).to_bytes(4, "big")
     return Author(
         host=host,
         clock=clock,

@@ -35,6 +35,12 @@ def test_an_event_survives_being_written() -> None:
     assert read.at == FakeClock().wall()
 
 
+def test_hosts_whose_names_begin_alike_give_no_id_twice() -> None:
+    ids = [pen(host, FakeClock()).new_id() for host in ("host-a", "host-b", "host", "b")]
+
+    assert len(set(ids)) == 4
+
+
 def test_one_author_never_gives_an_id_twice() -> None:
     author = pen("one", FakeClock())
 

@@ -7,18 +7,21 @@ import pytest
 from tests.unit.log.scripted_log import ACCOUNT, Fate
 from tests.unit.messaging.message_bench import Bench, Copy, Tally
 
-from trunkline.directory.numbers import Owned, own_number
+from trunkline.directory.numbers import Owned, own_number, register_of
+from trunkline.directory.records import Removed, delete
 from trunkline.domain.events import MessageReceived, NumberOwned
 from trunkline.domain.sid import SMS, digits_of, sid_from_key
 from trunkline.domain.status import Status
 from trunkline.kernel import Deadline
 from trunkline.log.append import ShardHealth
+from trunkline.log.interface import Follower, LogUnavailable
 from trunkline.messaging.carrier import InboundItem, ReceiptItem, reference_of
-from trunkline.messaging.receipts import LINK_DOWN_WAIT_S, Counters, Receipts
+from trunkline.messaging.receipts import FRESH_MAX_S, LINK_DOWN_WAIT_S, Counters, Receipts
 from trunkline.messaging.record import EventRecorder
 
 pytestmark = pytest.mark.anyio
 
+OTHER_ACCOUNT = "AC" + "b" * 32
 NAME = "9" * 32
 OURS = "+15125550100"
 RECEIPT = ReceiptItem("item-1", "acme-1", reference_of(ACCOUNT, "SM" + NAME, 1, 3), "delivered")
@@ -49,6 +52,34 @@ async def buy_number(bench: Bench) -> None:
     settings = NumberOwned(sid="PN" + "1" * 32, phone_number=OURS, friendly_name="desk")
     deadline = Deadline.after(5.0, bench.clock)
     buying = own_number(bench.log, ACCOUNT, settings, author=bench.author("api"), deadline=deadline)
+    assert isinstance(await bench.within_time(buying), Owned)
+
+
+async def cut_off_copies(bench: Bench) -> None:
+    """No copy hears of anything any more; who asks the log itself is answered."""
+
+    async def no_follower(shard: int, *, after: int) -> Follower:
+        raise LogUnavailable(f"shard {shard} is not followed from {after} on")
+
+    bench.log.is_connected = False
+    await bench.pass_time(1.0)
+    bench.log.follower = no_follower  # type: ignore[method-assign]  # for copies alone
+    bench.log.is_connected = True
+
+
+async def give_number_to(bench: Bench, account: str, settings: NumberOwned) -> None:
+    """From its owner `ACCOUNT`, through another host."""
+    author, deadline = bench.author("api"), Deadline.after(5.0, bench.clock)
+    releasing = delete(
+        bench.log,
+        register_of(OURS),
+        sid="PN" + "1" * 32,
+        account=ACCOUNT,
+        author=author,
+        deadline=deadline,
+    )
+    assert isinstance(await bench.within_time(releasing), Removed)
+    buying = own_number(bench.log, account, settings, author=author, deadline=deadline)
     assert isinstance(await bench.within_time(buying), Owned)
 
 
@@ -259,3 +290,54 @@ async def test_how_long_a_receipt_waits_to_be_written_down_is_known(
         bench.log.always(Fate.WELL)
         await bench.pass_time(LINK_DOWN_WAIT_S * 20)
         assert receipts.unkept_s == 0.0
+
+
+async def test_a_message_is_the_new_owner_s_however_long_the_copy_shows_the_earlier_one(
+    bench: Bench, tmp_path: Path
+) -> None:
+    theirs = NumberOwned(sid="PN" + "2" * 32, phone_number=OURS, friendly_name="theirs")
+    async with Copy(bench, tmp_path / "lagging.sqlite3").following() as lagging:
+        await buy_number(bench)
+        await lagging.catch_up()
+        await cut_off_copies(bench)
+        await give_number_to(bench, OTHER_ACCOUNT, theirs)
+        await bench.pass_time(2 * FRESH_MAX_S)
+        bench.carrier.offered.append(INBOUND)
+
+        async with bench.running(service(bench, lagging)):
+            await bench.pass_time(1.0)
+        shown = lagging.replica.number_by_phone(OURS)
+        assert shown is not None
+        assert shown.account == ACCOUNT
+
+    ((_, event),) = await bench.history(INBOUND_NAME)
+    assert event.account == OTHER_ACCOUNT
+
+
+async def test_while_a_copy_that_lags_cannot_ask_whose_a_number_is_the_carrier_keeps_the_message(
+    bench: Bench, tmp_path: Path
+) -> None:
+    async with Copy(bench, tmp_path / "lagging.sqlite3").following() as lagging:
+        await buy_number(bench)
+        await lagging.catch_up()
+        bench.log.is_connected = False
+        bench.log.unreadable.update(range(bench.log.shards))
+        await bench.pass_time(2 * FRESH_MAX_S)
+        bench.carrier.offered.append(INBOUND)
+
+        async with bench.running(service(bench, lagging)):
+            await bench.pass_time(1.0)
+
+    assert bench.carrier.acknowledged == []
+
+
+async def test_a_copy_that_keeps_up_asks_nobody_whose_a_number_is(bench: Bench, copy: Copy) -> None:
+    await buy_number(bench)
+    await copy.catch_up()
+    bench.log.unreadable.update(range(bench.log.shards))
+    bench.carrier.offered.append(INBOUND)
+
+    async with bench.running(service(bench, copy)):
+        await bench.pass_time(0.0)
+
+    assert bench.carrier.acknowledged == ["item-2"]

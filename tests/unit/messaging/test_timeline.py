@@ -1,7 +1,8 @@
 """The timeline: all that the log holds of one message, wherever it stands, and what could not be read."""
 
+import msgspec
 import pytest
-from tests.unit.log.scripted_log import ACCOUNT, Fate, walk
+from tests.unit.log.scripted_log import ACCOUNT, Fate, draft, walk
 from tests.unit.messaging.message_bench import Bench
 
 from trunkline.domain.events import (
@@ -11,6 +12,7 @@ from trunkline.domain.events import (
     Kind,
     MediaKept,
     MediaRemoved,
+    MessageCreated,
     Notice,
     Receipt,
     Redacted,
@@ -19,6 +21,7 @@ from trunkline.domain.events import (
 )
 from trunkline.domain.media import Piece
 from trunkline.kernel import Deadline
+from trunkline.log.append import Appended, ShardHealth, append
 from trunkline.messaging import timeline as reading
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.timeline import BEFORE_S, Timeline, gaps_s, read_timeline
@@ -172,3 +175,47 @@ async def test_what_the_message_says_is_not_shown(bench: Bench) -> None:
 
 def test_without_events_there_is_nothing_between_them() -> None:
     assert gaps_s([]) == []
+
+
+async def test_no_password_in_a_url_is_shown(bench: Bench) -> None:
+    created_at = bench.clock.wall()
+    await create_with(bench, status_callback="https://user:pass@app.example/status?at=1@2")
+    refused = Refused(attempt=0, error_code=11200, reason="http://user:pass@media.example/1: 404")
+    recorder = EventRecorder(bench.log, author=bench.author("two"))
+    recording = recorder.record(Kind.MESSAGE, Type.REFUSAL, ACCOUNT, SID, refused)
+    assert await bench.within_time(recording)
+
+    original, refusal = (await timeline(bench, since=created_at)).happenings
+
+    assert original.facts["status_callback"] == "https://***@app.example/status?at=1@2"
+    assert refusal.facts["reason"] == "http://***@media.example/1: 404"
+
+
+async def test_of_a_deleted_message_neither_the_parties_nor_urls_are_left(bench: Bench) -> None:
+    created_at = bench.clock.wall()
+    await create_with(bench, status_callback="https://app.example/status")
+    recorder = EventRecorder(bench.log, author=bench.author("two"))
+    assert not (await timeline(bench, since=created_at)).has_deletion
+    recording = recorder.record(Kind.MESSAGE, Type.DELETED, ACCOUNT, SID, Deleted())
+    assert await bench.within_time(recording)
+
+    found = await timeline(bench, since=created_at)
+
+    assert found.has_deletion
+    whole, left = found.happenings[0].facts, found.without_places().happenings[0].facts
+    assert set(whole) - set(left) == {"sender", "recipient", "status_callback"}
+    assert "sid" in left
+
+
+async def create_with(bench: Bench, *, status_callback: str) -> None:
+    """A message whose sender wants to be told."""
+    made = draft(NAME)
+    assert isinstance(made.body, MessageCreated)
+    body = msgspec.structs.replace(made.body, status_callback=status_callback)
+    appending = append(
+        bench.log,
+        msgspec.structs.replace(made, body=body),
+        author=bench.author("api"),
+        health=ShardHealth(bench.clock),
+    )
+    assert isinstance(await bench.within_time(appending), Appended)

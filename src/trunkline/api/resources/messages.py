@@ -34,6 +34,7 @@ from trunkline.domain.message import Message
 from trunkline.domain.price import CURRENCY, price_of
 from trunkline.domain.smart_encoding import plain
 from trunkline.domain.status import FINAL, Status
+from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import (
     AcceptAnswer,
     Created,
@@ -115,7 +116,7 @@ async def _create(request: Request, services: ApiServices) -> Answer:
     _refuse_unsupported(arguments)
     callback, key_in_callback = split_callback(arguments.text("StatusCallback") or "")
     key = key_of(request, key_in_callback)
-    sender, recipient = _parties(request, services)
+    sender, recipient = await _parties(request, services)
     media_urls = arguments.texts("MediaUrl")
     new = NewMessage(
         account=request.account.sid,
@@ -202,7 +203,7 @@ def _refuse_unsupported(arguments: Arguments) -> None:
             raise not_implemented(f"The parameter '{name}' of a message")
 
 
-def _parties(request: Request, services: ApiServices) -> tuple[str, str]:
+async def _parties(request: Request, services: ApiServices) -> tuple[str, str]:
     recipient = request.arguments.text("To")
     if recipient is None:
         raise ApiError(Code.RECIPIENT_MISSING)
@@ -217,12 +218,26 @@ def _parties(request: Request, services: ApiServices) -> tuple[str, str]:
             raise ApiError(refusal)
         if sender == magic_numbers.ALWAYS_OURS:
             return sender, recipient
-    number = services.replica.number_by_phone(sender)
+    await _require_owned(sender, request, services)
+    return sender, recipient
+
+
+async def _require_owned(sender: str, request: Request, services: ApiServices) -> None:
+    account = request.account.sid
+    shown = services.replica.number_by_phone(sender)
+    if shown is not None and shown.account == account:
+        return
+    # It may have been bought through another host a moment ago.
+    found = await services.numbers.find_owned(account, sender, deadline=request.deadline)
+    if isinstance(found, Unreadable):
+        raise unavailable(
+            "Whether 'From' is a phone number of this account cannot be told at the moment; the "
+            "message was not accepted and will not be sent. Try again."
+        )
     # One answer for a number that nobody owns and one that somebody else does: who owns what here
     # is not for another account to find out.
-    if number is None or number.account != request.account.sid:
+    if found is None:
         raise ApiError(Code.SENDER_NOT_OWNED)
-    return sender, recipient
 
 
 def _text(arguments: Arguments, media_urls: tuple[str, ...]) -> str:
@@ -288,7 +303,7 @@ async def _update(request: Request, services: ApiServices) -> Answer:
     if is_canceling:
         message = await _canceled(message, request, services)
     else:
-        message = await _redacted(message, services)
+        message = await _redacted(message, request, services)
     return json_answer(200, message_json(message, message.account))
 
 
@@ -312,11 +327,11 @@ async def _canceled(message: Message, request: Request, services: ApiServices) -
             assert_never(other)
 
 
-async def _redacted(message: Message, services: ApiServices) -> Message:
+async def _redacted(message: Message, request: Request, services: ApiServices) -> Message:
     _require_finished(message, "redacted")
     if message.redacted_at is not None:
         return message
-    redacted = await services.eraser.redact(message)
+    redacted = await services.eraser.redact(message, deadline=request.deadline)
     if redacted is None:
         raise unavailable("The message may have been redacted or not. Send the request again.")
     return redacted
@@ -325,7 +340,7 @@ async def _redacted(message: Message, services: ApiServices) -> Message:
 async def _delete(request: Request, services: ApiServices) -> Answer:
     message = await _wanted(request, services)
     _require_finished(message, "deleted")
-    if not await services.eraser.delete(message):
+    if not await services.eraser.delete(message, deadline=request.deadline):
         raise unavailable("The message may have been deleted or not. Send the request again.")
     return Answer(204, b"")
 

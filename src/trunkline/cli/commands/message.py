@@ -57,10 +57,13 @@ def command(
     message, timeline = asyncio.run(_in_log(layout, sid, known, wait))
     if message is None:
         raise UnknownMessageError(*_unknown(sid, settings.host.data, timeline))
+    is_deleted = message.is_deleted or timeline.has_deletion
+    if is_deleted:
+        timeline = timeline.without_places()
     if as_json:
-        print(json.dumps(_as_json(message, timeline), indent=1))
+        print(json.dumps(_as_json(message, timeline, is_deleted=is_deleted), indent=1))
     else:
-        _print(message, timeline)
+        _print(message, timeline, is_deleted=is_deleted)
 
 
 def _in_copy(layout: Layout, sid: str) -> Message | None:
@@ -141,22 +144,23 @@ def _unknown(sid: str, data: Path, timeline: Timeline) -> tuple[str, str]:
     )
 
 
-def _as_json(message: Message, timeline: Timeline) -> dict[str, Any]:
+def _as_json(message: Message, timeline: Timeline, *, is_deleted: bool) -> dict[str, Any]:
     events = zip(timeline.happenings, gaps_s(timeline.happenings), strict=True)
     return {
         "sid": message.sid,
         "account": message.account,
         "status": message.status.value,
-        "is_deleted": message.is_deleted,
-        "copy": dict(_summary(message)),
+        "is_deleted": is_deleted,
+        "copy": dict(_summary(message, is_deleted=is_deleted)),
         "events": [{**asdict(each), "behind_s": round(gap_s, 6)} for each, gap_s in events],
         "unread": list(timeline.unread),
     }
 
 
-def _summary(message: Message) -> Sequence[tuple[str, Any]]:
-    """What the copy shows, but for what it says; only what is there."""
-    content = message.original or message.received
+def _summary(message: Message, *, is_deleted: bool) -> Sequence[tuple[str, Any]]:
+    """What the copy shows, but for what it says; of a deleted message not from whom to whom; only
+    what is there."""
+    content = None if is_deleted else message.original or message.received
     ending = message.ending
     rows: Sequence[tuple[str, Any]] = (
         ("from", content.sender if content else None),
@@ -184,10 +188,10 @@ def _moment(at: float | None) -> str | None:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _print(message: Message, timeline: Timeline) -> None:
+def _print(message: Message, timeline: Timeline, *, is_deleted: bool) -> None:
     """In lines and not in columns: what events say is long, and a terminal may be narrow."""
-    print(f"Message {message.sid}: {'deleted' if message.is_deleted else message.status.value}")
-    for name, value in _summary(message):
+    print(f"Message {message.sid}: {'deleted' if is_deleted else message.status.value}")
+    for name, value in _summary(message, is_deleted=is_deleted):
         print(f"  {name.replace('_', ' '):<20}{_said(value)}")
     if timeline.happenings:
         print("Timeline (when, how long behind the one before, host, what, shard:sequence)")
