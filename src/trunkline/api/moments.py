@@ -75,7 +75,8 @@ def _seconds(text: str) -> float | None:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return moment.timestamp()
+        # Raises where an offset leads out of the years that UTC can be written in.
+        return moment.astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         return None
 
