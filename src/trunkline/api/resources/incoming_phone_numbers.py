@@ -22,7 +22,15 @@ from trunkline.api.moments import rfc_2822
 from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
-from trunkline.api.settings import URLS, Setting, friendly_name, given, is_repeat_of, signed
+from trunkline.api.settings import (
+    URLS,
+    Setting,
+    check_version,
+    friendly_name,
+    given,
+    is_repeat_of,
+    signed,
+)
 from trunkline.directory.numbers import Owned, Taken
 from trunkline.directory.records import Missing, Removed, Spent, Undecidable
 from trunkline.domain import sid
@@ -44,8 +52,7 @@ _SETTINGS: Final[Mapping[str, Setting]] = {
     "BundleSid": Setting("bundle_sid"),
     "IdentitySid": Setting("identity_sid"),
 }
-# Kept and shown, though nobody asks for them here: the three that stand for papers. Taken and ignored:
-# ApiVersion, of which there is one.
+# Kept and shown, though nobody asks for them here: the three that stand for papers.
 
 _APPLICATIONS: Final = ("SmsApplicationSid", "VoiceApplicationSid")
 
@@ -142,6 +149,7 @@ async def _created(request: Request, services: ApiServices, type_: NumberType | 
 
 
 def _refuse_unsupported(request: Request) -> None:
+    check_version(request)
     for name, value in request.arguments.given(_UNSUPPORTED):
         if value not in _UNSUPPORTED[name]:
             raise not_implemented(f"The parameter '{name}' of a phone number")
