@@ -12,6 +12,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from trunkline.api import magic_numbers
 from trunkline.api.admission import not_begun_in_time
 from trunkline.api.answer import Answer, json_answer
 from trunkline.api.arguments import Arguments, Value
@@ -132,9 +133,13 @@ async def _created(request: Request, services: ApiServices, type_: NumberType | 
     """`type_` is that of the path; by area code only a number of any type is given."""
     arguments = request.arguments
     _refuse_unsupported(request)
+    phone_number = arguments.text("PhoneNumber")
+    if services.has_magic_numbers:
+        refusal = magic_numbers.refusal_of_purchase(phone_number, arguments.text("AreaCode"))
+        if refusal is not None:
+            raise ApiError(refusal)
     await _check_applications(request, services)
     key = key_of(request)
-    phone_number = arguments.text("PhoneNumber")
     if phone_number is not None:
         if type_ is not None and type_of(phone_number) is not type_:
             raise invalid("PhoneNumber", f"it is not {_NAMES[type_]}")
