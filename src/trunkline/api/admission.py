@@ -7,7 +7,9 @@ nobody's place. Probes never come here: a host that is overrun must still say th
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from trunkline.api.answer import Answer
+import msgspec
+
+from trunkline.api.answer import Answer, Headers
 from trunkline.api.errors import ApiError, unavailable
 from trunkline.api.metrics import AdmissionMetrics
 from trunkline.domain.errors import Code
@@ -27,6 +29,10 @@ API_IN_FLIGHT_MAX: Final = 512
 ACCOUNT_RETRY_AFTER_S: Final = 1
 
 API_LIMITS: Final = ServerLimits(in_flight_max=API_IN_FLIGHT_MAX)
+
+CONCURRENT_HEADER: Final = b"twilio-concurrent-requests"
+"""How many requests of its account were under way as this one came, itself included: a client that
+watches it sees a 429 coming."""
 
 TOO_MANY: Final = "account"
 """The reason of what was shed for its own account's sake, beside those of the kernel."""
@@ -56,12 +62,16 @@ class Admission:
         under_way = self._under_way.get(account, 0)
         if under_way >= self._account_max:
             self._metrics.shed(TOO_MANY, priority)
-            raise _too_many()
+            raise _too_many(_concurrent(under_way))
         self._under_way[account] = under_way + 1
+        concurrent = _concurrent(under_way + 1)
         try:
             if self._limiter.is_full:
                 handle = self._timed(handle)
             answer = await self._limiter.run(handle, priority=priority, deadline=deadline)
+        except ApiError as refusal:
+            refusal.headers += concurrent
+            raise
         finally:
             left = self._under_way[account] - 1
             if left:
@@ -71,7 +81,7 @@ class Admission:
         if isinstance(answer, Shed):
             self._metrics.shed(answer.reason.name.lower(), priority)
             raise _not_begun(answer.reason, round(answer.retry_after_s))
-        return answer
+        return msgspec.structs.replace(answer, headers=answer.headers + concurrent)
 
     def refuse_gone(self, caller: Seen, priority: Priority) -> None:
         """Turn away what a client asked that has left. Raises `ApiError`, for whoever only closed its
@@ -111,6 +121,10 @@ def _not_begun(reason: ShedReason, retry_after_s: int = 1) -> ApiError:
     )
 
 
-def _too_many() -> ApiError:
+def _too_many(concurrent: Headers) -> ApiError:
     retry_after = (b"retry-after", str(ACCOUNT_RETRY_AFTER_S).encode())
-    return ApiError(Code.TOO_MANY_REQUESTS, headers=(retry_after,))
+    return ApiError(Code.TOO_MANY_REQUESTS, headers=(retry_after, *concurrent))
+
+
+def _concurrent(requests: int) -> Headers:
+    return ((CONCURRENT_HEADER, str(requests).encode()),)
