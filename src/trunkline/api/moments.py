@@ -65,6 +65,12 @@ def span(text: str) -> Span | None:
     return Span(start, start + (DAY_S if _DATE.match(text) else 1.0))
 
 
+def whole_day(span: Span) -> Span:
+    """The day, in UTC, in which `span` begins."""
+    start = span.start // DAY_S * DAY_S
+    return Span(start, start + DAY_S)
+
+
 def instant(text: str) -> float | None:
     """The very moment that a date and time names, in seconds since the epoch; None if it is none, as
     a date alone is."""

@@ -413,6 +413,10 @@ async def test_messages_that_arrive_while_one_pages_hide_none(world: World) -> N
     [
         ("DateSent=2023-11-14", 1),
         ("DateSent=2023-11-15", 1),
+        ("DateSent=2023-11-14T00:00:00Z", 1),
+        ("DateSent=2023-11-14T23:59:59Z", 1),
+        ("DateSent=2023-11-14T23:59:59-01:00", 1),
+        ("DateSent=2023-11-13T23:59:59Z", 0),
         ("DateSent%3E=2023-11-15", 1),
         ("DateSent>=2023-11-14", 2),
         ("DateSent<=2023-11-14", 1),

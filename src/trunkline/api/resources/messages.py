@@ -17,7 +17,7 @@ from trunkline.api.errors import ApiError, invalid, not_found, not_implemented, 
 from trunkline.api.finding import find_message
 from trunkline.api.freshness import lag_header
 from trunkline.api.idempotency import key_of, split_callback
-from trunkline.api.moments import instant, rfc_2822
+from trunkline.api.moments import instant, rfc_2822, whole_day
 from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
@@ -382,8 +382,10 @@ async def _list(request: Request, services: ApiServices) -> Answer:
 
 def _filter(arguments: Arguments) -> MessageFilter:
     """`DateSent<` and `DateSent>` include the date they name: a client writes `DateSent<=2026-01-31`,
-    of which the equals sign is the query's own."""
+    of which the equals sign is the query's own. `DateSent` is a day, also with a time: the SDKs have
+    no other way to write one, and make midnight of it."""
     on, until, since = (arguments.span(name) for name in ("DateSent", "DateSent<", "DateSent>"))
+    on = None if on is None else whole_day(on)
     starts = [each.start for each in (on, since) if each is not None]
     ends = [each.end for each in (on, until) if each is not None]
     return MessageFilter(
