@@ -114,7 +114,9 @@ def test_lists_are_filtered_by_who_and_when(host: Running, client: Client) -> No
         return [each.sid for each in client.messages.list(to=recipient, **wanted)]
 
     assert found() == found(from_=sender) == [made.sid]
-    assert found(date_sent=sent_at) == found(date_sent=f"{sent_at:%Y-%m-%d}") == [made.sid]
+    for day in (sent_at, sent_at.date(), f"{sent_at:%Y-%m-%d}"):
+        assert found(date_sent=day) == [made.sid]
+    assert found(date_sent=sent_at.date() - dt.timedelta(days=1)) == []
     assert found(date_sent_after=before, date_sent_before=behind) == [made.sid]
     for nothing in ({"date_sent_after": behind}, {"date_sent_before": before}):
         assert found(**nothing) == []

@@ -7,7 +7,9 @@ nobody's place. Probes never come here: a host that is overrun must still say th
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from trunkline.api.answer import Answer
+import msgspec
+
+from trunkline.api.answer import Answer, Headers
 from trunkline.api.errors import ApiError, unavailable
 from trunkline.api.metrics import AdmissionMetrics
 from trunkline.domain.errors import Code
@@ -27,6 +29,10 @@ API_IN_FLIGHT_MAX: Final = 512
 ACCOUNT_RETRY_AFTER_S: Final = 1
 
 API_LIMITS: Final = ServerLimits(in_flight_max=API_IN_FLIGHT_MAX)
+
+CONCURRENT_HEADER: Final = b"twilio-concurrent-requests"
+"""How many requests of its account were under way as this one came, itself included: a client that
+watches it sees a 429 coming."""
 
 TOO_MANY: Final = "account"
 """The reason of what was shed for its own account's sake, beside those of the kernel."""
@@ -65,12 +71,16 @@ class Admission:
         under_way = self._under_way.get(asker, 0)
         if under_way >= (self._strangers_max if account is None else self._account_max):
             self._metrics.shed(STRANGERS if account is None else TOO_MANY, priority)
-            raise _too_many(account)
+            raise _too_many_strangers() if account is None else _too_many(_concurrent(under_way))
         self._under_way[asker] = under_way + 1
+        concurrent = () if account is None else _concurrent(under_way + 1)
         try:
             if self._limiter.is_full:
                 handle = self._timed(handle)
             answer = await self._limiter.run(handle, priority=priority, deadline=deadline)
+        except ApiError as refusal:
+            refusal.headers += concurrent
+            raise
         finally:
             left = self._under_way[asker] - 1
             if left:
@@ -80,7 +90,7 @@ class Admission:
         if isinstance(answer, Shed):
             self._metrics.shed(answer.reason.name.lower(), priority)
             raise _not_begun(answer.reason, round(answer.retry_after_s))
-        return answer
+        return msgspec.structs.replace(answer, headers=answer.headers + concurrent)
 
     def refuse_gone(self, caller: Seen, priority: Priority) -> None:
         """Turn away what a client asked that has left. Raises `ApiError`, for whoever only closed its
@@ -120,11 +130,17 @@ def _not_begun(reason: ShedReason, retry_after_s: int = 1) -> ApiError:
     )
 
 
-def _too_many(account: str | None) -> ApiError:
-    if account is None:
-        # No account has done too much, and no webhook's media are gone for good: a 503 is repeated.
-        return unavailable(
-            "Too much is asked without credentials at the moment. Nothing was done; try again."
-        )
+def _too_many_strangers() -> ApiError:
+    """No account has done too much, and no webhook's media are gone for good: a 503 is repeated."""
+    return unavailable(
+        "Too much is asked without credentials at the moment. Nothing was done; try again."
+    )
+
+
+def _too_many(concurrent: Headers) -> ApiError:
     retry_after = (b"retry-after", str(ACCOUNT_RETRY_AFTER_S).encode())
-    return ApiError(Code.TOO_MANY_REQUESTS, headers=(retry_after,))
+    return ApiError(Code.TOO_MANY_REQUESTS, headers=(retry_after, *concurrent))
+
+
+def _concurrent(requests: int) -> Headers:
+    return ((CONCURRENT_HEADER, str(requests).encode()),)

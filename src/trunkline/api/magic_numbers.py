@@ -26,6 +26,20 @@ RECIPIENTS: Final[Mapping[str, Code]] = {
     "+15005550009": Code.RECIPIENT_NOT_MOBILE,
 }
 
+PURCHASES: Final[Mapping[str, Code]] = {
+    "+15005550000": Code.NUMBER_TAKEN,
+    "+15005550001": Code.NUMBER_INVALID,
+}
+AREA_CODES: Final[Mapping[str, Code]] = {"533": Code.NUMBER_NONE_IN_AREA}
+
+
+def refusal_of_purchase(phone_number: str | None, area_code: str | None) -> Code | None:
+    """The code with which owning the number, or one in the area, is refused; None where neither is
+    magic."""
+    if phone_number is not None:
+        return PURCHASES.get(phone_number)
+    return None if area_code is None else AREA_CODES.get(area_code)
+
 
 def refusal_of(sender: str, recipient: str) -> Code | None:
     """The code with which a message between them is refused; None where neither is magic."""

@@ -22,6 +22,7 @@ _MONTHS: Final = (
 )
 _OFFSET: Final = re.compile(r"([+ -])([0-9]{1,5})days?\Z")
 """A plus sign that was not escaped arrives as a space. Five digits are centuries."""
+_OFFSET_WITH_SPACE: Final = re.compile(r"(.*[0-9]:[0-9.]+) ([0-9]{2}:?[0-9]{2})\Z")
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 
 
@@ -64,6 +65,12 @@ def span(text: str) -> Span | None:
     return Span(start, start + (DAY_S if _DATE.match(text) else 1.0))
 
 
+def whole_day(span: Span) -> Span:
+    """The day, in UTC, in which `span` begins."""
+    start = span.start // DAY_S * DAY_S
+    return Span(start, start + DAY_S)
+
+
 def instant(text: str) -> float | None:
     """The very moment that a date and time names, in seconds since the epoch; None if it is none, as
     a date alone is."""
@@ -71,11 +78,14 @@ def instant(text: str) -> float | None:
 
 
 def _seconds(text: str) -> float | None:
+    # A plus sign that was not escaped arrives as a space, here as in a phone number.
+    restored = _OFFSET_WITH_SPACE.sub(r"\1+\2", text)
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(restored)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return moment.timestamp()
+        # Raises where an offset leads out of the years that UTC can be written in.
+        return moment.astimezone(UTC).timestamp()
     except (ValueError, OverflowError):
         return None
 

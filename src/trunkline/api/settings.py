@@ -16,6 +16,8 @@ from trunkline.api.request import Request
 from trunkline.domain.events import AccountOpened, ApplicationMade, KeyMade, NumberOwned
 
 FRIENDLY_NAME_CHARS_MAX: Final = 64
+API_VERSION: Final = "2010-04-01"
+"""The one in which applications are spoken to."""
 
 Settings = TypeVar("Settings", NumberOwned, ApplicationMade, AccountOpened, KeyMade)
 
@@ -66,6 +68,13 @@ def friendly_name(request: Request) -> str | None:
     if name is not None and len(name) > FRIENDLY_NAME_CHARS_MAX:
         raise invalid("FriendlyName", f"it is longer than {FRIENDLY_NAME_CHARS_MAX} characters")
     return name
+
+
+def check_version(request: Request) -> None:
+    """Raises `ApiError` for any version but ours: there is another one, in which an application would
+    be told other things."""
+    if request.arguments.text("ApiVersion") not in (None, API_VERSION):
+        raise invalid("ApiVersion", f"only {API_VERSION} is spoken here")
 
 
 def signed(settings: Settings) -> Settings:

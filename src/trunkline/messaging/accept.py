@@ -55,6 +55,8 @@ class NewMessage(msgspec.Struct, frozen=True):
     send_at: float | msgspec.UnsetType = msgspec.UNSET
     is_automatic: bool | msgspec.UnsetType = msgspec.UNSET
     """An answer to a keyword, which goes out whoever has opted out. Unset as above."""
+    application: str | msgspec.UnsetType = msgspec.UNSET
+    """The application whose URL `status_callback` is. Unset as above."""
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -291,5 +293,8 @@ def _original(new: NewMessage, sid: str, fingerprint: str, prices: Prices) -> Me
 
 
 def _fingerprint(new: NewMessage) -> str:
-    """Equal for the same request, whatever order its parameters came in."""
+    """Equal for the same request, whatever order its parameters came in, and however its application
+    was changed since."""
+    if new.application is not msgspec.UNSET:
+        new = msgspec.structs.replace(new, status_callback=None)
     return hashlib.sha256(msgspec.json.encode(new, order="deterministic")).hexdigest()[:32]

@@ -106,7 +106,7 @@ class Acceptor:
             return self.says
         earlier = self.by_key.get((new.account, key)) if key is not None else None
         if earlier is not None:
-            is_same = earlier[0] == new
+            is_same = _asked_for(earlier[0]) == _asked_for(new)
             return Created(earlier[1], True) if is_same else KeyReused(earlier[1].sid)
         self.accepted.append((new, key))
         message = self._stored(new)
@@ -136,6 +136,12 @@ class Acceptor:
         self.copy.put(Kind.MESSAGE, Type.ORIGINAL, new.account, name, body)
         at = self.clock.wall()
         return fold(Message(account=new.account), body, at=at, event_id="e", position=0)
+
+
+def _asked_for(new: NewMessage) -> NewMessage:
+    """What the client asked for: the URL of its application is not a part of that."""
+    is_ours = new.application is not msgspec.UNSET
+    return msgspec.structs.replace(new, status_callback=None) if is_ours else new
 
 
 @dataclass

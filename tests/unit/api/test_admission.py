@@ -119,9 +119,27 @@ async def test_one_account_alone_cannot_fill_the_queue_of_all(tmp_path: Path) ->
 
         assert (too_many.status, too_many.code) == (429, 20429)
         assert too_many.headers["retry-after"] == "1"
+        assert too_many.headers["twilio-concurrent-requests"] == "3"
         assert [task.result().status for task in (*waiting, other)] == [200, 200, 200]
         shed = 'trunkline_api_shed_total{priority="read",reason="account"}'
         assert await world.metric(shed) == 1.0
+
+
+async def test_every_answer_says_how_many_requests_of_its_account_are_under_way(
+    world: World,
+) -> None:
+    path = MESSAGES.replace("a" * 32, "b" * 32)
+    async with a_create_under_way(world):
+        second = await world.get(MESSAGES)
+        refused = await world.get(f"{MESSAGES}?Page=1")
+        theirs = await world.call("GET", path, user=OTHER_ACCOUNT, token=OTHER_TOKEN)
+
+    alone = await world.get(MESSAGES)
+
+    name = "twilio-concurrent-requests"
+    assert (refused.status, refused.code) == (400, 20001)
+    said = [each.headers[name] for each in (second, refused, theirs, alone)]
+    assert said == ["2", "2", "1", "1"]
 
 
 @pytest.mark.parametrize("path", [MESSAGES, NUMBERS])

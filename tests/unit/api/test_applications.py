@@ -42,6 +42,17 @@ async def test_an_application_is_made_with_all_its_settings(world: World) -> Non
     assert (await world.get(application["uri"])).json == application
 
 
+async def test_the_version_that_is_spoken_may_be_named_and_no_other(world: World) -> None:
+    made = await world.post(APPLICATIONS, {"FriendlyName": "desk", "ApiVersion": "2010-04-01"})
+    other = {"FriendlyName": "renamed", "ApiVersion": "2008-08-01"}
+
+    refused = await world.post(made.json["uri"], other)
+
+    assert made.status == 201
+    assert (refused.status, refused.code) == (400, 20001)
+    assert (await world.get(made.json["uri"])).json["friendly_name"] == "desk"
+
+
 async def test_nothing_is_required_of_an_application(world: World) -> None:
     assert (await world.post(APPLICATIONS, {})).status == 201
 
@@ -54,6 +65,7 @@ async def test_nothing_is_required_of_an_application(world: World) -> None:
         ({"VoiceMethod": "PUT"}, 20001),
         ({"VoiceCallerIdLookup": "perhaps"}, 20001),
         ({"FriendlyName": "x" * 65}, 20001),
+        ({"ApiVersion": "2008-08-01"}, 20001),
     ],
 )
 async def test_what_is_malformed_is_refused(world: World, form: dict[str, str], code: int) -> None:

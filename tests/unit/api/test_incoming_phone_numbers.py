@@ -51,6 +51,7 @@ async def test_a_number_is_owned_with_what_to_do_when_something_arrives(world: W
         ({"AreaCode": "876"}, 400, 21452),
         ({"PhoneNumber": HANDSET, "SmsUrl": "app.example/sms"}, 400, 21402),
         ({"PhoneNumber": HANDSET, "SmsMethod": "PUT"}, 400, 20001),
+        ({"PhoneNumber": HANDSET, "ApiVersion": "2008-08-01"}, 400, 20001),
         ({"PhoneNumber": HANDSET, "FriendlyName": "x" * 65}, 400, 20001),
         ({"PhoneNumber": HANDSET, "SmsApplicationSid": "AP" + "1" * 32}, 400, 21218),
         ({"PhoneNumber": HANDSET, "VoiceApplicationSid": "AP1"}, 400, 21218),
@@ -253,6 +254,7 @@ async def test_papers_and_applications_are_kept(world: World) -> None:
         ({"VoiceCallerIdLookup": "true"}, 501, 20501),
         ({"AccountSid": OTHER_ACCOUNT}, 501, 20501),
         ({"FriendlyName": "x" * 65}, 400, 20001),
+        ({"ApiVersion": "2008-08-01"}, 400, 20001),
     ],
 )
 async def test_an_update_that_cannot_be_honoured_changes_nothing(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.unit.api.api_world import OUR_NUMBER, World
+from tests.unit.api.api_world import NUMBERS, OUR_NUMBER, World
 
 from trunkline.messaging.accept import OptedOut
 
@@ -47,11 +47,36 @@ async def test_the_magic_sender_is_everybodys(world: World) -> None:
     assert (await world.send(From=MAGIC)).status == 201
 
 
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [
+        ({"PhoneNumber": "+15005550000"}, 21422),
+        ({"PhoneNumber": "+15005550001"}, 21421),
+        ({"AreaCode": "533"}, 21452),
+    ],
+)
+async def test_a_magic_number_cannot_be_owned_for_the_reason_that_it_stands_for(
+    world: World, form: dict[str, str], code: int
+) -> None:
+    answered = await world.post(NUMBERS, form)
+
+    assert (answered.status, answered.code) == (400, code)
+    assert world.numbers.owned == {}
+
+
+async def test_of_magic_numbers_those_that_stand_for_success_are_owned(world: World) -> None:
+    by_number = await world.post(NUMBERS, {"PhoneNumber": MAGIC})
+    by_area = await world.post(NUMBERS, {"AreaCode": "500"})
+
+    assert (by_number.status, by_area.status) == (201, 201)
+
+
 async def test_to_another_carrier_a_number_is_a_number(tmp_path: Path) -> None:
     world = World(tmp_path / "copy.sqlite3", has_magic_numbers=False)
 
     assert (await world.send(From=MAGIC)).code == 21659
     assert (await world.send(To="+15005550001")).status == 201
+    assert (await world.post(NUMBERS, {"PhoneNumber": "+15005550001"})).status == 201
     world.copy.close()
 
 

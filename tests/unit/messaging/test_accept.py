@@ -33,6 +33,9 @@ WITH_MEDIA = replace(HELLO, media_urls=("https://media.example/cat.jpg",))
 
 
 LATER = replace(HELLO, send_at=1_700_100_000.0)
+OF_AN_APPLICATION = replace(
+    HELLO, application="AP" + "1" * 32, status_callback="https://app.example/status"
+)
 
 
 class Host:
@@ -310,3 +313,17 @@ async def test_the_key_of_a_deleted_message_stays_taken(bench: Bench, host: Host
 
     assert (again.message.sid, again.is_repeat) == (sid, True)
     assert again.message.is_deleted
+
+
+async def test_a_repeat_is_the_same_message_though_its_application_was_changed(
+    bench: Bench, host: Host
+) -> None:
+    created = await host.created(OF_AN_APPLICATION, key="order-42")
+
+    again = await host.created(replace(OF_AN_APPLICATION, status_callback=None), key="order-42")
+    without = await host.accept(HELLO, key="order-42")
+
+    assert (again.is_repeat, again.message.sid) == (True, created.message.sid)
+    assert again.message.original is not None
+    assert again.message.original.status_callback == "https://app.example/status"
+    assert isinstance(without, KeyReused)

@@ -15,7 +15,15 @@ from trunkline.api.moments import rfc_2822
 from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
-from trunkline.api.settings import URLS, Setting, friendly_name, given, is_repeat_of, signed
+from trunkline.api.settings import (
+    URLS,
+    Setting,
+    check_version,
+    friendly_name,
+    given,
+    is_repeat_of,
+    signed,
+)
 from trunkline.directory.records import Missing, Removed, Spent, Undecidable
 from trunkline.domain import sid
 from trunkline.domain.application import Application
@@ -31,8 +39,6 @@ _SETTINGS: Final[Mapping[str, Setting]] = {
     "VoiceCallerIdLookup": Setting("voice_caller_id_lookup", unset=False),
     "PublicApplicationConnectEnabled": Setting("public_application_connect_enabled", unset=False),
 }
-# Taken and ignored: ApiVersion, of which there is one.
-
 _CODES: Final[Mapping[str, Code]] = {
     name: Code.URL_INVALID for name in _SETTINGS if name.endswith(("Url", "Callback"))
 }
@@ -65,6 +71,7 @@ class ApplicationJson(msgspec.Struct, frozen=True):
 
 
 async def _create(request: Request, services: ApiServices) -> Answer:
+    check_version(request)
     key = key_of(request)
     account = request.account.sid
     name = (
@@ -123,6 +130,7 @@ async def _list(request: Request, services: ApiServices) -> Answer:
 
 
 async def _update(request: Request, services: ApiServices) -> Answer:
+    check_version(request)
     changed = given(request, _SETTINGS)
     name = friendly_name(request)
     if name is not None:

@@ -12,6 +12,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from trunkline.api import magic_numbers
 from trunkline.api.admission import not_begun_in_time
 from trunkline.api.answer import Answer, json_answer
 from trunkline.api.arguments import Arguments, Value
@@ -22,7 +23,15 @@ from trunkline.api.moments import rfc_2822
 from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
-from trunkline.api.settings import URLS, Setting, friendly_name, given, is_repeat_of, signed
+from trunkline.api.settings import (
+    URLS,
+    Setting,
+    check_version,
+    friendly_name,
+    given,
+    is_repeat_of,
+    signed,
+)
 from trunkline.directory.numbers import Owned, Taken
 from trunkline.directory.records import Missing, Removed, Spent, Undecidable
 from trunkline.domain import sid
@@ -44,8 +53,7 @@ _SETTINGS: Final[Mapping[str, Setting]] = {
     "BundleSid": Setting("bundle_sid"),
     "IdentitySid": Setting("identity_sid"),
 }
-# Kept and shown, though nobody asks for them here: the three that stand for papers. Taken and ignored:
-# ApiVersion, of which there is one.
+# Kept and shown, though nobody asks for them here: the three that stand for papers.
 
 _APPLICATIONS: Final = ("SmsApplicationSid", "VoiceApplicationSid")
 
@@ -125,9 +133,13 @@ async def _created(request: Request, services: ApiServices, type_: NumberType | 
     """`type_` is that of the path; by area code only a number of any type is given."""
     arguments = request.arguments
     _refuse_unsupported(request)
+    phone_number = arguments.text("PhoneNumber")
+    if services.has_magic_numbers:
+        refusal = magic_numbers.refusal_of_purchase(phone_number, arguments.text("AreaCode"))
+        if refusal is not None:
+            raise ApiError(refusal)
     await _check_applications(request, services)
     key = key_of(request)
-    phone_number = arguments.text("PhoneNumber")
     if phone_number is not None:
         if type_ is not None and type_of(phone_number) is not type_:
             raise invalid("PhoneNumber", f"it is not {_NAMES[type_]}")
@@ -142,6 +154,7 @@ async def _created(request: Request, services: ApiServices, type_: NumberType | 
 
 
 def _refuse_unsupported(request: Request) -> None:
+    check_version(request)
     for name, value in request.arguments.given(_UNSUPPORTED):
         if value not in _UNSUPPORTED[name]:
             raise not_implemented(f"The parameter '{name}' of a phone number")

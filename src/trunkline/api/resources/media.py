@@ -14,7 +14,7 @@ from trunkline.api.errors import not_found, unavailable
 from trunkline.api.finding import find_message
 from trunkline.api.freshness import lag_header
 from trunkline.api.media_bytes import media_path, piece_of
-from trunkline.api.moments import rfc_2822
+from trunkline.api.moments import rfc_2822, whole_day
 from trunkline.api.paging import Page, page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
@@ -69,11 +69,12 @@ async def _message(request: Request, services: ApiServices) -> Message:
 
 def _created_in(message: Message, arguments: Arguments) -> tuple[Piece, ...]:
     """Those that the filters let through; all were created at once. As with messages, both bounds
-    include the date they name."""
+    include the date they name, and `DateCreated` is a day."""
     at = _created_at(message)
     on, until, since = (
         arguments.span(name) for name in ("DateCreated", "DateCreated<", "DateCreated>")
     )
+    on = None if on is None else whole_day(on)
     is_in = all(each is None or at >= each.start for each in (on, since))
     is_in = is_in and all(each is None or at < each.end for each in (on, until))
     return message.pieces if is_in else ()

@@ -24,7 +24,7 @@ from trunkline.api.errors import (
 from trunkline.api.finding import find_message
 from trunkline.api.freshness import lag_header
 from trunkline.api.idempotency import key_of, split_callback
-from trunkline.api.moments import instant, rfc_2822
+from trunkline.api.moments import instant, rfc_2822, whole_day
 from trunkline.api.paging import page_answer, requested_page
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
@@ -67,6 +67,7 @@ _CODES: Final[Mapping[str, Code]] = {
     "StatusCallback": Code.STATUS_CALLBACK_INVALID,
     "MediaUrl": Code.MEDIA_URL_INVALID,
     "SendAt": Code.SEND_AT_INVALID,
+    "ApplicationSid": Code.APPLICATION_INVALID,
 }
 
 # Each with the values that ask for nothing. The two retentions are here because ignoring them would
@@ -76,7 +77,6 @@ _UNSUPPORTED: Final[Mapping[str, tuple[Value, ...]]] = {
     "MessagingServiceSid": (),
     "ContentSid": (),
     "ContentVariables": (),
-    "ApplicationSid": (),
     "FallbackFrom": (),
     "PersistentAction": (),
     "SendAsMms": (False,),
@@ -118,6 +118,11 @@ async def _create(request: Request, services: ApiServices) -> Answer:
     key = key_of(request, key_in_callback)
     sender, recipient = await _parties(request, services)
     media_urls = arguments.texts("MediaUrl")
+    # The published order: with a callback of its own, the message is no business of an application.
+    application = None if callback else arguments.text("ApplicationSid")
+    refusal = None
+    if application is not None:
+        callback, refusal = await _callback_of(application, request, services)
     new = NewMessage(
         account=request.account.sid,
         sender=sender,
@@ -127,14 +132,33 @@ async def _create(request: Request, services: ApiServices) -> Answer:
         status_callback=callback or None,
         validity_s=_validity_s(arguments),
         send_at=_send_at(request),
+        application=msgspec.UNSET if application is None else application,
     )
     if request.deadline.has_passed():
         raise not_begun_in_time()
-    refusal = _not_to_be_scheduled(new, services)
+    refusal = refusal or _not_to_be_scheduled(new, services)
     if refusal is not None:
         return await _refused_or_repeated(refusal, new, key, request, services)
     answer = await services.acceptor.accept(new, key=key, deadline=request.deadline)
     return _accepted(answer, request, key)
+
+
+async def _callback_of(
+    name: str, request: Request, services: ApiServices
+) -> tuple[str, ApiError | None]:
+    """The URL that an application is told the message's status at, empty if it has none; or why it is
+    refused. Raises `ApiError` where that cannot be told."""
+    # The log is asked, and not the copy: it may have been made, or changed, through another host.
+    found = await services.applications.find(name, deadline=request.deadline)
+    if isinstance(found, Unreadable):
+        raise unavailable(
+            "Whether the application of 'ApplicationSid' exists cannot be told at the moment; "
+            "nothing was done. Try again."
+        )
+    if found is None or found.account != request.account.sid:
+        return "", ApiError(Code.APPLICATION_INVALID, parameter="ApplicationSid")
+    settings = found.settings
+    return settings.message_status_callback or settings.sms_status_callback, None
 
 
 def _not_to_be_scheduled(new: NewMessage, services: ApiServices) -> ApiError | None:
@@ -157,8 +181,8 @@ def _not_to_be_scheduled(new: NewMessage, services: ApiServices) -> ApiError | N
 async def _refused_or_repeated(
     refusal: ApiError, new: NewMessage, key: str | None, request: Request, services: ApiServices
 ) -> Answer:
-    """A repeat of a create whose answer was lost may come when its time is near or past. It is no
-    new message, and a refusal would say that there is none."""
+    """A repeat of a create whose answer was lost may come when its time is near or past, or when its
+    application is gone. It is no new message, and a refusal would say that there is none."""
     earlier = None
     if key is not None:
         earlier = await services.acceptor.repeated(new, key=key, deadline=request.deadline)
@@ -382,8 +406,10 @@ async def _list(request: Request, services: ApiServices) -> Answer:
 
 def _filter(arguments: Arguments) -> MessageFilter:
     """`DateSent<` and `DateSent>` include the date they name: a client writes `DateSent<=2026-01-31`,
-    of which the equals sign is the query's own."""
+    of which the equals sign is the query's own. `DateSent` is a day, also with a time: the SDKs have
+    no other way to write one, and make midnight of it."""
     on, until, since = (arguments.span(name) for name in ("DateSent", "DateSent<", "DateSent>"))
+    on = None if on is None else whole_day(on)
     starts = [each.start for each in (on, since) if each is not None]
     ends = [each.end for each in (on, until) if each is not None]
     return MessageFilter(
