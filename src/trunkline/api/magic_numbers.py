@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from trunkline.domain.errors import Code
+from trunkline.domain.inventory import Area, NumberType
 
 ALWAYS_OURS: Final = "+15005550006"
 """A sender that every account may use."""
@@ -31,6 +32,8 @@ PURCHASES: Final[Mapping[str, Code]] = {
     "+15005550001": Code.NUMBER_INVALID,
 }
 AREA_CODES: Final[Mapping[str, Code]] = {"533": Code.NUMBER_NONE_IN_AREA}
+AREA: Final = Area("US", NumberType.LOCAL, "+150055501", "500")
+"""The area code that is of no place, and stands for success."""
 
 
 def refusal_of_purchase(phone_number: str | None, area_code: str | None) -> Code | None:
@@ -39,6 +42,11 @@ def refusal_of_purchase(phone_number: str | None, area_code: str | None) -> Code
     if phone_number is not None:
         return PURCHASES.get(phone_number)
     return None if area_code is None else AREA_CODES.get(area_code)
+
+
+def area_of(area_code: str) -> Area | None:
+    """The area of a magic area code; None where it is not magic, or stands for a refusal."""
+    return AREA if area_code == AREA.code else None
 
 
 def refusal_of(sender: str, recipient: str) -> Code | None:

@@ -183,6 +183,8 @@ async def _own_in_area(
     if area_code is None:
         raise invalid("PhoneNumber", "it is required, unless an AreaCode is given")
     area = local_area("US", area_code) or local_area("CA", area_code)
+    if area is None and services.has_magic_numbers:
+        area = magic_numbers.area_of(area_code)
     if area is None:
         raise ApiError(Code.NUMBER_NONE_IN_AREA)
     candidates = list(area.numbers())
