@@ -120,7 +120,7 @@ class Progress:
         return at
 
     def _ago_ms(self, at: float) -> float:
-        return max(0.0, (self._clock.wall() - at) * 1000.0) if at else float("inf")
+        return max(0.0, (self.clock.wall() - at) * 1000.0) if at else float("inf")
 
 
 async def ends_of(log: Log) -> Mapping[int, int] | None:
