@@ -154,7 +154,7 @@ def test_bad_input_is_refused_and_nothing_is_stored(
         (b"/\xff\xfe", {400, 404}),
         (b"/%ff.json", {404}),
         (b"/%ED%A0%80", {404}),
-        (b"/2010-04-01/Accounts/%2e%2e/Messages.json", {404}),
+        (b"/2010-04-01/Accounts/%2e%2e/Messages.json", {401}),
         (b"/" + b"a" * 8_000, {404, 414}),
         (b"//", {404}),
         (b"/2010-04-01/Accounts/{account}/Messages/SM%00.json", {404}),

@@ -82,7 +82,7 @@ def create(host: Running, way: str, *, text: str = "the same") -> tuple[int, dic
 
 def told(body: dict[str, Any]) -> dict[str, Any]:
     """What a repeat must say again; the message goes its way meanwhile."""
-    moving = {"status", "date_updated", "date_sent"}
+    moving = {"status", "date_updated", "date_sent", "price"}
     return {name: value for name, value in body.items() if name not in moving}
 
 
