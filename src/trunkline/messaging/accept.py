@@ -178,11 +178,11 @@ class Acceptor:
         return self._answer(await self._gatherer.append(place, draft), original)
 
     def _is_unwanted(self, new: NewMessage) -> bool:
-        """As far as this host's copy knows; dispatch asks again before it sends."""
-        is_automatic = new.is_automatic is True
-        return not is_automatic and self.replica.has_opted_out(
-            new.account, new.sender, new.recipient
-        )
+        """As far as this host's copy knows, also if it cannot be read: dispatch asks again before it
+        sends, and waits for an answer."""
+        if new.is_automatic is True:
+            return False
+        return self.replica.opt_out(new.account, new.sender, new.recipient) is True
 
     async def repeated(
         self, new: NewMessage, *, key: str, deadline: Deadline

@@ -151,7 +151,7 @@ class ReadCopy:
     def message(self, sid: str) -> Message | None:
         return self.known.get(sid)
 
-    def has_opted_out(self, account: str, phone_number: str, handset: str) -> bool:
+    def opt_out(self, account: str, phone_number: str, handset: str) -> bool:
         """Nobody ever does here."""
         del account, phone_number, handset
         return False

@@ -117,7 +117,7 @@ class _Blind:
     """A copy that has seen the stop, and not the message."""
 
     def __init__(self, copy: Copy) -> None:
-        self.has_opted_out = copy.replica.has_opted_out
+        self.opt_out = copy.replica.opt_out
 
     def message_named(self, digits: str) -> None:
         del digits

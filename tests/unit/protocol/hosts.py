@@ -200,7 +200,7 @@ class ReadCopy:
         message = self._messages.get(sid)
         return message if message is not None and message.is_known else None
 
-    def has_opted_out(self, account: str, phone_number: str, handset: str) -> bool:
+    def opt_out(self, account: str, phone_number: str, handset: str) -> bool:
         """Nobody ever does here."""
         del account, phone_number, handset
         return False
