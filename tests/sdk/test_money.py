@@ -14,6 +14,7 @@ from trunkline.domain.optout import REPLIES, Keyword
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
 OPENING = "25.00"
+SETTLED = frozenset({"delivered", "undelivered", "failed", "canceled", "received"})
 EURO_SIGN_AND_MORE = "€" * 100
 """200 septets: two segments."""
 
@@ -160,5 +161,10 @@ def test_the_magic_sender_reaches_a_handset(host: Running, client: Client) -> No
 
 
 def _total(client: Client) -> Decimal:
+    """When nothing is under way any more: what an earlier test sent may be priced at any moment until
+    then."""
+    wait_until(
+        lambda: all(each.status in SETTLED for each in client.messages.list()), "all to have ended"
+    )
     (total,) = client.usage.records.all_time.list(category="totalprice")
     return Decimal(total.usage)
