@@ -85,10 +85,20 @@ class Bounds(msgspec.Struct, frozen=True):
     num_replicas: int = 1
 
 
+class Replica(msgspec.Struct, frozen=True):
+    """A copy, as its leader knows it: `lag` is how many entries it has not said to have."""
+
+    name: str = ""
+    offline: bool = False
+    lag: int = 0
+
+
 class Cluster(msgspec.Struct, frozen=True):
-    """Who serves a stream or a consumer, where there are several servers; "" while nobody does."""
+    """Who serves a stream or a consumer, where there are several servers; "" while nobody does.
+    `replicas` are all but the leader."""
 
     leader: str = ""
+    replicas: tuple[Replica, ...] = ()
 
 
 class StreamAnswer(msgspec.Struct, frozen=True):
