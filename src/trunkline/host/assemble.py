@@ -143,8 +143,7 @@ async def assemble(
         if part is not None and part.balancer is not None:
             supports.append(part.balancer)
         if part is not None:
-            those = (part.cut_off, part.put_down, part.left_behind)
-            supports += [each for each in those if each is not None]
+            supports += [each for each in (part.cut_off, part.put_down) if each is not None]
         builder = _Builder(context, replica, blobs, stack, crash_here=crash_here, part=part)
         gauges.watch_pools(context.registry, lambda: (*builder.pool_owners(), copies.peers))
         services = tuple(builder.build(name) for name in _WORKERS if name in names)

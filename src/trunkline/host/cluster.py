@@ -17,7 +17,6 @@ from trunkline.host.context import Context
 from trunkline.host.cut_off import CutOff
 from trunkline.host.leased_dispatch import LeasedDispatch
 from trunkline.host.leases import FileLeases
-from trunkline.host.left_behind import LeftBehind
 from trunkline.host.members import Members
 from trunkline.host.membership import Membership
 from trunkline.host.put_down import PutDown
@@ -56,8 +55,7 @@ class ClusterPart:
     bus: Bus
     cut_off: CutOff | None = None
     put_down: PutDown | None = None
-    left_behind: LeftBehind | None = None
-    """These three are there where the balancer is."""
+    """These two are there where the balancer is."""
 
     @property
     def is_connected(self) -> bool:
@@ -107,7 +105,7 @@ def join(context: Context, names: Sequence[str]) -> ClusterPart | None:
     members = Members(log.bus, membership, clock=clock, rng=context.rng)
     shards = HostShares(members, what="shard", shards=SHARDS, clock=clock)
     timers = HostShares(members, what="timer", shards=TIMER_SHARDS, clock=clock)
-    balancer = cut_off = put_down = left_behind = None
+    balancer = cut_off = put_down = None
     if SPEAKER in names:
         balancer = Balancer(
             log, members, wanted=lambda: wanted_leaders(shards, timers), clock=clock
@@ -125,8 +123,7 @@ def join(context: Context, names: Sequence[str]) -> ClusterPart | None:
             engine_pid=context.layout.engine_pid,
             clock=clock,
         )
-        left_behind = LeftBehind(log, members, clock=clock)
-    return ClusterPart(members, shards, timers, balancer, log.bus, cut_off, put_down, left_behind)
+    return ClusterPart(members, shards, timers, balancer, log.bus, cut_off, put_down)
 
 
 def leased_dispatch(

@@ -268,10 +268,6 @@ class ClusteredLog(RetainedLog, Protocol):
         """The same for durable consumers, each named as `<stream>.<service>`: they are led apart
         from their streams, and nothing is delivered without a leader."""
 
-    async def behind(self, *, timeout_s: float) -> Mapping[str, Mapping[str, int]]:
-        """Of each shard's stream: how many entries each copy that can be reached lacks, as its
-        leader knows; the leader itself is left out, and so is a stream that nobody speaks for."""
-
     async def step_down(self, stream: str, *, prefer: str, timeout_s: float) -> bool:
         """Have `stream`, or a consumer named as above, led by the server `prefer`, if it can. False:
         surely nothing was begun, or nobody answered."""

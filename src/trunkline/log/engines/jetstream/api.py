@@ -86,11 +86,12 @@ class Bounds(msgspec.Struct, frozen=True):
 
 
 class Replica(msgspec.Struct, frozen=True):
-    """A copy, as its leader knows it: `lag` is how many entries it has not said to have."""
+    """A copy, as its leader knows it: one that is `current` has said to have all that was entered, but
+    for the newest."""
 
     name: str = ""
+    current: bool = False
     offline: bool = False
-    lag: int = 0
 
 
 class Cluster(msgspec.Struct, frozen=True):

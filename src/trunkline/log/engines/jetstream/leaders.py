@@ -35,25 +35,6 @@ async def leaders(
     return found
 
 
-async def behind(
-    requests: Requests, streams: Sequence[str], timeout_s: float
-) -> Mapping[str, Mapping[str, int]]:
-    """See `ClusteredLog.behind`."""
-    found: dict[str, dict[str, int]] = {}
-
-    async def look(stream: str) -> None:
-        reply = await requests.ask(f"$JS.API.STREAM.INFO.{stream}", timeout_s=timeout_s)
-        if isinstance(reply, bytes):
-            cluster = msgspec.json.decode(reply, type=_Led).cluster
-            copies = () if cluster is None else cluster.replicas
-            found[stream] = {each.name: each.lag for each in copies if not each.offline}
-
-    async with asyncio.TaskGroup() as tasks:
-        for stream in streams:
-            tasks.create_task(look(stream))
-    return found
-
-
 async def step_down(requests: Requests, name: str, prefer: str, timeout_s: float) -> bool:
     """See `ClusteredLog.step_down`."""
     question = msgspec.json.encode({"placement": {"preferred": prefer}})

@@ -307,10 +307,6 @@ class JetStreamLog:
     ) -> Mapping[str, str | None]:
         return await leaders.leaders(self._requests, consumers, timeout_s)
 
-    async def behind(self, *, timeout_s: float) -> Mapping[str, Mapping[str, int]]:
-        streams = [api.stream_name(shard) for shard in range(SHARDS)]
-        return await leaders.behind(self._requests, streams, timeout_s)
-
     async def step_down(self, stream: str, *, prefer: str, timeout_s: float) -> bool:
         return await leaders.step_down(self._requests, stream, prefer, timeout_s)
 
