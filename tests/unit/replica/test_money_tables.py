@@ -275,3 +275,57 @@ def test_a_record_that_a_peer_gave_is_counted_once(tmp_path: Path) -> None:
     assert rows.replica.has_opted_out(ACCOUNT, OURS, HANDSET)
     folding.close()
     rows.close()
+
+
+def test_a_record_that_cannot_be_read_leaves_the_sums_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "copy.sqlite3"
+    rows = Rows(path)
+    send(rows, 1)
+    before = usage(rows)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE message SET state = x'00'")
+    folding = Folding(schema.open_for_writing(path, cluster="test"))
+
+    folding.mend(folded(created(1), HANDED_OVER))
+    folding.write()
+    folding.commit()
+
+    assert before == usage(rows) == [Usage(20_000, Category.SMS_OUTBOUND, 1, 2, 15_800)]
+    folding.close()
+    rows.close()
+
+
+def test_a_write_that_is_taken_back_and_done_again_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / "copy.sqlite3"
+    rows = Rows(path)
+    folding = Folding(schema.open_for_writing(path, cluster="test"))
+    folding.mend(folded(created(1), HANDED_OVER))
+    for is_failing in (True, False):
+        folding.write()
+        if is_failing:
+            folding.take_back()
+    folding.commit()
+    folding.forget_written()
+    failed = Receipt(status="failed", carrier="c", carrier_message_id="1")
+    folding.mend(folded(created(1), HANDED_OVER, failed))
+    for is_failing in (True, False):
+        folding.write()
+        if is_failing:
+            folding.take_back()
+    folding.commit()
+
+    assert usage(rows) == []
+    folding.close()
+    rows.close()
+
+
+def test_a_message_that_is_in_memory_no_more_is_still_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trunkline.replica.folding.MESSAGES_CACHED_MAX", 1)
+    rows = Rows(tmp_path / "copy.sqlite3")
+    for number in (1, 2, 3, 1, 2, 3):
+        send(rows, number)
+
+    assert usage(rows) == [Usage(20_000, Category.SMS_OUTBOUND, 3, 6, 47_400)]
+    rows.close()

@@ -284,7 +284,6 @@ def corruption() -> sqlite3.DatabaseError:
 
 
 OLDER = """
-DROP TRIGGER usage_of_new; DROP TRIGGER usage_no_more; DROP TRIGGER usage_of_changed;
 DROP TABLE usage; DROP TABLE keyword; DROP TABLE application;
 ALTER TABLE message DROP COLUMN owed_category; ALTER TABLE message DROP COLUMN owed_day;
 ALTER TABLE message DROP COLUMN owed_segments; ALTER TABLE message DROP COLUMN owed_micros;
