@@ -63,6 +63,8 @@ class Folding:
         """What the rows of recent messages say that they owe, as far as they owe anything."""
         self._owing: dict[str, Owed] = {}
         """The same of the rows that were written and are not committed."""
+        self.writes_keywords = False
+        """Whether a stop or a start was written and is not committed."""
         self._records: list[Statement] = []
         self._cursors: dict[int, int] = {}
 
@@ -146,8 +148,8 @@ class Folding:
                 rows.append(row)
             if was != now:
                 sums.change(was, now)
-            if message.received is not None:
-                note_keyword(self._database, message)
+            if message.received is not None and note_keyword(self._database, message):
+                self.writes_keywords = True
         self._database.executemany(_PUT_MESSAGE, rows)
         self._database.executemany(_PUT_OWING_MESSAGE, owing_rows)
 
@@ -166,6 +168,7 @@ class Folding:
             self._owed.pop(digits, None)
         self._owed.update(self._owing)
         self._owing.clear()
+        self.writes_keywords = False
         self._changed.clear()
         self._records.clear()
         self._cursors.clear()

@@ -87,6 +87,10 @@ _LAST_WORD: Final = (
     "SELECT word FROM keyword WHERE account = ? AND phone_number = ? AND handset = ? "
     "AND (at, sid) < (?, ?) ORDER BY at DESC, sid DESC LIMIT 1"
 )
+_WORDS: Final = (
+    "SELECT handset, word FROM keyword WHERE account = ? AND phone_number = ? "
+    "ORDER BY handset, at, sid LIMIT ?"
+)
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 
 Owed = tuple[str, str, int, int, int]
@@ -159,16 +163,18 @@ def owed_by(message: Message) -> Owed | None:
     return message.account, str(charge.category), charge.day, charge.segments, charge.micros
 
 
-def note_keyword(database: sqlite3.Connection, message: Message) -> None:
-    """Write down a stop or a start, if the message is one; again is no different from once."""
+def note_keyword(database: sqlite3.Connection, message: Message) -> bool:
+    """Write down a stop or a start, if the message is one, and say whether it is; again is no
+    different from once."""
     received = message.received
     word = None if received is None else message.erased_keyword or keyword_in(received.text)
     if received is None or word is None or word is Keyword.HELP:
-        return
+        return False
     pair = (message.account, received.recipient, received.sender)
     row = (*pair, message.created_at, message.sid, word.value)
     database.execute(_KEYWORD_SAID, row)
     database.execute(_OLDER_FORGOTTEN, (*pair, KEYWORDS_KEPT_MAX - 1))
+    return True
 
 
 def has_opted_out(
@@ -181,6 +187,13 @@ def has_opted_out(
     """Whether the last word of `handset` to `phone_number` was a stop, of those before a moment."""
     row = database.execute(_LAST_WORD, (account, phone_number, handset, *before)).fetchone()
     return row is not None and row[0] == Keyword.STOP
+
+
+def words_to(
+    database: sqlite3.Connection, account: str, phone_number: str, items_max: int
+) -> list[tuple[str, str]]:
+    """Handset and word, of each handset the newest last."""
+    return database.execute(_WORDS, (account, phone_number, items_max)).fetchall()
 
 
 def usage_between(
