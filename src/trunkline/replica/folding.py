@@ -59,9 +59,11 @@ class Folding:
         self._database = database
         self._recent: OrderedDict[str, Message] = OrderedDict()
         self._changed: set[str] = set()
-        self._owed: dict[str, Owed] = {}
-        """What the rows of recent messages say that they owe, as far as they owe anything."""
-        self._owing: dict[str, Owed] = {}
+        self._absent: frozenset[str] = frozenset()
+        """Those of the next messages that surely have no row."""
+        self._owed: dict[str, Owed | None] = {}
+        """What the rows of recent messages say that they owe, as far as they ever owed anything."""
+        self._owing: dict[str, Owed | None] = {}
         """The same of the rows that were written and are not committed."""
         self.writes_keywords = False
         """Whether a stop or a start was written and is not committed."""
@@ -72,6 +74,17 @@ class Folding:
     def rows(self) -> int:
         """How many messages have changed since the last commit."""
         return len(self._changed)
+
+    def look_up(self, events: Sequence[Event]) -> None:
+        """Learn in one reading which of the messages have no row: nearly all that were created
+        together. Holds for the transaction that was begun, and until the next look."""
+        asked = [digits_of(event.sid) for event in events]
+        marks = ", ".join("?" * len(asked))
+        found = self._database.execute(
+            f"SELECT digits FROM message WHERE digits IN ({marks})",  # noqa: S608 - marks only
+            asked,
+        )
+        self._absent = frozenset(asked).difference(digits for (digits,) in found)
 
     def add(self, event: Event, body: Body, stored: Stored) -> None:
         """Take in one event; a late original is closed and changes nothing.
@@ -121,6 +134,7 @@ class Folding:
         """The same, some hundred microseconds at a time: all of it in one go, a thousand rows would
         keep everybody else in the process waiting."""
         database = self._database
+        self._absent = frozenset()
         self.begin()
         sums = Sums()
         self._owing.clear()
@@ -143,6 +157,7 @@ class Folding:
                 owing_rows.append((*row, *now[1:]))
                 self._owing[digits] = now
             elif was is not None:
+                self._owing[digits] = None
                 owing_rows.append((*row, None, None, None, None))
             else:
                 rows.append(row)
@@ -164,8 +179,6 @@ class Folding:
 
     def forget_written(self) -> None:
         """After a commit."""
-        for digits in self._changed:
-            self._owed.pop(digits, None)
         self._owed.update(self._owing)
         self._owing.clear()
         self.writes_keywords = False
@@ -198,6 +211,8 @@ class Folding:
     def _stored(self, digits: str) -> Message | None:
         """What the row says, which is not in memory. What it owes is kept in mind also where the rest
         cannot be read, and this raises `msgspec.MsgspecError` or `UnicodeDecodeError`."""
+        if digits in self._absent:
+            return None
         row = self._database.execute(_FIND_MESSAGE, (digits,)).fetchone()
         if row is None:
             return None

@@ -14,6 +14,7 @@ from typing import Final, ParamSpec, TypeVar
 
 import structlog
 
+from trunkline.domain.events import Type
 from trunkline.domain.message import Message
 from trunkline.kernel import Clock
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
@@ -279,7 +280,10 @@ def add(folding: Folding, stored: Stored) -> bool:
         return True
     try:
         folding.begin()
-        for event in decode_all(stored.payload):
+        events = decode_all(stored.payload)
+        if len(events) > 1 and events[0].type is Type.ORIGINAL:
+            folding.look_up(events)
+        for event in events:
             folding.add(event, event.body(), stored)
     except NewerEvent:
         raise
