@@ -165,7 +165,7 @@ def _settled_total(host: Running, client: Client) -> Decimal:
 
     def is_settled() -> bool:
         (texts,) = client.usage.records.all_time.list(category="sms-outbound")
-        return int(texts.count) == get_json(counts)["accepted"]
+        return bool(int(texts.count) == get_json(counts)["accepted"])
 
     wait_until(is_settled, "all that was sent to be counted")
     return _total(client)

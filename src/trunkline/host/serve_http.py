@@ -36,7 +36,7 @@ class _Connection(HttpToolsProtocol):
     """One that lets the application see whether its client still waits, and that refuses what is no
     HTTP in the shape in which the application refuses."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         super().connection_made(transport)
         self._caller = TcpCaller(transport.get_extra_info("socket"))
         self._answers = WholeAnswers(transport)
