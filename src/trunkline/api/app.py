@@ -152,10 +152,11 @@ class _Api:
             return _other_method(method, ("GET",))
         if match is None:
             raise not_found(scope["path"])
-        words = words_of(scope["path"])
-        if words is not None and _READS.get(method, method) == "GET":
+        wanted = _READS.get(method, method)
+        words = words_of(scope["path"]) if wanted == "GET" else None
+        if words is not None:
             return await self._media_bytes(words, scope)
-        endpoint = match.by_method.get(_READS.get(method, method))
+        endpoint = match.by_method.get(wanted)
         if endpoint is None:
             return _other_method(method, match.by_method)
         return await self._handle(endpoint, match.words, scope, receive)

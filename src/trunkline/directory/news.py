@@ -53,6 +53,7 @@ class News:
         self._replica = replica
         self._changes: OrderedDict[str, Change] = OrderedDict()
         self._count = 0
+        self._count_written = b"0:"
         self._active: dict[str, bool] = {}
         self._active_of = b""
 
@@ -96,7 +97,7 @@ class News:
 
     def version(self) -> bytes:
         """Another one whenever an account or a key may be another than before."""
-        return b"%d:%b" % (self._count, self._replica.version())
+        return self._count_written + self._replica.version()
 
     def _hear(self, subject: str, payload: bytes) -> None:
         del subject
@@ -115,6 +116,7 @@ class News:
         if self._replica.sequence(change.shard) >= change.sequence:
             return
         self._count += 1
+        self._count_written = b"%d:" % self._count
         self._changes[change.sid] = change
         self._changes.move_to_end(change.sid)
         if len(self._changes) > HEARD_MAX:

@@ -1,5 +1,6 @@
 """Serving the API on a listener that is already there, under the host's own signal handling."""
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from trunkline.api.errors import invalid_part
+from trunkline.host.whole_answers import WholeAnswers
 from trunkline.kernel import CALLER_STATE, TcpCaller
 
 GRACE_S: Final = 5
@@ -34,9 +36,19 @@ class _Connection(HttpToolsProtocol):
     """One that lets the application see whether its client still waits, and that refuses what is no
     HTTP in the shape in which the application refuses."""
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
+        super().connection_made(transport)
+        self._caller = TcpCaller(transport.get_extra_info("socket"))
+        self._answers = WholeAnswers(transport)
+        self.transport = self._answers
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self.scope["state"][CALLER_STATE] = TcpCaller(self.transport.get_extra_info("socket"))
+        self.scope["state"][CALLER_STATE] = self._caller
+
+    def on_response_complete(self) -> None:
+        self._answers.end()
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         del msg

@@ -7,7 +7,7 @@ same bytes, which a register cannot tell from a slow network: it is how a create
 of the engine. Counter-examples for every shortcut are in docs/design/append.md.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
@@ -162,9 +162,6 @@ async def _walk(
     """One walk; the tries of unknown outcome if nothing better came of it."""
     name = draft.register
     walk = order(name, log.shards)
-    roomy = [shard for shard in walk if not log.is_nearly_full(shard)]
-    timely = [shard for shard in roomy if can_be_trusted(log.clock_off_s(shard))]
-    healthy = health.passable(timely) or timely
     written = [
         author.event(draft.kind, Type.ORIGINAL, draft.account, each.sid, each.body)
         for each in (draft, *draft.others)
@@ -172,10 +169,8 @@ async def _walk(
     if at is not None:
         written = [msgspec.structs.replace(event, at=at) for event in written]
     tries: list[_Try] = []
-    refusal = CLOCK_OFF if roomy else NEARLY_FULL
-    for position, shard in enumerate(walk):
-        if shard not in healthy:
-            continue
+    refusal: str | None = None
+    for position, shard in _healthy(log, health, walk):
         prior = None if draft.is_keyed else tuple(each.shard for each in tries)
         events = tuple(
             msgspec.structs.replace(event, position=position, prior=prior) for event in written
@@ -203,7 +198,31 @@ async def _walk(
             case other:
                 assert_never(other)
         tries.append(_Try(shard, subject, events, payload, reason))
-    return tuple(tries) if tries else NotStored(refusal)
+    return tuple(tries) if tries else NotStored(refusal or _why_nowhere(log, walk))
+
+
+def _why_nowhere(log: Log, walk: Sequence[int]) -> str:
+    """Why no shard may take it."""
+    return NEARLY_FULL if all(map(log.is_nearly_full, walk)) else CLOCK_OFF
+
+
+def _healthy(log: Log, health: ShardHealth, walk: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Those of `walk` that may take it, with their places in it; ejected ones only where all others
+    are full or off, too. Nearly always the first takes it, and the others are not looked at."""
+    first, *others = walk
+    if _is_timely(log, first) and not health.is_ejected(first):
+        yield 0, first
+        healthy = health.passable([shard for shard in others if _is_timely(log, shard)])
+    else:
+        timely = [shard for shard in walk if _is_timely(log, shard)]
+        healthy = health.passable(timely) or timely
+    for shard in healthy:
+        yield walk.index(shard), shard
+
+
+def _is_timely(log: Log, shard: int) -> bool:
+    """Whether it has room, and a clock that can be trusted."""
+    return not log.is_nearly_full(shard) and can_be_trusted(log.clock_off_s(shard))
 
 
 async def _settle(log: Log, tries: tuple[_Try, ...], *, clock: Clock, until: float) -> AppendAnswer:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, assert_never
 
+import msgspec
 import structlog
 
 from trunkline.domain.events import Body, Kind
@@ -75,8 +76,7 @@ class Overtaken:
 LedgerAnswer = Advanced | Overtaken | Stalled
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(msgspec.Struct, frozen=True, gc=False):
     """A record that is to stand behind the record at `behind` (0: behind the original alone), of
     the message whose original stands at `original`."""
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from trunkline.domain.ports import Entropy
 from trunkline.kernel import Clock
-from trunkline.log.shards import order
+from trunkline.log.shards import home
 
 SHARED_DIGITS: Final = 20
 """Of a SID's 32: 80 bits of entropy name the register, and 48 tell those in it apart."""
@@ -53,7 +53,7 @@ class Names:
         kept = self._kept[wanted]
         while not kept:
             name = self._entropy(SHARED_DIGITS // 2).hex()
-            shard = order(name, self._shards)[0]
+            shard = home(name, self._shards)
             if shard == wanted:
                 return name
             if len(self._kept[shard]) < KEPT_MAX:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
+
 from trunkline.domain.media import Piece
 from trunkline.domain.sid import ACCOUNT, MMS, SMS, is_sid
 from trunkline.kernel import Deadline
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(msgspec.Struct, frozen=True, gc=False):
     """One attempt at one message. `reference` (see `reference_of`) comes back in receipts where
     the carrier can carry it; `is_possible_duplicate` flags a resend after an ambiguous attempt. The
     carrier has the bytes of `media` before; `media_urls` are where they once came from."""

@@ -5,10 +5,10 @@ One message at a time, many at once: each in a task of its own, within the carri
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final, assert_never
 
 import structlog
+from msgspec.structs import replace
 
 from trunkline.domain.events import MessageCreated, Type
 from trunkline.domain.message import Message

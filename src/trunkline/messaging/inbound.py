@@ -19,7 +19,7 @@ from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
 from trunkline.log.author import Author
 from trunkline.log.event import Event
 from trunkline.log.fence import Verdict, is_true_copy
-from trunkline.log.interface import Delivery, Log, Unreadable
+from trunkline.log.interface import Delivery, Log, Stored, Unreadable
 from trunkline.log.share import WHOLE, Share
 from trunkline.messaging.accept import Acceptor
 from trunkline.messaging.answering import answering, is_number_of
@@ -42,6 +42,12 @@ from trunkline.webhooks.receivers import Receivers
 FENCE_DEADLINE_S: Final = 5.0
 FENCE_RETRY_S: Final = 1.0
 COPY_RETRY_S: Final = 2.0
+
+KEYWORD_SHOWN_MAX_S: Final = 1.0
+"""How long the answer to a keyword waits for this host's copy to show the keyword, which takes some
+hundredths of a second: the answer to a START must not be read while messages are still refused. A
+copy that is far behind keeps nobody without an answer."""
+
 RETURN_DELAY_MIN_S: Final = 1.0
 RETURN_DELAY_MAX_S: Final = 5.0
 
@@ -149,7 +155,7 @@ class Inbound:
             log.warning("inbound.account_inactive", sid=event.sid)
             await delivery.ack()
             return
-        if not await self._answer_keyword(event, received):
+        if not await self._answer_keyword(event, received, delivery.stored):
             await delivery.nak(self._rng.uniform(RETURN_DELAY_MIN_S, RETURN_DELAY_MAX_S))
             return
         settings = await answering(number, log=self._log, replica=self._replica)
@@ -173,14 +179,18 @@ class Inbound:
         else:
             await delivery.nak(self._rng.uniform(RETURN_DELAY_MIN_S, RETURN_DELAY_MAX_S))
 
-    async def _answer_keyword(self, event: Event, received: MessageReceived) -> bool:
+    async def _answer_keyword(
+        self, event: Event, received: MessageReceived, stored: Stored
+    ) -> bool:
         """`False` if a keyword's answer is not known to be accepted."""
         pair = (event.account, received.recipient, received.sender)
         had_opted_out = self._replica.has_opted_out(*pair, before=(event.at, event.sid))
         answer = answer_to(event.account, received, had_opted_out=had_opted_out)
-        work = Deadline.after(ACCEPT_DEADLINE_S, self._clock)
         if answer is None:
             return True
+        shown_by = Deadline.after(KEYWORD_SHOWN_MAX_S, self._clock)
+        await self._replica.wait_until_seen(stored.shard, stored.sequence, deadline=shown_by)
+        work = Deadline.after(ACCEPT_DEADLINE_S, self._clock)
         key = key_of_answer(received.sid)
         return await self._replies.accept(answer, received.sid, key, work) is not None
 

@@ -8,10 +8,11 @@ where it is forgotten, the copy says what is kept, and what is not is fetched ag
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from trunkline.domain.media import Piece
 from trunkline.domain.status import Status

@@ -7,11 +7,12 @@ log or from the host's copy. So where the log is trimmed, the copy must show the
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 
 from trunkline.domain.events import Kind
 from trunkline.domain.message import Message

@@ -7,10 +7,10 @@ been delivered here once more, until it is sure.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from trunkline.kernel import Clock, Deadline
 from trunkline.log.interface import Stored

@@ -1,7 +1,9 @@
 """Between the carrier's interface and the simulator's wire: the same things in each one's words."""
 
+from collections.abc import Sequence
 from typing import assert_never
 
+from trunkline.domain.media import Piece
 from trunkline.messaging.carrier import (
     Accepted,
     InboundItem,
@@ -23,10 +25,13 @@ def on_wire(submission: Submission) -> wire.Submission:
         text=submission.text,
         media_urls=submission.media_urls,
         possible_duplicate=submission.is_possible_duplicate,
-        media=tuple(
-            wire.Media(sha256=piece.sha256, content_type=piece.content_type)
-            for piece in submission.media
-        ),
+        media=_media_on_wire(submission.media) if submission.media else (),
+    )
+
+
+def _media_on_wire(media: Sequence[Piece]) -> tuple[wire.Media, ...]:
+    return tuple(
+        wire.Media(sha256=piece.sha256, content_type=piece.content_type) for piece in media
     )
 
 

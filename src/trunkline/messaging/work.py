@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+import msgspec
+
 from trunkline.domain.events import MessageCreated
 from trunkline.domain.media import Piece
 from trunkline.domain.ports import Counter
@@ -44,8 +46,7 @@ class Unsendable:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """One delivery of one original, which is the true copy. `media` are what the carrier has of it
     already; with `unsendable` no attempt is made, and that is its end."""
 
@@ -62,8 +63,7 @@ class Work:
         return ages.age_s(wanted_since) > self.message.validity_s
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True, gc=False):
     """An attempt to be made behind a record of the chain (0: behind the original alone).
     `is_resend`: an earlier one is ambiguous."""
 

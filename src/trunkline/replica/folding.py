@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -14,7 +14,7 @@ from trunkline.log.append import is_late
 from trunkline.log.event import Event, is_changed
 from trunkline.log.interface import Stored
 from trunkline.replica.account_rows import Statement
-from trunkline.replica.money_tables import note_keyword, owed_by
+from trunkline.replica.money_tables import Owed, Sums, note_keyword, owed_by
 from trunkline.replica.record_rows import statements_of
 
 MESSAGES_CACHED_MAX: Final = 20_000
@@ -26,15 +26,28 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
 
 # An index is written anew only where its columns change: most changes are of the state alone.
-_PUT_MESSAGE: Final = (
-    "INSERT INTO message (digits, sid, account, sender, recipient, created_at, sent_or_created_at, "
-    "state, owed_category, owed_day, owed_segments, owed_micros) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digits) DO UPDATE SET "
-    "sid = excluded.sid, account = excluded.account, sender = excluded.sender, "
-    "recipient = excluded.recipient, created_at = excluded.created_at, "
-    "sent_or_created_at = excluded.sent_or_created_at, state = excluded.state, "
-    "owed_category = excluded.owed_category, owed_day = excluded.owed_day, "
-    "owed_segments = excluded.owed_segments, owed_micros = excluded.owed_micros"
+_COLUMNS: Final = (
+    *("digits", "sid", "account", "sender", "recipient", "created_at", "sent_or_created_at"),
+    "state",
+)
+_OWED_COLUMNS: Final = ("owed_category", "owed_day", "owed_segments", "owed_micros")
+
+
+def _put(columns: Sequence[str]) -> str:
+    changes = ", ".join(f"{each} = excluded.{each}" for each in columns[1:])
+    marks = ", ".join("?" * len(columns))
+    return (
+        f"INSERT INTO message ({', '.join(columns)}) VALUES ({marks}) "  # noqa: S608 - fixed words only
+        f"ON CONFLICT (digits) DO UPDATE SET {changes}"
+    )
+
+
+_PUT_MESSAGE: Final = _put(_COLUMNS)
+"""For one that owes nothing and never did, which every message is at first."""
+_PUT_OWING_MESSAGE: Final = _put((*_COLUMNS, *_OWED_COLUMNS))
+_FIND_MESSAGE: Final = (
+    "SELECT state, account, owed_category, owed_day, owed_segments, owed_micros "
+    "FROM message WHERE digits = ?"
 )
 _PUT_CURSOR: Final = "INSERT OR REPLACE INTO cursor VALUES (?, ?)"
 
@@ -46,6 +59,14 @@ class Folding:
         self._database = database
         self._recent: OrderedDict[str, Message] = OrderedDict()
         self._changed: set[str] = set()
+        self._absent: frozenset[str] = frozenset()
+        """Those of the next messages that surely have no row."""
+        self._owed: dict[str, Owed | None] = {}
+        """What the rows of recent messages say that they owe, as far as they ever owed anything."""
+        self._owing: dict[str, Owed | None] = {}
+        """The same of the rows that were written and are not committed."""
+        self.writes_keywords = False
+        """Whether a stop or a start was written and is not committed."""
         self._records: list[Statement] = []
         self._cursors: dict[int, int] = {}
 
@@ -53,6 +74,17 @@ class Folding:
     def rows(self) -> int:
         """How many messages have changed since the last commit."""
         return len(self._changed)
+
+    def look_up(self, events: Sequence[Event]) -> None:
+        """Learn in one reading which of the messages have no row: nearly all that were created
+        together. Holds for the transaction that was begun, and until the next look."""
+        asked = [digits_of(event.sid) for event in events]
+        marks = ", ".join("?" * len(asked))
+        found = self._database.execute(
+            f"SELECT digits FROM message WHERE digits IN ({marks})",  # noqa: S608 - marks only
+            asked,
+        )
+        self._absent = frozenset(asked).difference(digits for (digits,) in found)
 
     def add(self, event: Event, body: Body, stored: Stored) -> None:
         """Take in one event; a late original is closed and changes nothing.
@@ -102,18 +134,39 @@ class Folding:
         """The same, some hundred microseconds at a time: all of it in one go, a thousand rows would
         keep everybody else in the process waiting."""
         database = self._database
+        self._absent = frozenset()
         self.begin()
+        sums = Sums()
+        self._owing.clear()
         changed = tuple(self._changed)
         for start in range(0, len(changed), ROWS_AT_ONCE_MAX):
-            part = changed[start : start + ROWS_AT_ONCE_MAX]
-            rows = [_message_row(digits, self._recent[digits]) for digits in part]
-            database.executemany(_PUT_MESSAGE, rows)
-            for digits in part:
-                note_keyword(database, self._recent[digits])
+            self._write_messages(changed[start : start + ROWS_AT_ONCE_MAX], sums)
             yield
+        sums.write(database)
         for statement, values in self._records:  # in the order in which they happened
             database.execute(statement, values)
         database.executemany(_PUT_CURSOR, self._cursors.items())
+
+    def _write_messages(self, part: Sequence[str], sums: Sums) -> None:
+        rows, owing_rows = [], []
+        for digits in part:
+            message = self._recent[digits]
+            row = _message_row(digits, message)
+            was, now = self._owed.get(digits), owed_by(message)
+            if now is not None:
+                owing_rows.append((*row, *now[1:]))
+                self._owing[digits] = now
+            elif was is not None:
+                self._owing[digits] = None
+                owing_rows.append((*row, None, None, None, None))
+            else:
+                rows.append(row)
+            if was != now:
+                sums.change(was, now)
+            if message.received is not None and note_keyword(self._database, message):
+                self.writes_keywords = True
+        self._database.executemany(_PUT_MESSAGE, rows)
+        self._database.executemany(_PUT_OWING_MESSAGE, owing_rows)
 
     def commit(self) -> None:
         """Flush the transaction; may be called from another thread, and nothing else meanwhile."""
@@ -126,11 +179,15 @@ class Folding:
 
     def forget_written(self) -> None:
         """After a commit."""
+        self._owed.update(self._owing)
+        self._owing.clear()
+        self.writes_keywords = False
         self._changed.clear()
         self._records.clear()
         self._cursors.clear()
         while len(self._recent) > MESSAGES_CACHED_MAX:
-            self._recent.popitem(last=False)
+            digits, _ = self._recent.popitem(last=False)
+            self._owed.pop(digits, None)
 
     def close(self) -> None:
         self._database.close()
@@ -152,10 +209,17 @@ class Folding:
         self._changed.add(digits)
 
     def _stored(self, digits: str) -> Message | None:
-        row = self._database.execute(
-            "SELECT state FROM message WHERE digits = ?", (digits,)
-        ).fetchone()
-        return None if row is None else _MESSAGE.decode(row[0])
+        """What the row says, which is not in memory. What it owes is kept in mind also where the rest
+        cannot be read, and this raises `msgspec.MsgspecError` or `UnicodeDecodeError`."""
+        if digits in self._absent:
+            return None
+        row = self._database.execute(_FIND_MESSAGE, (digits,)).fetchone()
+        if row is None:
+            return None
+        state, account, category, day, segments, micros = row
+        if category is not None:
+            self._owed[digits] = (account, category, day, segments, micros)
+        return _MESSAGE.decode(state)
 
 
 def _link(event: Event, body: Body, stored: Stored) -> Link | None:
@@ -166,7 +230,7 @@ def _link(event: Event, body: Body, stored: Stored) -> Link | None:
 
 
 def _message_row(digits: str, message: Message) -> tuple[object, ...]:
-    """The columns of a message; one that no list shows, because its original is not there yet or it
+    """The columns of a message but for what it owes; one that no list shows, because its original is not there yet or it
     was deleted, has a creation time of zero."""
     original = None if message.is_deleted else message.original or message.received
     sender, recipient = (original.sender, original.recipient) if original else ("", "")
@@ -180,5 +244,4 @@ def _message_row(digits: str, message: Message) -> tuple[object, ...]:
         created_at,
         message.sent_at or message.created_at,
         _ENCODER.encode(message),
-        *owed_by(message),
     )

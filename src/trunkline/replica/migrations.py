@@ -21,6 +21,7 @@ STEPS: Final[Mapping[int, Step]] = {
     3: record_rows.add_applications,
     4: money_tables.add,
     5: account_rows.add,
+    6: money_tables.drop_triggers,
 }
 """By the version that each step leads to; they follow one another without a gap. Never removed, never
 reordered."""

@@ -1,7 +1,8 @@
 """How far the copy is: two numbers a shard in a small mapped file that every process can see.
 
 For each shard the last sequence in the copy, and the wall time at which the shard was last known to
-hold nothing newer; and behind them, whether the copy is held still for good. Waiters in the projector's process are woken; others look every few milliseconds.
+hold nothing newer; and behind them, how often stops and starts were written, and whether the copy is
+held still for good. Waiters in the projector's process are woken; others look every few milliseconds.
 """
 
 import asyncio
@@ -19,20 +20,24 @@ ASK_TIMEOUT_S: Final = 2.0
 
 _ENTRY: Final = struct.Struct("=Qd")
 _HELD: Final = struct.Struct("=?")
+_KEYWORDS: Final = struct.Struct("@Q")
+"""In the machine's own way, so that it is written as one: nobody sees half of a new number."""
 
 
 class Progress:
     """The mapped file at `path`, made when missing."""
 
     def __init__(self, path: Path, *, shards: int, clock: Clock) -> None:
-        size = _ENTRY.size * shards + _HELD.size
+        self._keywords_at = _ENTRY.size * shards
+        self._held_at = self._keywords_at + _KEYWORDS.size
+        size = self._held_at + _HELD.size
         with path.open("a+b") as file:
             if file.seek(0, 2) != size:
                 file.truncate(0)
                 file.truncate(size)
             self._map = mmap.mmap(file.fileno(), size)
         self._shards = shards
-        self._clock = clock
+        self.clock: Final = clock
         self._moved = asyncio.Event()
 
     def sequence(self, shard: int) -> int:
@@ -65,12 +70,29 @@ class Progress:
     @property
     def is_held(self) -> bool:
         """Whether the copy goes no further, because what comes next is for a newer version."""
-        held: bool = _HELD.unpack_from(self._map, self._shards * _ENTRY.size)[0]
+        held: bool = _HELD.unpack_from(self._map, self._held_at)[0]
         return held
 
     def hold(self, *, is_held: bool) -> None:
         """Of the projector: say so, or at its start take it back."""
-        _HELD.pack_into(self._map, self._shards * _ENTRY.size, is_held)
+        _HELD.pack_into(self._map, self._held_at, is_held)
+
+    def keywords(self) -> int | None:
+        """Another number whenever another stop or start may be in the copy, and `None` while one is
+        being written: what was read under the same number still holds."""
+        count: int = _KEYWORDS.unpack_from(self._map, self._keywords_at)[0]
+        return None if count % 2 else count
+
+    def keywords_change(self) -> None:
+        """Of the projector: said before stops and starts are committed, or the file is replaced. Should
+        it die then, this stands until the next one has opened the copy."""
+        count: int = _KEYWORDS.unpack_from(self._map, self._keywords_at)[0]
+        _KEYWORDS.pack_into(self._map, self._keywords_at, count | 1)
+
+    def keywords_changed(self) -> None:
+        """Of the projector: said when they stand."""
+        count: int = _KEYWORDS.unpack_from(self._map, self._keywords_at)[0]
+        _KEYWORDS.pack_into(self._map, self._keywords_at, (count | 1) + 1)
 
     def wake(self) -> None:
         """Of the projector: what was recorded may be what somebody here waits for."""
@@ -98,7 +120,7 @@ class Progress:
         return at
 
     def _ago_ms(self, at: float) -> float:
-        return max(0.0, (self._clock.wall() - at) * 1000.0) if at else float("inf")
+        return max(0.0, (self.clock.wall() - at) * 1000.0) if at else float("inf")
 
 
 async def ends_of(log: Log) -> Mapping[int, int] | None:

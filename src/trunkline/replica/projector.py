@@ -14,6 +14,7 @@ from typing import Final, ParamSpec, TypeVar
 
 import structlog
 
+from trunkline.domain.events import Type
 from trunkline.domain.message import Message
 from trunkline.kernel import Clock
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
@@ -105,10 +106,12 @@ class Projector:
 
     async def open(self) -> None:
         """Open the copy, made ready if it is not. Raises `LogUnavailable` and `CopyLost`."""
+        self._progress.keywords_change()
         await make_ready(self._log, self._path, self._cluster, self._refill)
         database = await self._in_thread(_open, self._path, self._cluster)
         cursors = schema.cursors(database)
         self._folding = Folding(database)
+        self._progress.keywords_changed()
         self._progress.hold(is_held=False)
         for shard in range(self._log.shards):
             self._progress.record(shard, sequence=cursors.get(shard, 0), complete_at=0.0)
@@ -229,6 +232,8 @@ class Projector:
             try:
                 for _ in folding.write_in_steps():
                     await asyncio.sleep(0)
+                if folding.writes_keywords:
+                    self._progress.keywords_change()
                 self._crash_here(CrashPoint.PROJECTION_BEFORE_COMMIT)
                 await self._in_thread(folding.commit)
             except sqlite3.Error as error:
@@ -239,6 +244,8 @@ class Projector:
                     _log.warning("replica.cannot_write", path=str(self._path), error=str(error))
                 await self._clock.sleep(RETRY_S)
             else:
+                if folding.writes_keywords:
+                    self._progress.keywords_changed()
                 folding.forget_written()
                 if failing_since is not None:
                     after_s = round(self._clock.monotonic() - failing_since, 1)
@@ -273,7 +280,10 @@ def add(folding: Folding, stored: Stored) -> bool:
         return True
     try:
         folding.begin()
-        for event in decode_all(stored.payload):
+        events = decode_all(stored.payload)
+        if len(events) > 1 and events[0].type is Type.ORIGINAL:
+            folding.look_up(events)
+        for event in events:
             folding.add(event, event.body(), stored)
     except NewerEvent:
         raise

@@ -17,6 +17,7 @@ from trunkline.domain.price import Category
 from trunkline.kernel import Deadline
 from trunkline.log.interface import Unreadable
 from trunkline.replica import money_tables, schema
+from trunkline.replica.opt_outs import OptOuts
 from trunkline.replica.progress import Progress
 
 NUMBER_CHARS_MAX: Final = 16
@@ -80,6 +81,7 @@ class Replica:
         self._db = schema.open_for_reading(path)
         self._file = _identity(path)
         self._progress = progress
+        self._opt_outs = OptOuts(self._words, progress, progress.clock)
 
     def message(self, sid: str) -> Message | None:
         """The message, if its original has arrived here; also one that was deleted, which only its
@@ -177,6 +179,10 @@ class Replica:
     ) -> bool:
         """Whether `handset` has asked `phone_number` to stop, as far as this copy knows; with `before`,
         a moment and the SID of a message, whether it had when that message came."""
+        if before is END_OF_TIME:
+            known = self._opt_outs.has(account, phone_number, handset)
+            if known is not None:
+                return known
         return money_tables.has_opted_out(self._database(), account, phone_number, handset, before)
 
     def opt_out(self, account: str, phone_number: str, handset: str) -> bool | Unreadable:
@@ -263,6 +269,9 @@ class Replica:
             self._db = schema.open_for_reading(self._path)
             self._file = now
         return self._db
+
+    def _words(self, account: str, phone_number: str, items_max: int) -> list[tuple[str, str]]:
+        return money_tables.words_to(self._database(), account, phone_number, items_max)
 
     def _one(self, statement: str, *values: object) -> tuple[bytes, ...] | None:
         row: tuple[bytes, ...] | None = self._database().execute(statement, values).fetchone()

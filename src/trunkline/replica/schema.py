@@ -4,6 +4,7 @@ One row a resource: the columns by which it is found and listed, and its folded 
 The cursor stands in the same transactions as the rows it speaks of.
 """
 
+import contextlib
 import sqlite3
 from enum import Enum, auto
 from pathlib import Path
@@ -62,7 +63,7 @@ def bring_up_to_date(path: Path, *, cluster: str) -> int:
     """Take an older copy at `path` to today's version; how many steps that took. One that is missing,
     damaged, newer or of another cluster is left as it is, for `look` to tell. Raises `sqlite3.Error`
     where writing fails."""
-    if not path.exists() or damage_mark(path).exists():
+    if not path.exists() or damage_mark(path).exists() or _has_lost_its_beginning(path):
         return 0
     database = _open(path)
     try:
@@ -82,7 +83,7 @@ def look(path: Path, *, cluster: str) -> Look:
     now, which says nothing about what is in it."""
     if not path.exists():
         return Look.MISSING
-    if damage_mark(path).exists():
+    if damage_mark(path).exists() or _has_lost_its_beginning(path):
         return Look.DAMAGED
     database = _open(path)
     try:
@@ -159,8 +160,7 @@ def damage_mark(path: Path) -> Path:
 
 def is_corrupt(error: sqlite3.Error) -> bool:
     """Whether it says that the file itself is spoilt; then trying again is no help."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    return code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+    return _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
@@ -183,7 +183,25 @@ def _open(path: Path) -> sqlite3.Connection:
     return database
 
 
+def _has_lost_its_beginning(path: Path) -> bool:
+    """Whether the file itself, without its write-ahead log, does not begin as a database does. With a
+    log that has the first page SQLite does not notice, and serves what is left of a spoilt file."""
+    with contextlib.closing(
+        sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+    ) as database:
+        try:
+            database.execute("PRAGMA user_version").fetchone()
+        except sqlite3.DatabaseError as error:
+            # Nothing else: a checkpoint that was cut short leaves a file that only its log makes whole.
+            return _code(error) == sqlite3.SQLITE_NOTADB
+    return False
+
+
 def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
     # SQLITE_ERROR: a table that every copy has is not there.
-    return is_corrupt(error) or code == sqlite3.SQLITE_ERROR
+    return is_corrupt(error) or _code(error) == sqlite3.SQLITE_ERROR
+
+
+def _code(error: sqlite3.Error) -> int:
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF

@@ -30,6 +30,7 @@ from trunkline.log.interface import Unreadable
 from trunkline.replica import migrations, schema
 from trunkline.replica.folding import Folding
 from trunkline.replica.money_tables import KEYWORDS_KEPT_MAX
+from trunkline.replica.opt_outs import WORDS_REMEMBERED_MAX
 from trunkline.replica.queries import Usage
 
 OURS, HANDSET = "+15125550100", "+15125550123"
@@ -188,7 +189,7 @@ def test_a_copy_that_cannot_be_read_says_so_to_whoever_sends(rows: Rows, tmp_pat
     with closing(sqlite3.connect(tmp_path / "copy.sqlite3")) as database, database:
         database.execute("DROP TABLE keyword")
 
-    assert isinstance(rows.replica.opt_out(ACCOUNT, OURS, HANDSET), Unreadable)
+    assert isinstance(rows.replica.opt_out(ACCOUNT, "+15125550101", HANDSET), Unreadable)
 
 
 def test_a_start_behind_a_stop_ends_it(rows: Rows) -> None:
@@ -206,6 +207,25 @@ def test_of_many_words_the_newest_are_kept(rows: Rows, tmp_path: Path) -> None:
         (count,) = database.execute("SELECT count(*) FROM keyword").fetchone()
     assert count == KEYWORDS_KEPT_MAX
     assert rows.replica.has_opted_out(ACCOUNT, OURS, HANDSET)
+
+
+def test_a_stop_counts_although_it_was_remembered_that_there_was_none(rows: Rows) -> None:
+    for number, text in enumerate(("STOP", "START", "stop")):
+        is_opted_out = rows.replica.has_opted_out(ACCOUNT, OURS, HANDSET)
+        assert is_opted_out is (text == "START")
+        hear(rows, number, text, at=NOON + number)
+
+    assert rows.replica.has_opted_out(ACCOUNT, OURS, HANDSET)
+
+
+def test_of_a_number_with_many_words_each_handset_is_asked_about(rows: Rows) -> None:
+    handsets = [f"+1512555{number:04d}" for number in range(WORDS_REMEMBERED_MAX + 1)]
+    for number, handset in enumerate(handsets):
+        body = replace(said(number, "STOP" if number % 2 else "START"), sender=handset)
+        rows.add(Kind.INBOUND, Type.ORIGINAL, name(number), body, at=NOON)
+        if number % 8 == 0 or number >= WORDS_REMEMBERED_MAX - 1:
+            heard = [rows.replica.has_opted_out(ACCOUNT, OURS, each) for each in handsets]
+            assert heard == [at % 2 == 1 and at <= number for at in range(len(handsets))]
 
 
 def old_copy(path: Path, *messages: Message) -> None:
@@ -274,4 +294,58 @@ def test_a_record_that_a_peer_gave_is_counted_once(tmp_path: Path) -> None:
     assert [each.messages for each in usage(rows)] == [1, 1]
     assert rows.replica.has_opted_out(ACCOUNT, OURS, HANDSET)
     folding.close()
+    rows.close()
+
+
+def test_a_record_that_cannot_be_read_leaves_the_sums_as_they_were(tmp_path: Path) -> None:
+    path = tmp_path / "copy.sqlite3"
+    rows = Rows(path)
+    send(rows, 1)
+    before = usage(rows)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE message SET state = x'00'")
+    folding = Folding(schema.open_for_writing(path, cluster="test"))
+
+    folding.mend(folded(created(1), HANDED_OVER))
+    folding.write()
+    folding.commit()
+
+    assert before == usage(rows) == [Usage(20_000, Category.SMS_OUTBOUND, 1, 2, 15_800)]
+    folding.close()
+    rows.close()
+
+
+def test_a_write_that_is_taken_back_and_done_again_counts_once(tmp_path: Path) -> None:
+    path = tmp_path / "copy.sqlite3"
+    rows = Rows(path)
+    folding = Folding(schema.open_for_writing(path, cluster="test"))
+    folding.mend(folded(created(1), HANDED_OVER))
+    for is_failing in (True, False):
+        folding.write()
+        if is_failing:
+            folding.take_back()
+    folding.commit()
+    folding.forget_written()
+    failed = Receipt(status="failed", carrier="c", carrier_message_id="1")
+    folding.mend(folded(created(1), HANDED_OVER, failed))
+    for is_failing in (True, False):
+        folding.write()
+        if is_failing:
+            folding.take_back()
+    folding.commit()
+
+    assert usage(rows) == []
+    folding.close()
+    rows.close()
+
+
+def test_a_message_that_is_in_memory_no_more_is_still_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trunkline.replica.folding.MESSAGES_CACHED_MAX", 1)
+    rows = Rows(tmp_path / "copy.sqlite3")
+    for number in (1, 2, 3, 1, 2, 3):
+        send(rows, number)
+
+    assert usage(rows) == [Usage(20_000, Category.SMS_OUTBOUND, 3, 6, 47_400)]
     rows.close()

@@ -127,6 +127,25 @@ async def test_a_spoilt_copy_is_restored_and_set_aside(bench: Bench, path: Path)
     assert path.with_name("replica.db.set-aside").exists()
 
 
+async def test_a_spoilt_copy_is_restored_although_its_own_log_still_has_the_first_page(
+    bench: Bench, path: Path
+) -> None:
+    before = await fill(bench, path)
+    take_snapshot(path)
+    await trim(bench)
+    with closing(schema.open_for_reading(path)) as reader:
+        reader.execute("SELECT count(*) FROM message").fetchone()
+        with closing(schema.open_for_writing(path, cluster="test")) as writer:
+            writer.execute("UPDATE cursor SET sequence = sequence")
+            writer.execute("CREATE TABLE something (more)")
+            writer.execute("DROP TABLE something")
+    assert path.with_name("replica.db-wal").stat().st_size, "or it shows nothing"
+    spoil(path)
+
+    assert await shown(bench, path) == before
+    assert path.with_name("replica.db.set-aside").exists()
+
+
 async def test_the_older_snapshot_serves_where_the_newest_is_spoilt(
     bench: Bench, path: Path
 ) -> None:
@@ -284,7 +303,6 @@ def corruption() -> sqlite3.DatabaseError:
 
 
 OLDER = """
-DROP TRIGGER usage_of_new; DROP TRIGGER usage_no_more; DROP TRIGGER usage_of_changed;
 DROP TABLE usage; DROP TABLE keyword; DROP TABLE application;
 ALTER TABLE message DROP COLUMN owed_category; ALTER TABLE message DROP COLUMN owed_day;
 ALTER TABLE message DROP COLUMN owed_segments; ALTER TABLE message DROP COLUMN owed_micros;
