@@ -8,7 +8,8 @@ import prometheus_client
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from trunkline.host.metrics import STALE_S, MetricsFile, forget, render
+from trunkline.host import durable
+from trunkline.host.metrics import LEFT_EVERY_S, STALE_S, MetricsFile, forget, render
 from trunkline.kernel import FakeClock, SystemClock
 
 
@@ -79,3 +80,20 @@ async def test_the_file_is_there_while_its_process_is(tmp_path: Path) -> None:
         leaving.cancel()
 
     assert not path.exists()
+
+
+@pytest.mark.anyio
+async def test_a_disk_that_takes_no_file_ends_nobody_and_gets_it_later(tmp_path: Path) -> None:
+    path, clock = tmp_path / "1.metrics", FakeClock()
+    in_the_way = path.with_name(path.name + durable.NEW_SUFFIX)
+    in_the_way.mkdir()
+    file = MetricsFile(registry_with(1, lag_s=0.0), path, clock=clock)
+
+    async with asyncio.timeout(5.0), asyncio.TaskGroup() as tasks:
+        leaving = tasks.create_task(file.run())
+        await clock.advance(0.0)
+        in_the_way.rmdir()
+        while not path.exists():
+            await asyncio.sleep(0.001)
+            await clock.advance(LEFT_EVERY_S)
+        leaving.cancel()
