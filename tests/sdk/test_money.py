@@ -14,6 +14,7 @@ from trunkline.domain.optout import REPLIES, Keyword
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
 OPENING = "25.00"
+SETTLED = {"delivered", "undelivered", "failed", "received"}
 EURO_SIGN_AND_MORE = "€" * 100
 """200 septets: two segments."""
 
@@ -30,6 +31,15 @@ def client(host: Running) -> Client:
     client = Client(host.facts["account_sid"], host.facts["auth_token"])
     client.api.base_url = host.facts["base_url"]
     return client
+
+
+@pytest.fixture
+def settled(client: Client) -> None:
+    """What earlier tests sent has its price only once the carrier has answered."""
+    wait_until(
+        lambda: all(message.status in SETTLED for message in client.messages.list()),
+        "every message so far to have its last status",
+    )
 
 
 def text_from(host: Running, handset: str, body: str) -> None:
@@ -87,7 +97,7 @@ def test_a_key_is_answered_the_same_after_a_stop(host: Running, client: Client) 
 
 
 def test_what_is_sent_has_a_price_and_the_sums_and_the_balance_agree(
-    host: Running, client: Client
+    host: Running, client: Client, settled: None
 ) -> None:
     handset = "+12025550143"
     before = _total(client)
@@ -104,7 +114,9 @@ def test_what_is_sent_has_a_price_and_the_sums_and_the_balance_agree(
     assert (Decimal(balance.balance), balance.currency) == (Decimal(OPENING) - after, "USD")
 
 
-def test_what_the_carrier_refuses_costs_nothing(host: Running, client: Client) -> None:
+def test_what_the_carrier_refuses_costs_nothing(
+    host: Running, client: Client, settled: None
+) -> None:
     handset = "+12025550144"
     behaviour = {"outcome": "refuse", "error_code": 30006}
     put_json(f"{host.facts['simulator_url']}/v1/behaviour/{handset}", behaviour)
