@@ -48,6 +48,9 @@ WITHOUT_POOL = {
 # A witness outside the system: what it sees of each single try is what it is there for.
 WITNESSES = "src/trunkline/drills/"
 
+# What starts several hosts, or several log servers, in a test of the system.
+SEVERAL_HOSTS = re.compile(r'"--hosts", "[3-9]"|\b(machines|cluster)\(tmp_path')
+
 # Spelled in pieces, so that this file does not break its own rules.
 UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")
 OUR_MACHINES = re.compile(r"(?<![\w.~$}/-])/(" + "|".join(["wo" + "rk", "ro" + "ot"]) + r")(/|\b)")
@@ -300,3 +303,12 @@ def test_no_text_needs_an_issue_to_be_understood() -> None:
     broken = places(ISSUE_NUMBERS)
 
     assert not broken, "\n".join(["", *broken])
+
+
+def test_what_has_several_hosts_runs_alone() -> None:
+    modules = {path: path.read_text("utf-8") for path in (ROOT / "tests/system").glob("test_*.py")}
+    several = {path.name for path, text in modules.items() if SEVERAL_HOSTS.search(text)}
+    beside = {path.name for path, text in modules.items() if "pytest.mark.alone" not in text}
+
+    assert len(several) > 10
+    assert several & beside == set(), "mark them `alone`: side by side they miss their moments"
