@@ -69,7 +69,10 @@ def test_all_threads_give_way_for_a_while_and_then_no_longer(pid: int) -> None:
     has_sessions = Path("/proc/self/autogroup").exists()
     assert len(before) == 4
     assert seen == {
-        1.0: ([min(each + NICER_BY, LOWEST) for each in before], str(NICER_BY) if has_sessions else ""),
+        1.0: (
+            [min(each + NICER_BY, LOWEST) for each in before],
+            str(NICER_BY) if has_sessions else "",
+        ),
         FOR_S + 1.0: (before, "0" if has_sessions else ""),
     }
 
