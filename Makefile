@@ -50,7 +50,8 @@ unit: $(VENV)/dev.stamp
 check: lint types imports unit  ## format, lint, types, imports and unit tests
 
 system: $(VENV)/dev.stamp
-	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not alone' $(SYSTEM)
+	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not alone and not several' $(SYSTEM)
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m several $(SYSTEM)
 	@$(BIN)/pytest -q -m alone $(SYSTEM)
 
 test: unit system  ## every test: unit, contract, and the whole system with real parts
