@@ -4,9 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UNIT := tests/unit tests/contract tests/test_architecture.py tests/test_tidy.py tests/test_docs.py
+SYSTEM := tests $(foreach each,$(UNIT),--ignore $(each))
+
+# Kept: the tests start a thousand processes, and each would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup setup-run check format lint types imports unit test drills drills-full bench bench-carrier bench-faults bench-queue bench-kernel bench-refill bench-retention bench-serve catalogue compatibility node-sdk segment-calculator test-sdks-on-hosts wheel peers clean
+.PHONY: help up setup setup-run check format lint types imports unit system test drills drills-full bench bench-carrier bench-faults bench-queue bench-kernel bench-refill bench-retention bench-serve catalogue compatibility node-sdk segment-calculator test-sdks-on-hosts wheel peers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,14 +45,16 @@ imports: $(VENV)/dev.stamp
 	@$(BIN)/lint-imports
 
 unit: $(VENV)/dev.stamp
-	@$(BIN)/pytest -q -n 2 $(UNIT)
+	@TMPDIR="$$(sh scripts/ram.sh)" $(BIN)/pytest -q -n 2 $(UNIT)
 
 check: lint types imports unit  ## format, lint, types, imports and unit tests
 
-# The system's tests one after another: side by side they would miss their moments.
-test: $(VENV)/dev.stamp  ## every test: unit, contract, and the whole system with real parts
-	@$(BIN)/pytest -q -n 2 $(UNIT)
-	@$(BIN)/pytest -q tests $(foreach each,$(UNIT),--ignore $(each))
+system: $(VENV)/dev.stamp
+	@$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m 'not alone and not several' $(SYSTEM)
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m several $(SYSTEM)
+	@$(BIN)/pytest -q -m alone $(SYSTEM)
+
+test: unit system  ## every test: unit, contract, and the whole system with real parts
 
 test-sdks-on-hosts: $(VENV)/dev.stamp  ## the SDKs' tests once more, each test through the next of three hosts
 	@$(BIN)/pytest -q tests/sdk --hosts 3

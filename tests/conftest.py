@@ -1,6 +1,14 @@
 """What every test may ask for."""
 
+import gc
+
 import pytest
+
+
+def pytest_collection_finish() -> None:
+    """What the tests were collected into stays until the end: no pass of the collector looks at it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -49,6 +49,11 @@ WITHOUT_POOL = {
 # A witness outside the system: what it sees of each single try is what it is there for.
 WITNESSES = "src/trunkline/drills/"
 
+# What starts several hosts, or several log servers, in a test of the system.
+SEVERAL_HOSTS = re.compile(r'"--hosts", "[3-9]"|\b(machines|cluster)\(tmp_path')
+
+MARKED_APART = re.compile(r"pytest\.mark\.(alone|several)\b")
+
 # Spelled in pieces, so that this file does not break its own rules.
 UNFINISHED = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X"]) + r")\b")
 OUR_MACHINES = re.compile(r"(?<![\w.~$}/-])/(" + "|".join(["wo" + "rk", "ro" + "ot"]) + r")(/|\b)")
@@ -301,3 +306,12 @@ def test_no_text_needs_an_issue_to_be_understood() -> None:
     broken = places(ISSUE_NUMBERS)
 
     assert not broken, "\n".join(["", *broken])
+
+
+def test_what_has_several_hosts_is_not_run_beside_what_fills_the_machine() -> None:
+    modules = {path: path.read_text("utf-8") for path in (ROOT / "tests/system").glob("test_*.py")}
+    several = {path.name for path, text in modules.items() if SEVERAL_HOSTS.search(text)}
+    apart = {path.name for path, text in modules.items() if MARKED_APART.search(text)}
+
+    assert len(several) > 10
+    assert several - apart == set(), "mark them `several`, or `alone` where moments are measured"

@@ -74,7 +74,7 @@ def test_what_is_sent_has_a_price_and_the_sums_and_the_balance_agree(
     host: Running, client: Client
 ) -> None:
     handset = "+12025550143"
-    before = _settled_total(host, client)
+    before = _total(client)
     created = send(client, host, handset, EURO_SIGN_AND_MORE)
     assert (created.num_segments, created.price) == ("2", None)
     sid = created.sid
@@ -92,7 +92,7 @@ def test_what_the_carrier_refuses_costs_nothing(host: Running, client: Client) -
     handset = "+12025550144"
     behaviour = {"outcome": "refuse", "error_code": 30006}
     put_json(f"{host.facts['simulator_url']}/v1/behaviour/{handset}", behaviour)
-    before = _settled_total(host, client)
+    before = _total(client)
     sid = send(client, host, handset).sid
 
     wait_until(lambda: client.messages(sid).fetch().status == "failed", "its refusal")
@@ -141,18 +141,6 @@ def test_the_magic_sender_reaches_a_handset(host: Running, client: Client) -> No
     client.messages.create(to=handset, from_="+15005550006", body="from everybody")
 
     wait_until(lambda: bodies_on(host, handset) == ["from everybody"], "it to arrive")
-
-
-def _settled_total(host: Running, client: Client) -> Decimal:
-    """What all messages so far came to: asked for when the copy counts whatever the carrier took."""
-    counts = f"{host.facts['simulator_url']}/v1/counts"
-
-    def is_settled() -> bool:
-        (texts,) = client.usage.records.all_time.list(category="sms-outbound")
-        return bool(int(texts.count) == get_json(counts)["accepted"])
-
-    wait_until(is_settled, "all that was sent to be counted")
-    return _total(client)
 
 
 def _total(client: Client) -> Decimal:

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-READY_MAX_S = 30.0
-STOP_MAX_S = 20.0
+READY_MAX_S = 60.0
+STOP_MAX_S = 40.0
+HAPPENS_MAX_S = 40.0
+"""Long, because nothing is waited for longer than it takes: a machine with much else to do is slow."""
+
 LOOK_EVERY_S = 0.02
 
 HOSTS = 1
@@ -102,7 +105,9 @@ def end(process: subprocess.Popen[bytes]) -> None:
             process.wait(timeout=STOP_MAX_S)
 
 
-def wait_until(happened: Callable[[], object], what: str, *, within_s: float = 20.0) -> None:
+def wait_until(
+    happened: Callable[[], object], what: str, *, within_s: float = HAPPENS_MAX_S
+) -> None:
     """Look until `happened`; fails naming `what` after the limit."""
     pause = threading.Event()
     for _ in range(int(within_s / LOOK_EVERY_S)):

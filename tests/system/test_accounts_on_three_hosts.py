@@ -23,6 +23,7 @@ from tests.system.running import descendants, put_json, wait_until
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.alone,
     pytest.mark.timeout(180),
     pytest.mark.skipif(sys.platform != "linux", reason="each host has a loopback address"),
 ]

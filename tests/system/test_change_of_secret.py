@@ -23,6 +23,7 @@ from tests.system.running import end, wait_until
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.alone,
     pytest.mark.timeout(300),
     pytest.mark.skipif(sys.platform != "linux", reason="each host has a loopback address"),
 ]

@@ -17,9 +17,9 @@ from trunkline.log.append import append as append_to
 from trunkline.log.author import Author
 from trunkline.log.interface import Log
 
-pytestmark = [pytest.mark.system, pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.system, pytest.mark.anyio, pytest.mark.timeout(120)]
 
-LIMIT_S = 20.0
+LIMIT_S = 40.0
 HOURS_3 = 3 * 3600.0
 
 

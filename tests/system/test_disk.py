@@ -24,7 +24,7 @@ from twilio.rest import Client
 
 from trunkline.host.engine import WRITE_FAILED
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.system, pytest.mark.alone, pytest.mark.timeout(120)]
 
 HANDSET = "+12025550123"
 MIB = 1024 * 1024

@@ -15,7 +15,7 @@ from trunkline.drills.faults import disks
 from trunkline.drills.faults.network import Cut, Network, Seat, mute, reason_against_namespaces
 from trunkline.drills.refusal import DrillError
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.system, pytest.mark.alone, pytest.mark.timeout(60)]
 
 PORT = 9
 SLEEP_S = 50

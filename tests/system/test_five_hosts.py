@@ -30,6 +30,7 @@ from trunkline.log.timers import TIMER_SHARDS
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.several,
     pytest.mark.timeout(240),
     pytest.mark.skipif(sys.platform != "linux", reason="each host has a loopback address"),
 ]

@@ -20,6 +20,7 @@ from twilio.twiml.messaging_response import MessagingResponse
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.several,
     pytest.mark.timeout(240),
     pytest.mark.skipif(sys.platform != "linux", reason="each host has a loopback address"),
 ]

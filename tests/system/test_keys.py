@@ -22,7 +22,7 @@ from tests.system.running import (
     wait_until,
 )
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.system, pytest.mark.alone, pytest.mark.timeout(120)]
 
 AT_ONCE = 50
 HANDSET = "+12025550123"

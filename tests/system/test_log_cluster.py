@@ -24,7 +24,7 @@ from trunkline.log.interface import (
 from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.shards import SHARDS
 
-pytestmark = [pytest.mark.system, pytest.mark.anyio, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.system, pytest.mark.alone, pytest.mark.anyio, pytest.mark.timeout(90)]
 
 CLOCK = SystemClock()
 OWN, OTHER, THIRD = NAMES

@@ -22,6 +22,7 @@ from trunkline.blobs.store import name_of
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.several,
     pytest.mark.timeout(240),
     pytest.mark.skipif(sys.platform != "linux", reason="each host has a loopback address"),
 ]

@@ -28,6 +28,7 @@ from trunkline.kernel import SystemClock
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.several,
     pytest.mark.timeout(180),
     pytest.mark.skipif(sys.platform != "linux", reason="each host has a loopback address"),
 ]

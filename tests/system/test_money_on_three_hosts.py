@@ -15,6 +15,7 @@ from trunkline.domain.optout import REPLIES, Keyword
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.several,
     pytest.mark.timeout(180),
     pytest.mark.skipif(sys.platform != "linux", reason="each host has a loopback address"),
 ]

@@ -14,7 +14,7 @@ from trunkline.log.engines.jetstream.positions import Key, Note, Position, Posit
 from trunkline.log.interface import Accepted, Consumer
 from trunkline.log.reading import open_consumer
 
-pytestmark = [pytest.mark.system, pytest.mark.anyio, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.system, pytest.mark.alone, pytest.mark.anyio, pytest.mark.timeout(90)]
 
 CLOCK = SystemClock()
 SHARD = 5

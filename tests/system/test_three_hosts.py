@@ -36,6 +36,7 @@ from trunkline.log.interface import Accepted
 
 pytestmark = [
     pytest.mark.system,
+    pytest.mark.several,
     pytest.mark.timeout(180),
     pytest.mark.skipif(sys.platform != "linux", reason="each host has a loopback address"),
 ]

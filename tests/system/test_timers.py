@@ -22,7 +22,7 @@ from trunkline.log.interface import Accepted, Consumer, Delivery, LogUnavailable
 from trunkline.log.shards import SHARDS, order
 from trunkline.log.timers import TimersDropped, TimerSet, cancel_timer, set_timer
 
-pytestmark = [pytest.mark.system, pytest.mark.anyio, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.system, pytest.mark.alone, pytest.mark.anyio, pytest.mark.timeout(90)]
 
 LIMIT_S = 20.0
 DAY_S = 86_400.0

@@ -59,9 +59,15 @@ _DEADLINE: Final = DEADLINE_HEADER.lower().encode()
 _RETRIED: Final = RETRIED_HEADER.lower().encode()
 
 
-def create_app(services: ApiServices, limits: ServerLimits = API_LIMITS) -> ASGIApp:
-    """The API over `services`. Reads the catalogue: a few milliseconds."""
-    return _Api(services, catalogue.load(), RESOURCES, limits)
+def create_app(
+    services: ApiServices,
+    limits: ServerLimits = API_LIMITS,
+    *,
+    known: catalogue.Catalogue | None = None,
+) -> ASGIApp:
+    """The API over `services`. Reads the catalogue, which takes a few milliseconds, unless it is
+    `known`."""
+    return _Api(services, known or catalogue.load(), RESOURCES, limits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from starlette.types import Message as AsgiMessage
 from tests.unit.api.api_copy import Copy
 from tests.unit.api.api_ports import Acceptor, Changes, Lookup, Media, Numbers, Records
 
+from trunkline.api import catalogue
 from trunkline.api.admission import API_LIMITS
 from trunkline.api.app import create_app
 from trunkline.api.services import ApiServices
@@ -36,6 +37,10 @@ MESSAGES = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
 NUMBERS = f"/2010-04-01/Accounts/{ACCOUNT}/IncomingPhoneNumbers.json"
 AVAILABLE = f"/2010-04-01/Accounts/{ACCOUNT}/AvailablePhoneNumbers.json"
 APPLICATIONS = f"/2010-04-01/Accounts/{ACCOUNT}/Applications.json"
+
+
+known = functools.cache(catalogue.load)
+"""Read once for all worlds, of which there are hundreds."""
 
 
 def available(rest: str) -> str:
@@ -116,7 +121,7 @@ class World:
             has_magic_numbers=has_magic_numbers,
             has_room_for_later=lambda: self.has_room_for_later,
         )
-        self.app: ASGIApp = create_app(services, limits)
+        self.app: ASGIApp = create_app(services, limits, known=known())
         self.open_account(ACCOUNT, TOKEN)
         self.open_account(OTHER_ACCOUNT, OTHER_TOKEN)
         self.give_number(ACCOUNT, OUR_NUMBER)
