@@ -100,7 +100,6 @@ class EngineChild:
         self._portable = portable
         self._stopping = asyncio.Event()
         self._has_been_ready = False
-        self._is_returning = plan.store.exists()
 
     @property
     def url(self) -> str:
@@ -174,7 +173,7 @@ class EngineChild:
 
     def _precedence(self, pid: int) -> AbstractAsyncContextManager[None]:
         """In a cluster others serve while an engine comes back; alone, all wait for it."""
-        if self._plan.cluster is None or not (self._has_been_ready or self._is_returning):
+        if self._plan.cluster is None or not self._has_been_ready:
             return contextlib.nullcontext()
         return giving_way(pid, self._clock)
 

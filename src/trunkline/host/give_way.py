@@ -1,10 +1,9 @@
-"""What is started anew in a cluster gives way to whoever serves meanwhile, until it is back.
+"""A log engine that is started anew gives way to whoever serves meanwhile, until it has caught up.
 
-A log engine reads its store and fetches what it missed, and a host's processes load their program,
-which keeps a core busy for seconds. That is needed by nobody at that moment: the others of the cluster
-have a majority without it, and creates go on through them. So its processor time counts less for a
-while (niceness, and that of its session where the kernel shares time out by session: sched(7), The
-autogroup feature). It matters where hosts share a machine.
+It reads its store and fetches what it missed, which keeps a core busy for a second or more. That is
+needed by nobody at that moment: the others of the cluster have a majority without it, and creates go
+on through them. So its processor time counts less for a while (niceness, and that of its session
+where the kernel shares time out by session: sched(7), The autogroup feature).
 """
 
 import asyncio
@@ -44,31 +43,6 @@ async def giving_way(pid: int, clock: Clock, *, for_s: float = FOR_S) -> AsyncIt
             yield
         finally:
             waiting.cancel()
-
-
-def step_back() -> None:
-    """This process gives way from now on, and its children, each with a session of its own, do not."""
-    _set_session(os.getpid(), NICER_BY)
-
-
-@contextlib.asynccontextmanager
-async def coming_back(
-    is_back: asyncio.Event, clock: Clock, *, for_s: float = FOR_S
-) -> AsyncIterator[None]:
-    """A process that has stepped back no longer gives way once it is back, or after `for_s`."""
-    async with asyncio.TaskGroup() as tasks:
-        waiting = tasks.create_task(_until_back(is_back, clock, for_s))
-        try:
-            yield
-        finally:
-            waiting.cancel()
-
-
-async def _until_back(is_back: asyncio.Event, clock: Clock, for_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(for_s):
-            await is_back.wait()
-    await _leave_session_alone(os.getpid(), clock)
 
 
 async def _for_a_while(pid: int, clock: Clock, for_s: float) -> None:

@@ -1,5 +1,4 @@
-"""A process that is to give way does so for a while, with all its threads; one that starts, until it
-is ready."""
+"""A process that is to give way does so for a while, with all its threads."""
 
 import os
 import resource
@@ -24,35 +23,6 @@ for _ in range(3):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 print("ready", flush=True)
 threading.Event().wait()
-"""
-
-
-RETURNING = """
-import asyncio
-from pathlib import Path
-from trunkline.host.give_way import coming_back, step_back
-from trunkline.kernel import SystemClock
-
-def session():
-    return Path("/proc/self/autogroup").read_text().split()[-1]
-
-async def until(value):
-    async with asyncio.timeout(30):
-        while session() != value:
-            await asyncio.sleep(0.01)
-
-async def main(for_s):
-    step_back()
-    before, is_back = session(), asyncio.Event()
-    async with coming_back(is_back, SystemClock(), for_s=for_s):
-        await asyncio.sleep(0)
-        meanwhile = session()
-        if for_s > 30.0:
-            is_back.set()
-        await until("0")
-    print(before, meanwhile, session())
-
-asyncio.run(main(%s))
 """
 
 
@@ -152,22 +122,6 @@ def test_the_limit_of_the_user_says_who_may_come_back(
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
 
     assert may_return_to(niceness) is may
-
-
-@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel has no sessions")
-@pytest.mark.parametrize("for_s", [3600.0, 0.05], ids=["ready", "not-ready-in-time"])
-def test_a_process_that_returns_gives_way_until_it_is_ready_or_a_while_has_passed(
-    for_s: float,
-) -> None:
-    said = subprocess.run(
-        (sys.executable, "-c", RETURNING % for_s),
-        capture_output=True,
-        check=True,
-        timeout=60,
-        start_new_session=True,
-    )
-
-    assert said.stdout.split() == [b"%d" % NICER_BY] * 2 + [b"0"]
 
 
 def test_a_change_that_the_kernel_puts_off_is_tried_again(
