@@ -1,6 +1,7 @@
 """What a process of a host has for media, each part made when it is asked for."""
 
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from trunkline.blobs.shared import SharedBlobs
@@ -11,6 +12,8 @@ from trunkline.messaging.record import EventRecorder
 from trunkline.replica.queries import Replica
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from trunkline.host.peers import HttpPeers
     from trunkline.messaging.carrier import TakesMedia
     from trunkline.messaging.inbound_media import InboundMedia
@@ -34,9 +37,11 @@ class MediaParts:
         recorder: EventRecorder,
         blobs: SharedBlobs,
         stack: contextlib.AsyncExitStack,
+        session_factory: "Callable[[], Callable[[], aiohttp.ClientSession]]",
     ) -> None:
         self._context = context
         self._stack = stack
+        self._session_factory = session_factory
         self.fetcher: MediaFetcher | None = None
         self.shelf = MediaShelf(blobs, recorder, replica.message, context.clock)
 
@@ -57,6 +62,10 @@ class MediaParts:
         from trunkline.messaging.media_fetch import MediaFetcher  # noqa: PLC0415 - as above
 
         if self.fetcher is None:
-            self.fetcher = MediaFetcher(clock=self._context.clock, rng=self._context.rng)
+            self.fetcher = MediaFetcher(
+                session_factory=self._session_factory(),
+                clock=self._context.clock,
+                rng=self._context.rng,
+            )
             self._stack.push_async_callback(self.fetcher.close)
         return Media(self.fetcher, self.shelf)

@@ -20,9 +20,10 @@ from urllib.parse import unquote, urljoin, urlsplit
 import aiohttp
 from yarl import URL
 
-from trunkline.kernel import Clock, Deadline, Failed, Pool, PoolLimits
+from trunkline.kernel import Clock, Deadline, Failed, Pool, PoolLimits, SystemClock
 from trunkline.version import __version__
 from trunkline.webhooks.cookies import Cookies
+from trunkline.webhooks.guard import Guard, Policy, refusal_in
 from trunkline.webhooks.signature import HEADER, encode_form, sendable, sign, with_query
 
 # Twilio documentation, error 11205: two connection attempts of 5 s, 15 s in all.
@@ -118,12 +119,13 @@ def open_session(
 ) -> aiohttp.ClientSession:
     """A session without cookies, proxies or body limits of its own; called in a running loop.
 
-    `socket_factory` is given each address before it is connected to, and may refuse it.
+    `socket_factory` is given each address before it is connected to, and may refuse it; without one,
+    only what is never connected to is refused.
     """
     connector = aiohttp.TCPConnector(
         limit=CONNECTIONS_MAX,
         keepalive_timeout=KEEP_ALIVE_S,
-        socket_factory=socket_factory,
+        socket_factory=socket_factory or Guard(Policy(), SystemClock()).socket,
         ssl=tls if tls is not None else True,
         timeout_ceil_threshold=_EXACT_TIMEOUTS_S,
     )
@@ -306,7 +308,7 @@ def unreachable(error: Exception) -> Unreachable:
         case aiohttp.ClientConnectorDNSError():
             return Unreachable(reason, BAD_HOST_NAME, is_unsent=True)
         case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
-            return Unreachable(reason, CONNECTION_FAILURE, is_unsent=True)
+            return _unconnected(reason, refusal_in(error))
         case aiohttp.InvalidURL():
             return Unreachable(reason, URL_INVALID, is_unsent=True)
         case asyncio.TimeoutError():
@@ -321,6 +323,13 @@ def unreachable(error: Exception) -> Unreachable:
             return Unreachable(reason, PROTOCOL_VIOLATION)
         case _:
             return Unreachable(reason, HTTP_RETRIEVAL_FAILURE)
+
+
+def _unconnected(reason: str, refusal: str | None) -> Unreachable:
+    if refusal is None:
+        return Unreachable(reason, CONNECTION_FAILURE, is_unsent=True)
+    # Twilio documentation, error 11100: a private or local URL is never asked.
+    return Unreachable(_plain(refusal), URL_INVALID, is_unsent=True)
 
 
 def _certificate_code(error: aiohttp.ClientConnectorCertificateError) -> int:
