@@ -53,10 +53,11 @@ class Authority:
     def made_in(cls, folder: Path, name: str = "Test authority") -> "Authority":
         folder.mkdir()
         made = cls(folder)
-        extensions = ("-addext", "basicConstraints=critical,CA:TRUE")
-        extensions += ("-addext", "keyUsage=critical,keyCertSign")
+        is_one = ("-addext", "basicConstraints=critical,CA:TRUE")
+        may_sign = ("-addext", "keyUsage=critical,keyCertSign")
         written = ("-out", made.file, "-keyout", made.key)
-        openssl("req", "-x509", "-days", 1, *NEW_KEY, "-subj", f"/CN={name}", *extensions, *written)
+        named = ("-subj", f"/CN={name}")
+        openssl("req", "-x509", "-days", 1, *NEW_KEY, *named, *is_one, *may_sign, *written)
         return made
 
     def serving(self, host: str, *, days: int = 1) -> ssl.SSLContext:

@@ -282,7 +282,7 @@ class _Builder:
 
     def pool_owners(self) -> tuple[object, ...]:
         """The parts of this process that ask other processes, as far as they are built."""
-        return (self._context.log, self._carrier, self._client, self._media.fetcher)
+        return (self._context.log, self._carrier, self._client, *self._media.fetchers)
 
     def build(self, name: str) -> Service:
         match name:

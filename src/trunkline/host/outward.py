@@ -4,6 +4,7 @@ Whether private addresses may be reached follows, unless it is set, from who can
 that only this machine reaches and that has one account, that is its operator alone.
 """
 
+import dataclasses
 import ipaddress
 import json
 import sqlite3
@@ -20,20 +21,25 @@ from trunkline.host.refusal import ConfigError
 from trunkline.replica.queries import Replica
 
 if TYPE_CHECKING:
-    import aiohttp
-
+    from trunkline.webhooks.client import SessionFactory
     from trunkline.webhooks.guard import Policy
 
 _LOCAL_NAME: Final = "localhost"
 
 
-def session_factory(context: Context, replica: Replica) -> "Callable[[], aiohttp.ClientSession]":
-    """What opens sessions for webhooks and media. Raises `ConfigError` for a file of authorities that
-    cannot be used."""
+def session_factory(
+    context: Context, replica: Replica, *, is_for_carrier: bool = False
+) -> "SessionFactory":
+    """What opens sessions for webhooks and media. What `is_for_carrier` goes where a carrier leads,
+    which is the operator's choice and may be on a private network. Raises `ConfigError` for a file of
+    authorities that cannot be used."""
     from trunkline.webhooks.client import open_session  # noqa: PLC0415 - paid for where it is used
     from trunkline.webhooks.guard import Guard  # noqa: PLC0415 - as above
 
-    guard = Guard(policy_of(context.settings, context.layout, replica), context.clock)
+    policy = policy_of(context.settings, context.layout, replica)
+    if is_for_carrier:
+        policy = dataclasses.replace(policy, may_be_private=lambda: True)
+    guard = Guard(policy, context.clock)
     tls = tls_context(context.settings)
     return lambda: open_session(socket_factory=guard.socket, tls=tls)
 

@@ -60,6 +60,7 @@ _KEEPS_METHOD: Final = frozenset({307, 308})  # RFC 9110 §15.4.8, §15.4.9
 
 Method = Literal["GET", "POST"]
 SocketFactory = Callable[[tuple[Any, ...]], socket.socket]
+SessionFactory = Callable[[], aiohttp.ClientSession]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ class WebhookClient:
     def __init__(
         self,
         *,
-        session_factory: Callable[[], aiohttp.ClientSession] = open_session,
+        session_factory: SessionFactory = open_session,
         clock: Clock,
         rng: random.Random,
     ) -> None:
