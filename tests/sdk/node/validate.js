@@ -14,7 +14,7 @@ const isBelieved = (token, url, { signature, form, body }) =>
 const verdict = (token, vector) => ({
   sent: isBelieved(token, vector.sent, vector),
   seen: isBelieved(token, vector.seen, vector),
-  otherUrl: isBelieved(token, vector.seen.replace("://", "://x"), vector),
+  otherUrl: isBelieved(token, vector.seen.replace(/\?|$/, "x$&"), vector),
   otherForm: isBelieved(token, vector.seen, { ...vector, form: vector.form + "&Added=1" }),
   otherBody: vector.body !== null && isBelieved(token, vector.seen, { ...vector, body: vector.body + " " }),
   otherToken: isBelieved(token.replace("0", "1"), vector.seen, vector),

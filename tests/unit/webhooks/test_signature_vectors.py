@@ -1,5 +1,5 @@
 """The official Python library must believe every request of ours, as it was sent and as it is seen, and
-none that was changed. The Node library is asked the same in tests/sdk/test_signatures.py."""
+none that was changed. The Node library is asked the same in tests/system/test_validators.py."""
 
 from urllib.parse import parse_qsl
 

@@ -6,6 +6,7 @@ They must believe every request of ours, as it was sent and as it is seen, and n
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,11 @@ pytestmark = [pytest.mark.system, pytest.mark.peer]
 
 ROOT = Path(__file__).parents[2]
 MODULES = ROOT / "build" / "node-sdk" / "node_modules"
-VALIDATE = Path(__file__).parent / "node" / "validate.js"
+VALIDATE = ROOT / "tests" / "sdk" / "node" / "validate.js"
 DJANGO = Path(__file__).parent / "django_receiver.py"
 VALIDATE_MAX_S = 60.0
+REWRITTEN = re.compile(r"/\.\./|[^:]//")
+"""Paths that Django changes before anybody can check a signature over them."""
 
 VECTORS = vectors()
 
@@ -48,7 +51,11 @@ def test_the_node_library_believes_what_we_sign_and_nothing_else() -> None:
 def test_django_twilio_believes_what_we_post_and_nothing_else() -> None:
     if importlib.util.find_spec("django_twilio") is None:
         pytest.skip("there is no django-twilio: install it, and Django, beside the SDK")
-    posted = [each for each in VECTORS if each.form and each.method == "POST"]
+    posted = [
+        each
+        for each in VECTORS
+        if each.form and each.method == "POST" and not REWRITTEN.search(each.seen)
+    ]
     told = {"token": TOKEN, "vectors": [vector.as_json() for vector in posted]}
 
     verdicts = json.loads(run([sys.executable, str(DJANGO)], told))
