@@ -1,5 +1,6 @@
 """The guard over real sockets: however an address is written, nobody is heard where nobody may go."""
 
+import ipaddress
 import random
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -51,7 +52,7 @@ LOCAL = [
 
 
 def sessions(policy: Policy) -> Callable[[], aiohttp.ClientSession]:
-    return lambda: open_session(socket_factory=Guard(policy, CLOCK).socket)
+    return lambda: open_session(guard=Guard(policy, CLOCK))
 
 
 @asynccontextmanager
@@ -102,20 +103,9 @@ async def test_a_redirect_leads_nowhere_that_is_out_of_reach(
         # Two addresses of this machine, of which the second one is refused.
         moved = inner.url.replace("127.0.0.1", "127.0.0.2")
         application.answers["/old"] = says(307, Location=moved + "/hook")
-        guard = Guard(Policy(lambda: False), CLOCK)
-
-        def only_the_first(address: tuple[object, ...]) -> socket.socket:
-            if address[4] == ("127.0.0.1", int(port_of(application))):
-                return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            return guard.socket(address)
-
-        made = WebhookClient(
-            session_factory=lambda: open_session(socket_factory=only_the_first),
-            clock=CLOCK,
-            rng=random.Random(1),
-        )
-        answer = await send(made, application.url + "/old")
-        await made.close()
+        first = (ipaddress.ip_network("127.0.0.1/32"),)
+        async with calling(Policy(lambda: False, first)) as client:
+            answer = await send(client, application.url + "/old")
 
     assert isinstance(answer, Unreachable)
     assert (answer.error_code, answer.is_unsent) == (11100, False)
@@ -169,6 +159,21 @@ async def test_what_a_name_means_is_judged_each_time(application: Application) -
     assert len(application.heard) == 1
 
 
+async def test_a_connection_that_is_open_is_judged_again(application: Application) -> None:
+    is_open = True
+    async with calling(Policy(lambda: is_open)) as client:
+        both = [await send(client, application.url + "/hook") for _ in range(2)]
+        is_open = False
+        refused = await send(client, application.url + "/hook")
+        is_open = True
+        again = await send(client, application.url + "/hook")
+
+    assert all(isinstance(answer, Answered) for answer in (*both, again))
+    assert isinstance(refused, Unreachable)
+    assert (refused.error_code, refused.is_unsent) == (11100, True)
+    assert len(application.heard) == 3
+
+
 async def test_media_from_where_nobody_may_go_fail_for_good(application: Application) -> None:
     made = MediaFetcher(
         session_factory=sessions(Policy(lambda: False)), clock=CLOCK, rng=random.Random(1)
@@ -199,7 +204,7 @@ async def test_a_proxy_of_the_environment_is_not_used(
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Running]:
+def host(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Running]:
     with up(tmp_path / "data") as running:
         yield running
 

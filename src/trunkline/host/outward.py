@@ -41,7 +41,7 @@ def session_factory(
         policy = dataclasses.replace(policy, may_be_private=lambda: True)
     guard = Guard(policy, context.clock)
     tls = tls_context(context.settings)
-    return lambda: open_session(socket_factory=guard.socket, tls=tls)
+    return lambda: open_session(guard=guard, tls=tls)
 
 
 def policy_of(settings: Settings, layout: Layout, replica: Replica) -> "Policy":

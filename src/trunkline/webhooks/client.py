@@ -9,15 +9,15 @@ import asyncio
 import base64
 import random
 import re
-import socket
 import ssl
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Final, Literal
 from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from trunkline.kernel import Clock, Deadline, Failed, Pool, PoolLimits, SystemClock
@@ -59,7 +59,6 @@ _LEADS_ON: Final = frozenset({301, 302, 303, 307, 308})
 _KEEPS_METHOD: Final = frozenset({307, 308})  # RFC 9110 §15.4.8, §15.4.9
 
 Method = Literal["GET", "POST"]
-SocketFactory = Callable[[tuple[Any, ...]], socket.socket]
 SessionFactory = Callable[[], aiohttp.ClientSession]
 
 
@@ -115,21 +114,47 @@ def token_of(*parts: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, "\x00".join(parts)))
 
 
+class GuardedConnector(aiohttp.TCPConnector):
+    """Asks the guard about each connection, also one that is used again: what may be connected to can
+    have changed since it was made."""
+
+    def __init__(self, guard: Guard, tls: ssl.SSLContext | None) -> None:
+        super().__init__(
+            limit=CONNECTIONS_MAX,
+            keepalive_timeout=KEEP_ALIVE_S,
+            socket_factory=guard.socket,
+            ssl=tls if tls is not None else True,
+            timeout_ceil_threshold=_EXACT_TIMEOUTS_S,
+        )
+        self._guard = guard
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        # Each turn takes an idle connection away; a new one is refused while it is made.
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            try:
+                if self._may_go_on(connection):
+                    return connection
+            except OSError:
+                connection.close()
+                raise
+            connection.close()
+
+    def _may_go_on(self, connection: aiohttp.connector.Connection) -> bool:
+        place = connection.transport and connection.transport.get_extra_info("peername")
+        return not place or self._guard.refusal(place[0], place[1]) is None
+
+
 def open_session(
-    *, socket_factory: SocketFactory | None = None, tls: ssl.SSLContext | None = None
+    *, guard: Guard | None = None, tls: ssl.SSLContext | None = None
 ) -> aiohttp.ClientSession:
     """A session without cookies, proxies or body limits of its own; called in a running loop.
 
-    `socket_factory` is given each address before it is connected to, and may refuse it; without one,
-    only what is never connected to is refused.
+    Without a guard, only what is never connected to is refused.
     """
-    connector = aiohttp.TCPConnector(
-        limit=CONNECTIONS_MAX,
-        keepalive_timeout=KEEP_ALIVE_S,
-        socket_factory=socket_factory or Guard(Policy(), SystemClock()).socket,
-        ssl=tls if tls is not None else True,
-        timeout_ceil_threshold=_EXACT_TIMEOUTS_S,
-    )
+    connector = GuardedConnector(guard or Guard(Policy(), SystemClock()), tls)
     # One customer's cookies must never reach another.
     return aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
