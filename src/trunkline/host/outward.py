@@ -5,6 +5,7 @@ that only this machine reaches and that has one account, that is its operator al
 """
 
 import dataclasses
+import errno
 import ipaddress
 import json
 import sqlite3
@@ -102,7 +103,7 @@ def _has_one_account(replica: Replica) -> bool:
     try:
         return replica.open_accounts(items_max=2) < 2
     except sqlite3.Error as error:
-        raise OSError(f"the read copy cannot be read: {error}") from error
+        raise OSError(errno.EIO, f"the read copy cannot be read: {error}") from error
 
 
 def _own_engine(layout: Layout) -> list[Address]:
