@@ -156,6 +156,7 @@ DELIVERY: Final[Mapping[int, str]] = {
     11751: "The media are larger than a message may carry",
     12300: "A media URL answered with a type that a message may not carry",
     21610: "The recipient had opted out of messages from this sender",
+    21620: "A media URL leads to an address that nothing may be fetched from",
     30001: "The queue was full",
     30002: "The account was suspended before the message was sent",
     30003: "The handset could not be reached",

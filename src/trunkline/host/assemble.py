@@ -22,7 +22,7 @@ from trunkline.directory.news import News
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
 from trunkline.domain.price import Prices, micros_of
-from trunkline.host import ablations, cluster, gauges, metrics, queues, status
+from trunkline.host import ablations, cluster, gauges, metrics, outward, queues, status
 from trunkline.host.cluster import ClusterPart
 from trunkline.host.context import Context
 from trunkline.host.copies import Copies
@@ -222,7 +222,11 @@ class _Builder:
         # Of the processes of one host, too, each has its own ears.
         self._news = News(cast(ClusteredLog, context.log).bus, replica)
         stack.callback(self._news.listen())
-        self._media = MediaParts(context, replica, self._recorder, blobs, stack)
+        # One guard for both of them, made when the first one is.
+        self._session_factory = functools.cache(lambda: outward.session_factory(context, replica))
+        self._media = MediaParts(
+            context, replica, self._recorder, blobs, stack, self._session_factory
+        )
         self._carrier: SimulatedCarrier | None = None
         self.links: list[Support] = []
         self.companions: list[Service] = []
@@ -280,7 +284,7 @@ class _Builder:
 
     def pool_owners(self) -> tuple[object, ...]:
         """The parts of this process that ask other processes, as far as they are built."""
-        return (self._context.log, self._carrier, self._client, self._media.fetcher)
+        return (self._context.log, self._carrier, self._client, *self._media.fetchers)
 
     def build(self, name: str) -> Service:
         match name:
@@ -461,6 +465,10 @@ class _Builder:
         from trunkline.webhooks.client import WebhookClient  # noqa: PLC0415 - as above
 
         if self._client is None:
-            self._client = WebhookClient(clock=self._context.clock, rng=self._context.rng)
+            self._client = WebhookClient(
+                session_factory=self._session_factory(),
+                clock=self._context.clock,
+                rng=self._context.rng,
+            )
             self._stack.push_async_callback(self._client.close)
         return self._client

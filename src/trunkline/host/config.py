@@ -6,6 +6,7 @@ the only module that reads the environment.
 """
 
 import difflib
+import ipaddress
 import json
 import os
 import tomllib
@@ -171,6 +172,18 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         "media.require_credentials", kinds.CLAIM, False,
         "give the bytes of media only to who shows the account's credentials",
     ),
+    Setting(
+        "webhooks.private_addresses", kinds.PRIVATE_ADDRESSES, "auto",
+        "whether webhooks and media may lead to private addresses; auto: on a local host of one account",
+    ),
+    Setting(
+        "webhooks.allowed_networks", kinds.NETWORKS, [],
+        "private networks that webhooks and media may lead to in any case",
+    ),
+    Setting(
+        "webhooks.ca_file", kinds.OPTIONAL_PATH, "",
+        "authorities to trust besides the system's for webhooks and media, in PEM",
+    ),
 )  # fmt: skip
 
 
@@ -253,6 +266,13 @@ class MediaSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookSettings:
+    private_addresses: str
+    allowed_networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    ca_file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything an operator can set. `origins` says for every key where its value came from;
     `http_fd` is the API's listener where the parent process opened it and handed it down."""
@@ -265,6 +285,7 @@ class Settings:
     records: RecordSettings
     prices: PriceSettings
     media: MediaSettings
+    webhooks: WebhookSettings
     origins: Mapping[str, str]
     http_fd: int | None = None
 
@@ -418,6 +439,7 @@ def _settle(layers: Sequence[Layer]) -> Settings:
         RecordSettings(**values["records"]),
         PriceSettings(**values["prices"]),
         MediaSettings(**values["media"]),
+        WebhookSettings(**values["webhooks"]),
         origins,
     )
     _check_together(settings)

@@ -4,6 +4,7 @@ Files give TOML values, flags and the environment give text; a kind reads both. 
 makes of a value is read back to the same value.
 """
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -51,7 +52,7 @@ def written(value: object) -> object:
     match value:
         case None:
             return ""
-        case Path() | Address() | Member():
+        case Path() | Address() | Member() | ipaddress.IPv4Network() | ipaddress.IPv6Network():
             return str(value)
         case tuple():
             return [written(item) for item in value]
@@ -143,6 +144,21 @@ def _members(value: object) -> tuple[Member, ...]:
     return members
 
 
+def _networks(value: object) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    if isinstance(value, str):
+        value = value.split(",") if value.strip() else []
+    return tuple(ipaddress.ip_network(_text(each).strip()) for each in _list(value))
+
+
+def _networks_meant(value: object) -> str:
+    """The same without the bits of one address in it."""
+    try:
+        words = value.split(",") if isinstance(value, str) else map(_text, _list(value))
+        return ",".join(str(ipaddress.ip_network(each.strip(), strict=False)) for each in words)
+    except ValueError:
+        return ""
+
+
 def _path(value: object) -> Path:
     text = str(value) if isinstance(value, Path) else _text(value)
     if not text or "\0" in text:
@@ -227,6 +243,13 @@ MEMBERS: Final = Kind(
     '"c@10.0.0.3"]; in the environment separated by commas',
     _members,
 )
+NETWORKS: Final = Kind(
+    "list of networks",
+    'a list of networks, such as ["10.1.0.0/16", "fd12:3456::/48"]; in the environment separated by '
+    "commas",
+    _networks,
+    _networks_meant,
+)
 PATH: Final = Kind("path", "a path", _path)
 OPTIONAL_PATH: Final = _optional(PATH)
 ADDRESS: Final = Kind("address", "HOST:PORT", _address)
@@ -243,6 +266,7 @@ PROTECTION: Final = choice(
     "", "flush", "claims", "fencing", "dedupe", "order", "budget", "timeouts", "diversion", "copies"
 )
 POLICY: Final = choice("hold", "resend", "fail")
+PRIVATE_ADDRESSES: Final = choice("auto", "allow", "refuse")
 PROCESSES: Final = Kind(
     "lists of service names",
     "lists that together name every service ("

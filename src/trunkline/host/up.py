@@ -32,6 +32,7 @@ from trunkline.host.local_hosts import (
     prepare,
     write_settings,
 )
+from trunkline.host.outward import tls_context
 from trunkline.host.refusal import ConfigError, DataFolderError, HostError
 from trunkline.host.supervise import Child, ChildDied, ChildNews, ChildPlan, ChildReady
 from trunkline.kernel import Backoff, Clock, SystemClock
@@ -72,6 +73,7 @@ def _require_writable(ready_file: Path) -> None:
 
 
 def _run_on(settings: Settings, count: int, ready_file: Path | None) -> int:
+    tls_context(settings)
     if not settings.host.ephemeral:
         find_program(settings.host.nats_server)
     if count % 2 == 0:

@@ -1,17 +1,14 @@
 """Fetching a piece of media from wherever its URL leads: bounded in bytes, in time and in redirects.
 
-What comes can be read through the API by whoever named the URL: so what a cloud tells its machines
-is out of reach. It is the address that is refused, whatever name or redirect leads there.
+What comes can be read through the API by whoever named the URL: so the guard of webhooks judges each
+address, whatever name or redirect leads there.
 """
 
 import asyncio
-import errno
-import ipaddress
 import random
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -30,10 +27,12 @@ from trunkline.webhooks.client import (
     URL_INVALID,
     authorization_of,
 )
+from trunkline.webhooks.guard import refusal_in
 from trunkline.webhooks.session import (
     CONNECT_TIMEOUT_S,
     EXACT_TIMEOUTS_S,
     PooledSession,
+    SessionFactory,
     open_session,
 )
 from trunkline.webhooks.signature import sendable
@@ -45,14 +44,11 @@ REDIRECTS_MAX: Final = 5
 # Twilio's codes (Twilio documentation, "Error and Warning Dictionary").
 MEDIA_TOO_LARGE: Final = 11751
 MEDIA_TYPE_UNSUPPORTED: Final = 12300
+MEDIA_URL_INVALID: Final = 21620
 
 _LEADS_ON: Final = frozenset({301, 302, 303, 307, 308})
 _MAY_PASS: Final = frozenset({408, 425, 429})
 """Refusals of a client that say "not now"."""
-_TELLS_MACHINES: Final = frozenset(
-    ipaddress.ip_address(each) for each in ("100.100.100.200", "fd00:ec2::254")
-)
-"""Where clouds have such a service outside the link-local addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +77,12 @@ class MediaFetcher:
     def __init__(
         self,
         *,
-        session_factory: Callable[[], aiohttp.ClientSession] | None = None,
+        session_factory: SessionFactory = open_session,
         clock: Clock,
         rng: random.Random,
     ) -> None:
-        factory = session_factory or _open_guarded
         self._session = PooledSession(
-            "media", factory, try_timeout_s=FETCH_MAX_S, clock=clock, rng=rng
+            "media", session_factory, try_timeout_s=FETCH_MAX_S, clock=clock, rng=rng
         )
 
     async def fetch(
@@ -111,22 +106,6 @@ class MediaFetcher:
     async def close(self) -> None:
         """Let go of all connections. A request after this opens new ones."""
         await self._session.close()
-
-
-def _open_guarded() -> aiohttp.ClientSession:
-    return open_session(socket_factory=guarded_socket)
-
-
-def guarded_socket(address: tuple[Any, ...]) -> socket.socket:
-    """A socket for an address as `getaddrinfo` gives it. Raises `OSError` for one out of reach."""
-    family, type_, protocol, _, place = address
-    host = ipaddress.ip_address(place[0])
-    mapped = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
-    host = mapped or host
-    if host.is_link_local or host in _TELLS_MACHINES:
-        reason = f"{host} is link-local or serves a cloud's machines: no media come from there"
-        raise OSError(errno.EACCES, reason)
-    return socket.socket(family, type_, protocol)
 
 
 async def _follow(
@@ -200,6 +179,9 @@ def _is_web_address(url: str) -> bool:
 
 def _not_fetched(error: Exception) -> NotFetched:
     """The most telling code for a failure. Subclasses stand before their bases."""
+    refusal = refusal_in(error)
+    if refusal is not None:
+        return NotFetched(MEDIA_URL_INVALID, refusal[:200], is_final=True)
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     match error:
         case aiohttp.ClientConnectorCertificateError():

@@ -229,6 +229,14 @@ class Replica:
             for row in self._page("account", where, values, terms, items_max, behind)
         ]
 
+    def open_accounts(self, *, items_max: int) -> int:
+        """How many accounts are not closed; `items_max` for that many or more."""
+        statement = "SELECT count(*) FROM (SELECT 1 FROM account WHERE status <> ? LIMIT ?)"
+        (count,) = (
+            self._database().execute(statement, (AccountStatus.CLOSED.value, items_max)).fetchone()
+        )
+        return int(count)
+
     def key(self, sid: str) -> Key | None:
         row = self._one("SELECT state FROM api_key WHERE sid = ?", sid)
         return None if row is None else _KEY.decode(row[0])

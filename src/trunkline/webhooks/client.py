@@ -10,7 +10,6 @@ import base64
 import random
 import re
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 from urllib.parse import unquote, urljoin, urlsplit
@@ -21,10 +20,12 @@ from yarl import URL
 from trunkline.kernel import Clock, Deadline, Failed, Pool
 from trunkline.version import __version__
 from trunkline.webhooks.cookies import Cookies
+from trunkline.webhooks.guard import refusal_in
 from trunkline.webhooks.session import (
     CONNECT_TIMEOUT_S,
     EXACT_TIMEOUTS_S,
     PooledSession,
+    SessionFactory,
     open_session,
 )
 from trunkline.webhooks.signature import HEADER, encode_form, sendable, sign, with_query
@@ -116,7 +117,7 @@ class WebhookClient:
     def __init__(
         self,
         *,
-        session_factory: Callable[[], aiohttp.ClientSession] = open_session,
+        session_factory: SessionFactory = open_session,
         clock: Clock,
         rng: random.Random,
     ) -> None:
@@ -268,7 +269,7 @@ def unreachable(error: Exception) -> Unreachable:
         case aiohttp.ClientConnectorDNSError():
             return Unreachable(reason, BAD_HOST_NAME, is_unsent=True)
         case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
-            return Unreachable(reason, CONNECTION_FAILURE, is_unsent=True)
+            return _unconnected(reason, refusal_in(error))
         case aiohttp.InvalidURL():
             return Unreachable(reason, URL_INVALID, is_unsent=True)
         case asyncio.TimeoutError():
@@ -283,6 +284,13 @@ def unreachable(error: Exception) -> Unreachable:
             return Unreachable(reason, PROTOCOL_VIOLATION)
         case _:
             return Unreachable(reason, HTTP_RETRIEVAL_FAILURE)
+
+
+def _unconnected(reason: str, refusal: str | None) -> Unreachable:
+    if refusal is None:
+        return Unreachable(reason, CONNECTION_FAILURE, is_unsent=True)
+    # Twilio documentation, error 11100: a private or local URL is never asked.
+    return Unreachable(_plain(refusal), URL_INVALID, is_unsent=True)
 
 
 def _certificate_code(error: aiohttp.ClientConnectorCertificateError) -> int:

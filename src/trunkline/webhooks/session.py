@@ -6,14 +6,15 @@ the session.
 """
 
 import random
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import aiohttp
+from aiohttp.tracing import Trace
 
-from trunkline.kernel import Clock, Deadline, Failed, Pool, PoolLimits
+from trunkline.kernel import Clock, Deadline, Failed, Pool, PoolLimits, SystemClock
+from trunkline.webhooks.guard import Guard, Policy
 
 # Twilio documentation, error 11205: two connection attempts of 5 s, 15 s in all.
 CONNECT_TIMEOUT_S: Final = 5.0
@@ -24,24 +25,51 @@ KEEP_ALIVE_S: Final = 2.0
 EXACT_TIMEOUTS_S: Final = 3600.0
 """Below it no timeout is rounded up to a whole second."""
 
-SocketFactory = Callable[[tuple[Any, ...]], socket.socket]
+SessionFactory = Callable[[], aiohttp.ClientSession]
 Answer = TypeVar("Answer")
 
 
+class GuardedConnector(aiohttp.TCPConnector):
+    """Asks the guard about each connection, also one that is used again: what may be connected to can
+    have changed since it was made."""
+
+    def __init__(self, guard: Guard, tls: ssl.SSLContext | None) -> None:
+        super().__init__(
+            limit=CONNECTIONS_MAX,
+            keepalive_timeout=KEEP_ALIVE_S,
+            socket_factory=guard.socket,
+            ssl=tls if tls is not None else True,
+            timeout_ceil_threshold=EXACT_TIMEOUTS_S,
+        )
+        self._guard = guard
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        # Each turn takes an idle connection away; a new one is refused while it is made.
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            try:
+                if self._may_go_on(connection):
+                    return connection
+            except OSError:
+                connection.close()
+                raise
+            connection.close()
+
+    def _may_go_on(self, connection: aiohttp.connector.Connection) -> bool:
+        place = connection.transport and connection.transport.get_extra_info("peername")
+        return not place or self._guard.refusal(place[0], place[1]) is None
+
+
 def open_session(
-    *, socket_factory: SocketFactory | None = None, tls: ssl.SSLContext | None = None
+    *, guard: Guard | None = None, tls: ssl.SSLContext | None = None
 ) -> aiohttp.ClientSession:
     """A session without cookies, proxies or body limits of its own; called in a running loop.
 
-    `socket_factory` is given each address before it is connected to, and may refuse it.
+    Without a guard, only what is never connected to is refused.
     """
-    connector = aiohttp.TCPConnector(
-        limit=CONNECTIONS_MAX,
-        keepalive_timeout=KEEP_ALIVE_S,
-        socket_factory=socket_factory,
-        ssl=tls if tls is not None else True,
-        timeout_ceil_threshold=EXACT_TIMEOUTS_S,
-    )
+    connector = GuardedConnector(guard or Guard(Policy(), SystemClock()), tls)
     # One customer's cookies must never reach another.
     return aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
@@ -55,7 +83,7 @@ class PooledSession:
     def __init__(
         self,
         name: str,
-        session_factory: Callable[[], aiohttp.ClientSession],
+        session_factory: SessionFactory,
         *,
         try_timeout_s: float,
         clock: Clock,

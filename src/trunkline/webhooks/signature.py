@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 HEADER: Final = "X-Twilio-Signature"
+BODY_HASH: Final = "bodySHA256"
 
 Pairs = Iterable[tuple[str, str]]
 
@@ -33,9 +34,7 @@ def sendable(url: str) -> str:
         raise ValueError(f"not an http or https URL with a host: {url!r}")
     if parts.port == 0:
         raise ValueError(f"port 0 cannot be reached: {url!r}")
-    host = parts.netloc.rpartition("@")[2]
-    if not host.isascii():
-        host = host.encode("idna").decode("ascii")
+    host = _host(parts.netloc.rpartition("@")[2], parts.port)
     return urlunsplit((parts.scheme, host, _quoted(parts.path) or "/", _quoted(parts.query), ""))
 
 
@@ -57,6 +56,12 @@ def with_query(url: str, params: Pairs) -> str:
     return f"{url}{'&' if '?' in url else '?'}{encoded}"
 
 
+def with_body_hash(url: str, body: bytes) -> str:
+    """`url` for a body that is no form, such as JSON: sign it without any pairs. Receivers check the
+    hash against the body as it came."""
+    return with_query(url, [(BODY_HASH, hashlib.sha256(body).hexdigest())])
+
+
 def encode_form(params: Pairs) -> str:
     """`params` as `application/x-www-form-urlencoded`, in UTF-8."""
     return urlencode(tuple(params), encoding="utf-8", errors="replace")
@@ -69,6 +74,16 @@ def sign(auth_token: str, url: str, params: Pairs = ()) -> str:
         auth_token.encode("utf-8"), signed.encode("utf-8", "replace"), hashlib.sha1
     ).digest()
     return base64.b64encode(digest).decode("ascii")
+
+
+def _host(text: str, port: int | None) -> str:
+    """Host and port as the request's `Host` has them, from which receivers put the URL together
+    again: without the dot of a whole name, and with a port that is a plain number or not there."""
+    name = text.rpartition(":")[0] if port is not None or text.endswith(":") else text
+    name = name.removesuffix(".")
+    if not name.isascii():
+        name = name.encode("idna").decode("ascii")
+    return name if port is None else f"{name}:{port}"
 
 
 def _quoted(text: str) -> str:

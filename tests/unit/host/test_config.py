@@ -17,6 +17,7 @@ from trunkline.host.config import (
     PriceSettings,
     RecordSettings,
     Setting,
+    WebhookSettings,
 )
 from trunkline.host.refusal import ConfigError, FlagError
 from trunkline.host.setting_kinds import GIB, MIB, written
@@ -283,6 +284,26 @@ def test_settings_reach_a_child_process_unchanged() -> None:
     assert config.from_json(config.to_json(settings)) == settings
 
 
+def test_networks_come_as_a_list_or_a_text_and_go_on_to_the_children() -> None:
+    flags = {"webhooks.allowed_networks": ["10.1.0.0/16", "fd12:3456::/48"]}
+    environ = {"TRUNKLINE_WEBHOOKS_ALLOWED_NETWORKS": "10.1.0.0/16, fd12:3456::/48"}
+
+    settings = config.load(None, flags, {})
+
+    assert list(map(str, settings.webhooks.allowed_networks)) == ["10.1.0.0/16", "fd12:3456::/48"]
+    assert config.load(None, {}, environ).webhooks == settings.webhooks
+    assert config.from_json(config.to_json(settings)) == settings
+
+
+@pytest.mark.parametrize(
+    ("written", "mend"),
+    [("10.1.2.3/16", "did you mean '10.1.0.0/16'"), ("app.example", "give a list of networks")],
+)
+def test_what_is_no_network_is_refused_with_what_was_meant(written: str, mend: str) -> None:
+    with pytest.raises(ConfigError, match=mend):
+        config.load(None, {"webhooks.allowed_networks": written}, {})
+
+
 def test_the_table_and_the_types_name_the_same_settings() -> None:
     sections = {
         "host": HostSettings,
@@ -293,6 +314,7 @@ def test_the_table_and_the_types_name_the_same_settings() -> None:
         "records": RecordSettings,
         "prices": PriceSettings,
         "media": MediaSettings,
+        "webhooks": WebhookSettings,
     }
     fields = {
         f"{section}.{field.name}"

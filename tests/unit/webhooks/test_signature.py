@@ -72,6 +72,21 @@ def test_a_url_that_can_be_sent_is_sent_as_it_was_configured() -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("http://app.example./x", "http://app.example/x"),
+        ("http://app.example:0080/x", "http://app.example:80/x"),
+        ("http://app.example:/x", "http://app.example/x"),
+        ("http://u:p@app.example.:8080/x", "http://app.example:8080/x"),
+        ("http://[::1]:/x", "http://[::1]/x"),
+        ("http://APP.Example/x", "http://APP.Example/x"),
+    ],
+)
+def test_the_host_is_signed_as_the_request_names_it(url: str, sent: str) -> None:
+    assert sendable(url) == sent
+
+
+@pytest.mark.parametrize(
     "url",
     ["", "/relative", "ftp://a/b", "http://", "http://h:99999/", "http://h:0/", "http://[::1"],
 )
