@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trunkline.messaging.media import Media
     from trunkline.messaging.media_fetch import MediaFetcher
     from trunkline.messaging.outbound_media import OutboundMedia
-    from trunkline.webhooks.client import SessionFactory
+    from trunkline.webhooks.session import SessionFactory
 
 
 def shared_blobs(context: Context, peers: "HttpPeers | None") -> SharedBlobs:
