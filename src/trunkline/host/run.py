@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,7 @@ from trunkline.host.data_folder import DataFolder, seat_of
 from trunkline.host.engine import Door, open_door, open_engine
 from trunkline.host.engine_cluster import EngineCluster, cluster_of
 from trunkline.host.entropy import BufferedEntropy
+from trunkline.host.give_way import coming_back
 from trunkline.host.groups import Groups
 from trunkline.host.layout import Layout
 from trunkline.host.not_ready import saying_so
@@ -48,10 +50,13 @@ from trunkline.replica.restore import CopyLost, make_ready
 log: Final = structlog.get_logger(__name__)
 
 
-def run_host(settings: Settings, *, ready_file: Path, is_locked: bool = False) -> int:
+def run_host(
+    settings: Settings, *, ready_file: Path, is_locked: bool = False, has_stepped_back: bool = False
+) -> int:
     """Run a whole host until SIGTERM or SIGINT; the exit code. Raises `HostError`s before it serves.
 
-    `is_locked` says that the parent process holds the data folder's lock for us.
+    `is_locked` says that the parent process holds the data folder's lock for us; `has_stepped_back`,
+    that this process gives way to others until it is ready (`give_way.step_back`).
     """
     seat = seat_of(settings)
     cluster = None if seat is None else cluster_of(settings, seat.secret)
@@ -59,16 +64,19 @@ def run_host(settings: Settings, *, ready_file: Path, is_locked: bool = False) -
         settings.host.data, entropy=secrets.token_bytes, is_locked=is_locked, seat=seat
     )
     try:
-        host = _Process(settings, folder.layout, ready_file)
+        host = _Process(settings, folder.layout, ready_file, has_stepped_back=has_stepped_back)
         return _run(settings, lambda: host.run_host(folder, cluster))
     finally:
         folder.release()
 
 
-def run_group(settings: Settings, names: Sequence[str], *, ready_file: Path) -> int:
+def run_group(
+    settings: Settings, names: Sequence[str], *, ready_file: Path, has_stepped_back: bool = False
+) -> int:
     """Run some services of a host whose parent process keeps the engine; the exit code."""
     layout = Layout(settings.host.data)
-    return _run(settings, lambda: _Process(settings, layout, ready_file).run_group(names))
+    group = _Process(settings, layout, ready_file, has_stepped_back=has_stepped_back)
+    return _run(settings, lambda: group.run_group(names))
 
 
 def _run(settings: Settings, main: Callable[[], Awaitable[int]]) -> int:
@@ -117,7 +125,9 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
 class _Process:
     """One process: its clock, its stop request, and what it tells when it is ready."""
 
-    def __init__(self, settings: Settings, layout: Layout, ready_file: Path) -> None:
+    def __init__(
+        self, settings: Settings, layout: Layout, ready_file: Path, *, has_stepped_back: bool
+    ) -> None:
         self._settings = settings
         self._layout = layout
         self._ready_file = ready_file
@@ -125,6 +135,8 @@ class _Process:
         self._entropy = BufferedEntropy()
         self._rng = random.Random(secrets.randbits(64))  # noqa: S311 - jitter
         self._stop = asyncio.Event()
+        self._is_ready = asyncio.Event()
+        self._has_stepped_back = has_stepped_back
         self._exit_code = 0
 
     async def run_host(self, folder: DataFolder, cluster: EngineCluster | None) -> int:
@@ -136,7 +148,8 @@ class _Process:
         if cluster is not None and cluster.hosts % 2 == 0:
             log.warning("cluster.even", hosts=cluster.hosts, as_safe_as=cluster.hosts - 1)
         try:
-            await self._run_host(folder, cluster, listener)
+            async with self._coming_back():
+                await self._run_host(folder, cluster, listener)
         except* Stopped:
             log.info("host.stopped_waiting")
         return self._exit_code
@@ -187,7 +200,10 @@ class _Process:
         listener = None
         if "api" in names:
             listener = listen.api_listener(self._settings.host.http, self._settings.http_fd)
-        async with open_door(Door.find(self._layout), clock=self._clock, rng=self._rng) as engine:
+        async with (
+            self._coming_back(),
+            open_door(Door.find(self._layout), clock=self._clock, rng=self._rng) as engine,
+        ):
             context = self._context(engine, found.cluster)
             await serve(context, names, listener=listener, stop=self._stop, on_ready=self._on_ready)
         return self._exit_code
@@ -226,6 +242,11 @@ class _Process:
             await groups.until_ready()
         self._on_ready()
 
+    def _coming_back(self) -> AbstractAsyncContextManager[None]:
+        if not self._has_stepped_back:
+            return contextlib.nullcontext()
+        return coming_back(self._is_ready, self._clock)
+
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -248,6 +269,7 @@ class _Process:
 
     def _on_ready(self) -> None:
         log.info("host.ready", base_url=self._settings.host.http.url)
+        self._is_ready.set()
         facts = {"pid": os.getpid(), "base_url": self._settings.host.http.url}
         durable.write_file(self._ready_file, json.dumps(facts).encode())
 

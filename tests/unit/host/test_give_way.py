@@ -1,4 +1,5 @@
-"""A process that is to give way does so for a while, with all its threads."""
+"""A process that is to give way does so for a while, with all its threads; one that starts, until it
+is ready."""
 
 import os
 import resource
@@ -10,15 +11,12 @@ from pathlib import Path
 import pytest
 
 from trunkline.host import give_way
-from trunkline.host.give_way import FOR_S, NICER_BY, giving_way, may_return_to
+from trunkline.host.give_way import AGAIN_AFTER_S, FOR_S, NICER_BY, giving_way, may_return_to
 from trunkline.kernel.virtual import VirtualClock, run_in_virtual_time
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="the niceness of threads is Linux's"
 )
-
-LOWEST = 19
-"""The kernel has none below it: these tests may themselves be run at it."""
 
 THREADS = """
 import threading
@@ -26,6 +24,35 @@ for _ in range(3):
     threading.Thread(target=threading.Event().wait, daemon=True).start()
 print("ready", flush=True)
 threading.Event().wait()
+"""
+
+
+RETURNING = """
+import asyncio
+from pathlib import Path
+from trunkline.host.give_way import coming_back, step_back
+from trunkline.kernel import SystemClock
+
+def session():
+    return Path("/proc/self/autogroup").read_text().split()[-1]
+
+async def until(value):
+    async with asyncio.timeout(30):
+        while session() != value:
+            await asyncio.sleep(0.01)
+
+async def main(for_s):
+    step_back()
+    before, is_back = session(), asyncio.Event()
+    async with coming_back(is_back, SystemClock(), for_s=for_s):
+        await asyncio.sleep(0)
+        meanwhile = session()
+        if for_s > 30.0:
+            is_back.set()
+        await until("0")
+    print(before, meanwhile, session())
+
+asyncio.run(main(%s))
 """
 
 
@@ -69,10 +96,7 @@ def test_all_threads_give_way_for_a_while_and_then_no_longer(pid: int) -> None:
     has_sessions = Path("/proc/self/autogroup").exists()
     assert len(before) == 4
     assert seen == {
-        1.0: (
-            [min(each + NICER_BY, LOWEST) for each in before],
-            str(NICER_BY) if has_sessions else "",
-        ),
+        1.0: ([min(each + NICER_BY, 19) for each in before], str(NICER_BY) if has_sessions else ""),
         FOR_S + 1.0: (before, "0" if has_sessions else ""),
     }
 
@@ -128,3 +152,43 @@ def test_the_limit_of_the_user_says_who_may_come_back(
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
 
     assert may_return_to(niceness) is may
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this kernel has no sessions")
+@pytest.mark.parametrize("for_s", [3600.0, 0.05], ids=["ready", "not-ready-in-time"])
+def test_a_process_that_returns_gives_way_until_it_is_ready_or_a_while_has_passed(
+    for_s: float,
+) -> None:
+    said = subprocess.run(
+        (sys.executable, "-c", RETURNING % for_s),
+        capture_output=True,
+        check=True,
+        timeout=60,
+        start_new_session=True,
+    )
+
+    assert said.stdout.split() == [b"%d" % NICER_BY] * 2 + [b"0"]
+
+
+def test_a_change_that_the_kernel_puts_off_is_tried_again(
+    pid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = VirtualClock()
+    asked: list[tuple[float, str]] = []
+
+    def write_text(path: Path, text: str) -> int:
+        asked.append((clock.monotonic(), text))
+        if text == "0" and len(asked) < 4:
+            raise BlockingIOError
+        return len(text)
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+
+    async def play() -> None:
+        async with giving_way(pid, clock):
+            await clock.sleep(2 * FOR_S)
+
+    run_in_virtual_time(play())
+
+    again = pytest.approx(FOR_S + AGAIN_AFTER_S)
+    assert asked == [(0.0, str(NICER_BY)), (FOR_S, "0"), (FOR_S, "0"), (again, "0")]

@@ -1,6 +1,7 @@
 """One answer for the metrics of all processes of a host."""
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import prometheus_client
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from trunkline.host import durable
 from trunkline.host.metrics import LEFT_EVERY_S, STALE_S, MetricsFile, forget, render
 from trunkline.kernel import FakeClock, SystemClock
 
@@ -51,6 +51,31 @@ def test_counts_of_processes_add_up_and_measures_are_not_doubled(other: Path) ->
     assert found["accepted_total"] == 1
 
 
+@pytest.mark.anyio
+async def test_a_full_disk_ends_nobody_and_is_written_to_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, path, tried = FakeClock(), tmp_path / "1.metrics", []
+    write_bytes = Path.write_bytes
+
+    def write(to: Path, content: bytes) -> int:
+        tried.append(to)
+        if len(tried) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_bytes(to, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    async with asyncio.timeout(30.0), asyncio.TaskGroup() as tasks:
+        leaving = tasks.create_task(
+            MetricsFile(registry_with(1, lag_s=1.0), path, clock=clock).run()
+        )
+        while not path.exists():
+            await clock.advance(LEFT_EVERY_S)
+        leaving.cancel()
+
+    assert len(tried) > 1
+
+
 def test_a_process_does_not_count_itself_twice(other: Path) -> None:
     found = values(render(registry_with(2, lag_s=1.0), other, clock=SystemClock()))
 
@@ -80,20 +105,3 @@ async def test_the_file_is_there_while_its_process_is(tmp_path: Path) -> None:
         leaving.cancel()
 
     assert not path.exists()
-
-
-@pytest.mark.anyio
-async def test_a_disk_that_takes_no_file_ends_nobody_and_gets_it_later(tmp_path: Path) -> None:
-    path, clock = tmp_path / "1.metrics", FakeClock()
-    in_the_way = path.with_name(path.name + durable.NEW_SUFFIX)
-    in_the_way.mkdir()
-    file = MetricsFile(registry_with(1, lag_s=0.0), path, clock=clock)
-
-    async with asyncio.timeout(5.0), asyncio.TaskGroup() as tasks:
-        leaving = tasks.create_task(file.run())
-        await clock.advance(0.0)
-        in_the_way.rmdir()
-        while not path.exists():
-            await asyncio.sleep(0.001)
-            await clock.advance(LEFT_EVERY_S)
-        leaving.cancel()

@@ -12,6 +12,7 @@ import typer
 
 from trunkline.host import config
 from trunkline.host.config import Settings
+from trunkline.host.give_way import step_back
 from trunkline.host.layout import Layout
 from trunkline.host.refusal import ConfigError
 from trunkline.kernel.lifeline import die_with_parent as end_with_parent
@@ -59,12 +60,21 @@ def command(
         settings = config.from_json(settings_file.read_bytes())
     _require_carrier(settings)
     settings = dataclasses.replace(settings, http_fd=http_fd)
+    layout = Layout(settings.host.data)
+    has_served = bool(settings.cluster.hosts) and layout.format.exists()
+    if has_served:
+        step_back()  # before the program is loaded
     from trunkline.host.run import run_group, run_host
 
-    ready = ready_file if ready_file is not None else Layout(settings.host.data).run / "host.ready"
-    if services is not None:
-        raise typer.Exit(run_group(settings, services.split(","), ready_file=ready))
-    raise typer.Exit(run_host(settings, ready_file=ready, is_locked=is_locked))
+    ready = ready_file if ready_file is not None else layout.run / "host.ready"
+    if services is None:
+        exit_code = run_host(
+            settings, ready_file=ready, is_locked=is_locked, has_stepped_back=has_served
+        )
+    else:
+        names = services.split(",")
+        exit_code = run_group(settings, names, ready_file=ready, has_stepped_back=has_served)
+    raise typer.Exit(exit_code)
 
 
 def _require_carrier(settings: Settings) -> None:
