@@ -72,7 +72,7 @@ def test_a_subaccount_has_numbers_and_messages_of_its_own(host: Running, main: C
         21659,
     )
     assert refusal(theirs.api.accounts(main.username).messages.list) == REFUSED
-    assert refusal(theirs.api.accounts.create) == REFUSED
+    assert refusal(theirs.api.accounts.create) == (403, 20006)
     listed = main.api.accounts.list(friendly_name="Shop")
     assert [each.sid for each in listed] == [shop.sid]
     assert main.api.accounts(shop.sid).update(friendly_name="Corner").friendly_name == "Corner"
@@ -99,7 +99,7 @@ def test_a_suspended_account_is_silent_until_it_is_active_again(
             from_=number.phone_number,
             body="not now",
         )
-        == REFUSED
+        == (403, 20005)
     )
     text_from(host, HANDSET, to=number.phone_number, body="are you there?")
     wait_until(

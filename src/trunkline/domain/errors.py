@@ -16,6 +16,8 @@ class Code(IntEnum):
     PARAMETER_INVALID = 20001
     AUTHENTICATION_FAILED = 20003
     METHOD_NOT_ALLOWED = 20004
+    ACCOUNT_INACTIVE = 20005
+    ACCESS_DENIED = 20006
     NOT_FINISHED = 20009
     NOT_FOUND = 20404
     TIMED_OUT = 20408
@@ -66,6 +68,8 @@ FAULTS: Final[Mapping[Code, Fault]] = {
     Code.PARAMETER_INVALID: Fault(400, "{what} is not valid: {reason}."),
     Code.AUTHENTICATION_FAILED: Fault(401, "{reason}"),
     Code.METHOD_NOT_ALLOWED: Fault(405, "This resource does not answer {method}; use {allowed}."),
+    Code.ACCOUNT_INACTIVE: Fault(403, "The account is not active, and nothing is made for it."),
+    Code.ACCESS_DENIED: Fault(403, "{reason}"),
     Code.NOT_FINISHED: Fault(
         409, "The message is {status}: it can be {what} once it has reached its final status."
     ),
