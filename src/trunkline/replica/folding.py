@@ -16,6 +16,7 @@ from trunkline.log.interface import Stored
 from trunkline.replica.account_rows import Statement
 from trunkline.replica.money_tables import note_keyword, owed_by
 from trunkline.replica.record_rows import statements_of
+from trunkline.replica.reply_rows import reply_at
 
 MESSAGES_CACHED_MAX: Final = 20_000
 """Messages whose events still come are folded from memory; about 1 KiB each."""
@@ -28,13 +29,14 @@ _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
 # An index is written anew only where its columns change: most changes are of the state alone.
 _PUT_MESSAGE: Final = (
     "INSERT INTO message (digits, sid, account, sender, recipient, created_at, sent_or_created_at, "
-    "state, owed_category, owed_day, owed_segments, owed_micros) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digits) DO UPDATE SET "
+    "state, owed_category, owed_day, owed_segments, owed_micros, reply_at) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digits) DO UPDATE SET "
     "sid = excluded.sid, account = excluded.account, sender = excluded.sender, "
     "recipient = excluded.recipient, created_at = excluded.created_at, "
     "sent_or_created_at = excluded.sent_or_created_at, state = excluded.state, "
     "owed_category = excluded.owed_category, owed_day = excluded.owed_day, "
-    "owed_segments = excluded.owed_segments, owed_micros = excluded.owed_micros"
+    "owed_segments = excluded.owed_segments, owed_micros = excluded.owed_micros, "
+    "reply_at = excluded.reply_at"
 )
 _PUT_CURSOR: Final = "INSERT OR REPLACE INTO cursor VALUES (?, ?)"
 
@@ -181,4 +183,5 @@ def _message_row(digits: str, message: Message) -> tuple[object, ...]:
         message.sent_at or message.created_at,
         _ENCODER.encode(message),
         *owed_by(message),
+        reply_at(message),
     )
