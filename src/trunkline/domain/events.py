@@ -98,12 +98,14 @@ class Ambiguous(Body, frozen=True, kw_only=True):
 
 
 class Receipt(Body, frozen=True, kw_only=True):
-    """A carrier's word about a message it took: `delivered`, `undelivered` or `failed`."""
+    """A carrier's word about a message it took: `delivered`, `undelivered` or `failed`. `done_date` is
+    when that came to be, as the carrier says it (see `ReceiptItem`)."""
 
     status: str
     carrier: str
     carrier_message_id: str
     error_code: int | None = None
+    done_date: str = ""
 
 
 class Told(Body, frozen=True, kw_only=True):

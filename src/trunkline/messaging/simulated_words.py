@@ -10,6 +10,7 @@ from trunkline.messaging.carrier import (
     ReceiptItem,
     Refused,
     Submission,
+    done_date,
 )
 from trunkline.protocols import simulated as wire
 
@@ -51,7 +52,12 @@ def item_of(item: wire.Item) -> Item:
     match item:
         case wire.Receipt():
             return ReceiptItem(
-                item.item_id, item.message_id, item.reference, item.status, item.error_code
+                item.item_id,
+                item.message_id,
+                item.reference,
+                item.status,
+                item.error_code,
+                done_date(item.done_date),
             )
         case wire.Inbound():
             return InboundItem(
