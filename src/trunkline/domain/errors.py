@@ -38,6 +38,8 @@ class Code(IntEnum):
     NUMBER_INVALID = 21421
     NUMBER_TAKEN = 21422
     NUMBER_NONE_IN_AREA = 21452
+    TAKER_UNRELATED = 21473
+    GIVER_NOT_PARENT = 21474
     BODY_MISSING = 21602
     SENDER_MISSING = 21603
     RECIPIENT_MISSING = 21604
@@ -113,6 +115,13 @@ FAULTS: Final[Mapping[Code, Fault]] = {
     ),
     Code.NUMBER_TAKEN: Fault(400, "The phone number is not available."),
     Code.NUMBER_NONE_IN_AREA: Fault(400, "No phone number is available in that area code."),
+    Code.TAKER_UNRELATED: Fault(
+        400, "'AccountSid' is neither the main account nor one of its subaccounts."
+    ),
+    Code.GIVER_NOT_PARENT: Fault(
+        400,
+        "Only a main account moves a number to another account, with its SID and auth token.",
+    ),
     Code.BODY_MISSING: Fault(400, "A message needs a 'Body' or a 'MediaUrl'."),
     Code.SENDER_MISSING: Fault(400, "A message needs a 'From' phone number."),
     Code.RECIPIENT_MISSING: Fault(400, "A message needs a 'To' phone number."),

@@ -149,7 +149,8 @@ class Notice(Body, frozen=True, kw_only=True):
 
 
 class NumberOwned(Body, frozen=True, kw_only=True):
-    """An account owns a telephone number, and says what to do with what arrives there."""
+    """An account owns a telephone number, and says what to do with what arrives there. Before it was
+    moved there, `former_accounts` owned it; who asked them to stop has asked the number."""
 
     sid: str
     phone_number: str
@@ -170,6 +171,7 @@ class NumberOwned(Body, frozen=True, kw_only=True):
     bundle_sid: str = ""
     identity_sid: str = ""
     fingerprint: str = ""
+    former_accounts: tuple[str, ...] = ()
 
 
 class ApplicationMade(Body, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ STEPS: Final[Mapping[int, Step]] = {
     4: money_tables.add,
     5: account_rows.add,
     6: reply_rows.add,
+    7: record_rows.add_former_owners,
 }
 """By the version that each step leads to; they follow one another without a gap. Never removed, never
 reordered."""

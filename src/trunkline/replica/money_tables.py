@@ -76,8 +76,10 @@ DELETE FROM keyword WHERE account = ?1 AND phone_number = ?2 AND handset = ?3 AN
     ORDER BY at DESC, sid DESC LIMIT 1 OFFSET ?4)
 """
 _LAST_WORD: Final = (
-    "SELECT word FROM keyword WHERE account = ? AND phone_number = ? AND handset = ? "
-    "AND (at, sid) < (?, ?) ORDER BY at DESC, sid DESC LIMIT 1"
+    "SELECT word FROM keyword WHERE account IN "
+    "(SELECT ?1 UNION ALL SELECT account FROM former_owner WHERE phone_number = ?2) "
+    "AND phone_number = ?2 AND handset = ?3 "
+    "AND (at, sid) < (?4, ?5) ORDER BY at DESC, sid DESC LIMIT 1"
 )
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 
@@ -139,7 +141,8 @@ def has_opted_out(
     handset: str,
     before: tuple[float, str],
 ) -> bool:
-    """Whether the last word of `handset` to `phone_number` was a stop, of those before a moment."""
+    """Whether the last word of `handset` to `phone_number` was a stop, of those before a moment; said to
+    the account, or to one that the number has been moved from."""
     row = database.execute(_LAST_WORD, (account, phone_number, handset, *before)).fetchone()
     return row is not None and row[0] == Keyword.STOP
 
