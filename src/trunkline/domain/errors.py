@@ -169,6 +169,7 @@ DELIVERY: Final[Mapping[int, str]] = {
     11751: "The media are larger than a message may carry",
     12300: "A media URL answered with a type that a message may not carry",
     21610: "The recipient had opted out of messages from this sender",
+    21659: "The sender was no number of the account any more",
     30001: "The queue was full",
     30002: "The account was suspended before the message was sent",
     30003: "The handset could not be reached",

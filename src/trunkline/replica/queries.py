@@ -131,6 +131,14 @@ class Replica:
         row = self._one("SELECT state FROM number WHERE phone_number = ?", phone_number)
         return None if row is None else _NUMBER.decode(row[0])
 
+    def owner_of(self, phone_number: str) -> str | Unreadable | None:
+        """The account that owns it, for whoever sends: a copy that cannot be read is an answer."""
+        try:
+            number = self.number_by_phone(phone_number)
+        except sqlite3.Error as error:
+            return Unreadable(f"the read copy cannot be read: {error}")
+        return None if number is None else number.account
+
     def numbers(
         self, account: str, wanted: NumberFilter, *, items_max: int, behind: Place | None = None
     ) -> list[Number]:
