@@ -64,11 +64,29 @@ def test_a_subaccount_has_numbers_and_messages_of_its_own(host: Running, main: C
         21659,
     )
     assert refusal(theirs.api.accounts(main.username).messages.list) == REFUSED
-    assert refusal(theirs.api.accounts.create) == REFUSED
+    assert refusal(theirs.api.accounts.create) == (403, 20006)
     listed = main.api.accounts.list(friendly_name="Shop")
     assert [each.sid for each in listed] == [shop.sid]
     assert main.api.accounts(shop.sid).update(friendly_name="Corner").friendly_name == "Corner"
     assert theirs.api.accounts(shop.sid).fetch().friendly_name == "Corner"
+
+
+def test_a_number_moves_to_a_subaccount_and_back(host: Running, main: Client) -> None:
+    shop = main.api.accounts.create(friendly_name="Mover")
+    theirs = as_(host, shop.sid, shop.auth_token)
+    number = main.incoming_phone_numbers.create(phone_number="+12025550164")
+
+    moved = main.incoming_phone_numbers(number.sid).update(account_sid=shop.sid)
+
+    assert (moved.account_sid, moved.sid) == (shop.sid, number.sid)
+    assert theirs.messages.create(to=HANDSET, from_=number.phone_number, body="ours now").sid
+    assert [each.sid for each in theirs.incoming_phone_numbers.list()] == [number.sid]
+    assert refusal(main.incoming_phone_numbers(number.sid).fetch) == (404, 20404)
+    mine = theirs.incoming_phone_numbers(number.sid)
+    assert refusal(mine.update, account_sid=main.username) == (400, 21474)
+    back = main.api.accounts(shop.sid).incoming_phone_numbers(number.sid)
+    assert back.update(account_sid=main.username).account_sid == main.username
+    assert theirs.incoming_phone_numbers.list() == []
 
 
 def test_a_suspended_account_is_silent_until_it_is_active_again(
@@ -84,15 +102,12 @@ def test_a_suspended_account_is_silent_until_it_is_active_again(
 
     assert suspended.status == "suspended"
     assert refusal(theirs.messages.list) == REFUSED
-    assert (
-        refusal(
-            main.api.accounts(shop.sid).messages.create,
-            to=HANDSET,
-            from_=number.phone_number,
-            body="not now",
-        )
-        == REFUSED
-    )
+    assert refusal(
+        main.api.accounts(shop.sid).messages.create,
+        to=HANDSET,
+        from_=number.phone_number,
+        body="not now",
+    ) == (403, 20005)
     text_from(host, HANDSET, to=number.phone_number, body="are you there?")
     wait_until(
         lambda: main.api.accounts(shop.sid).messages.list(to=number.phone_number) != [],

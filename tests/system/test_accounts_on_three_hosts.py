@@ -168,7 +168,7 @@ def expect_suspension_of_what_is_queued(main: Who, shop: Who, simulator: str) ->
     assert suspended[0] == 200
     for host in range(3):
         expect_out(shop, host)
-        assert main.on(shop.user).send(host)[0] == 401
+        assert main.on(shop.user).send(host)[0] == 403
     # Whatever still had the account for active is through when every host has refused its caller.
     put_json(f"{simulator}/v1/behaviour", {})
     for sid in queued:

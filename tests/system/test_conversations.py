@@ -29,6 +29,7 @@ from trunkline.kernel.crash import CrashPoint
 from trunkline.log.event import Event
 from trunkline.messaging.conversation import REPLIES_MAX
 from trunkline.messaging.converse import NOTICES_MAX
+from trunkline.messaging.replies import LOOP_REPLIES_MAX, LOOPING
 from trunkline.messaging.timeline import Happening, read_timeline
 from trunkline.webhooks.client import WebhookClient
 
@@ -266,6 +267,33 @@ async def test_no_more_than_ten_replies_are_sent_and_the_others_named(
     assert following.path == "/next"
     assert await texts(host) == [str(number) for number in range(REPLIES_MAX)]
     assert [each.facts["code"] for each in await notices(host, sid)] == [14109, 14109]
+
+
+async def test_replies_that_are_too_many_between_two_numbers_end_a_loop(
+    host: Host, application: Application
+) -> None:
+    ten = MessagingResponse()
+    for number in range(REPLIES_MAX):
+        ten.message(str(number))
+    one_more = MessagingResponse()
+    one_more.message("one more", action="/told")
+    application.answers["/sms"] = says(200, str(ten))
+    await host.own_number(sms_url=application.url + "/sms")
+    for turn in range(LOOP_REPLIES_MAX // REPLIES_MAX):
+        async with running(host.inbound()):
+            await host.receive(str(turn), "Hi")
+            await application.hear()
+    assert len(await texts(host)) == LOOP_REPLIES_MAX
+
+    application.answers["/sms"] = says(200, str(one_more))
+    async with running(host.inbound()):
+        sid = await host.receive("one too many", "Hi")
+        _, told = await hear(application, 2)
+
+    assert (told.path, told.params["MessageStatus"]) == ("/told", "failed")
+    assert told.params["ErrorCode"] == str(LOOPING)
+    assert "one more" not in await texts(host)
+    assert [each.facts["code"] for each in await notices(host, sid)] == [LOOPING]
 
 
 @pytest.mark.parametrize(

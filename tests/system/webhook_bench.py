@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import msgspec
 from aiohttp import web
 from multidict import MultiDict
 from twilio.request_validator import RequestValidator
@@ -180,9 +181,8 @@ class Host:
             assert await self.replica.wait_until_seen(shard, last, deadline=deadline)
 
     async def own_number(self, **settings: str) -> None:
-        number = NumberOwned(
-            sid="PN" + "b" * 32, phone_number=OURS, friendly_name="front desk", **settings
-        )
+        bare = NumberOwned(sid="PN" + "b" * 32, phone_number=OURS, friendly_name="front desk")
+        number = msgspec.structs.replace(bare, **settings)
         deadline = Deadline.after(WAIT_S, CLOCK)
         owned = await own_number(self.log, ACCOUNT, number, author=self.author, deadline=deadline)
         assert isinstance(owned, Owned)

@@ -1,8 +1,9 @@
 """Whose resources a request may touch: its caller's own, or those of a subaccount of the caller.
 
 The account in the path is the one that is acted on: to it belongs what is made, and it is counted for
-its limits. All refusals are 20003, and those of another account's path are the same whether there is
-such an account or not.
+its limits. Credentials that are not those of the path are 20003 (401), as published, and another account's
+path is that whether there is such an account or not; good ones for an account that is not active are
+20005 (403).
 """
 
 from typing import Final
@@ -13,6 +14,7 @@ from trunkline.api.remembered import Remembered
 from trunkline.api.services import KnownPort, RecordsPort
 from trunkline.domain import sid
 from trunkline.domain.account import Account
+from trunkline.domain.errors import Code
 from trunkline.domain.events import AccountOpened
 from trunkline.kernel import Clock, Deadline
 from trunkline.log.interface import Unreadable
@@ -63,7 +65,7 @@ def refuse_inactive(account: Account) -> None:
     """Raises `ApiError` for an account that may do nothing new. It is only its parent that gets here:
     its own credentials are good for nothing."""
     if not account.is_active:
-        raise refused(f"The account is {account.status.value}, and nothing is made for it.")
+        raise ApiError(Code.ACCOUNT_INACTIVE)
 
 
 def _foreign() -> ApiError:

@@ -216,6 +216,7 @@ class _Api:
             fields=fields,
             arguments=endpoint.reader.read(fields),
             deadline=deadline,
+            is_by_key=caller.key is not None,
         )
         with deadline_scope(deadline):
             if _RETRIED in headers:

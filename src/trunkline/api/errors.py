@@ -60,8 +60,13 @@ def not_found(path: str) -> ApiError:
 
 
 def refused(reason: str) -> ApiError:
-    """Who asks may not, for a reason that is a sentence."""
+    """Who asks is not known, or not known as somebody of this account; the reason is a sentence."""
     return ApiError(Code.AUTHENTICATION_FAILED, headers=_CHALLENGE, reason=reason)
+
+
+def denied(reason: str) -> ApiError:
+    """Who asks is known and may not, whatever it proves; the reason is a sentence."""
+    return ApiError(Code.ACCESS_DENIED, reason=reason)
 
 
 def not_implemented(what: str) -> ApiError:

@@ -17,7 +17,8 @@ from trunkline.kernel import Deadline
 
 class Request(msgspec.Struct, frozen=True):
     """`words` stand at the placeholders of the path, the account's SID first; `fields` are as sent.
-    `account` is the one that is acted on, by `caller`, which is the same or its parent."""
+    `account` is the one that is acted on, by `caller`, which is the same or its parent; `is_by_key`
+    where it showed a key and not its token."""
 
     operation: Operation
     account: Account
@@ -28,6 +29,7 @@ class Request(msgspec.Struct, frozen=True):
     fields: Fields
     arguments: Arguments
     deadline: Deadline
+    is_by_key: bool = False
 
     def header(self, name: bytes) -> str | None:
         """A header's value; `name` is in lower case. Bytes beyond ASCII become Latin-1."""

@@ -67,6 +67,15 @@ class NumbersPort(Protocol):
         self, number: Number, edit: Callable[[NumberOwned], NumberOwned], *, deadline: Deadline
     ) -> Number | Missing | Undecidable: ...
 
+    async def move(
+        self,
+        number: Number,
+        account: str,
+        edit: Callable[[NumberOwned], NumberOwned],
+        *,
+        deadline: Deadline,
+    ) -> Number | Missing | Undecidable: ...
+
     async def release(
         self, number: Number, *, deadline: Deadline
     ) -> Removed | Missing | Undecidable: ...

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import Final, assert_never
+
+import msgspec
 
 from trunkline.directory.records import (
     Missing,
@@ -28,6 +30,9 @@ from trunkline.log.interface import Log, Unreadable
 from trunkline.log.limits import TRY_TIMEOUT_S
 from trunkline.log.shards import home
 from trunkline.replica.queries import Replica
+
+FORMER_ACCOUNTS_MAX: Final = 16
+"""Of a number that was moved on and on: the newest, whose STOPs count for whoever has it now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,30 @@ class Numbers:
             account=number.account,
             author=self._author,
             deadline=deadline,
+        )
+        if not isinstance(answer, Written):
+            return answer
+        await self._view.show(answer.record.shard, answer.record.sequence)
+        return number_of(answer.record)
+
+    async def move(
+        self,
+        number: Number,
+        account: str,
+        edit: Callable[[NumberOwned], NumberOwned],
+        *,
+        deadline: Deadline,
+    ) -> Number | Missing | Undecidable:
+        """Make the number the `account`'s, with the settings that `edit` makes of the newest ones."""
+        answer = await change(
+            self._log,
+            register_of(number.phone_number),
+            lambda settings: _moved(edit(settings), number.account, account),
+            sid=number.sid,
+            account=number.account,
+            author=self._author,
+            deadline=deadline,
+            new_account=account,
         )
         if not isinstance(answer, Written):
             return answer
@@ -213,6 +242,12 @@ async def find_owned(
     found = await find_number(log, phone_number, timeout_s=timeout_s)
     is_anothers = isinstance(found, Number) and found.account != account
     return None if is_anothers else found
+
+
+def _moved(settings: NumberOwned, giver: str, taker: str) -> NumberOwned:
+    former = [each for each in settings.former_accounts if each not in (giver, taker)]
+    newest = (*former, giver)[-FORMER_ACCOUNTS_MAX:]
+    return msgspec.structs.replace(settings, former_accounts=newest)
 
 
 def register_of(phone_number: str) -> Register[NumberOwned]:

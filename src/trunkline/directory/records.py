@@ -76,7 +76,7 @@ class Written(Generic[BodyT]):
 
 @dataclass(frozen=True, slots=True)
 class Occupied(Generic[BodyT]):
-    """Another record stands in the register."""
+    """Another record stands in the register, or one that has been given to another account."""
 
     record: Record[BodyT]
 
@@ -133,7 +133,8 @@ async def create(
     while True:  # bounded: each turn is one write of `_put`, which ends with the deadline
         if standing is not None and standing.record is not None:
             record = standing.record
-            return Written(record, is_repeat=True) if record.sid == sid else Occupied(record)
+            is_ours = (record.sid, record.account) == (sid, account)
+            return Written(record, is_repeat=True) if is_ours else Occupied(record)
         if standing is not None:
             spent = spent_by(standing.event, now=author.clock.wall())
             if is_keyed:
@@ -164,18 +165,21 @@ async def change(
     account: str,
     author: Author,
     deadline: Deadline,
+    new_account: str = "",
 ) -> Written[BodyT] | Missing | Undecidable:
     """Make the record what `edit` makes of it. `edit` may be called several times, each time on the
-    newest state, and must not change the SID. A change that changes nothing is not written."""
+    newest state, and must not change the SID. A change that changes nothing is not written. With
+    `new_account` the record is that one's from then on: of two who give it away, one finds it gone."""
+    owner = new_account or account
     while True:  # bounded: by the deadline, like every write
         own = await _own_in_time(log, register, sid, account, author, deadline)
         if not isinstance(own, _Own):
             return own
         record = own.record
         edited = edit(record.body)
-        if edited == record.body:
+        if edited == record.body and owner == account:
             return Written(record, is_repeat=True)
-        event = author.event(register.kind, Type.CHANGE, account, sid, edited)
+        event = author.event(register.kind, Type.CHANGE, owner, sid, edited)
         event = structs.replace(
             event, created_at=record.created_at, changed_at=event.at, spent=own.spent
         )

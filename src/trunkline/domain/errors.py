@@ -16,6 +16,8 @@ class Code(IntEnum):
     PARAMETER_INVALID = 20001
     AUTHENTICATION_FAILED = 20003
     METHOD_NOT_ALLOWED = 20004
+    ACCOUNT_INACTIVE = 20005
+    ACCESS_DENIED = 20006
     NOT_FINISHED = 20009
     NOT_FOUND = 20404
     TIMED_OUT = 20408
@@ -36,6 +38,8 @@ class Code(IntEnum):
     NUMBER_INVALID = 21421
     NUMBER_TAKEN = 21422
     NUMBER_NONE_IN_AREA = 21452
+    TAKER_UNRELATED = 21473
+    GIVER_NOT_PARENT = 21474
     BODY_MISSING = 21602
     SENDER_MISSING = 21603
     RECIPIENT_MISSING = 21604
@@ -66,6 +70,8 @@ FAULTS: Final[Mapping[Code, Fault]] = {
     Code.PARAMETER_INVALID: Fault(400, "{what} is not valid: {reason}."),
     Code.AUTHENTICATION_FAILED: Fault(401, "{reason}"),
     Code.METHOD_NOT_ALLOWED: Fault(405, "This resource does not answer {method}; use {allowed}."),
+    Code.ACCOUNT_INACTIVE: Fault(403, "The account is not active, and nothing is made for it."),
+    Code.ACCESS_DENIED: Fault(403, "{reason}"),
     Code.NOT_FINISHED: Fault(
         409, "The message is {status}: it can be {what} once it has reached its final status."
     ),
@@ -109,6 +115,13 @@ FAULTS: Final[Mapping[Code, Fault]] = {
     ),
     Code.NUMBER_TAKEN: Fault(400, "The phone number is not available."),
     Code.NUMBER_NONE_IN_AREA: Fault(400, "No phone number is available in that area code."),
+    Code.TAKER_UNRELATED: Fault(
+        400, "'AccountSid' is neither the main account nor one of its subaccounts."
+    ),
+    Code.GIVER_NOT_PARENT: Fault(
+        400,
+        "Only a main account moves a number to another account, with its SID and auth token.",
+    ),
     Code.BODY_MISSING: Fault(400, "A message needs a 'Body' or a 'MediaUrl'."),
     Code.SENDER_MISSING: Fault(400, "A message needs a 'From' phone number."),
     Code.RECIPIENT_MISSING: Fault(400, "A message needs a 'To' phone number."),
@@ -157,6 +170,7 @@ DELIVERY: Final[Mapping[int, str]] = {
     12300: "A media URL answered with a type that a message may not carry",
     21610: "The recipient had opted out of messages from this sender",
     21620: "A media URL leads to an address that nothing may be fetched from",
+    21659: "The sender was no number of the account any more",
     30001: "The queue was full",
     30002: "The account was suspended before the message was sent",
     30003: "The handset could not be reached",

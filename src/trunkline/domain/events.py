@@ -98,12 +98,14 @@ class Ambiguous(Body, frozen=True, kw_only=True):
 
 
 class Receipt(Body, frozen=True, kw_only=True):
-    """A carrier's word about a message it took: `delivered`, `undelivered` or `failed`."""
+    """A carrier's word about a message it took: `delivered`, `undelivered` or `failed`. `done_date` is
+    when that came to be, as the carrier says it (see `ReceiptItem`)."""
 
     status: str
     carrier: str
     carrier_message_id: str
     error_code: int | None = None
+    done_date: str = ""
 
 
 class Told(Body, frozen=True, kw_only=True):
@@ -147,7 +149,8 @@ class Notice(Body, frozen=True, kw_only=True):
 
 
 class NumberOwned(Body, frozen=True, kw_only=True):
-    """An account owns a telephone number, and says what to do with what arrives there."""
+    """An account owns a telephone number, and says what to do with what arrives there. Before it was
+    moved there, `former_accounts` owned it; who asked them to stop has asked the number."""
 
     sid: str
     phone_number: str
@@ -168,6 +171,7 @@ class NumberOwned(Body, frozen=True, kw_only=True):
     bundle_sid: str = ""
     identity_sid: str = ""
     fingerprint: str = ""
+    former_accounts: tuple[str, ...] = ()
 
 
 class ApplicationMade(Body, frozen=True, kw_only=True):

@@ -46,6 +46,8 @@ class Ending(msgspec.Struct, frozen=True, gc=False):
     event_id: str
     status: Status
     error_code: int | None = None
+    done_date: str = ""
+    """When it came about, as the carrier said it; empty where it did not."""
 
 
 class Kept(msgspec.Struct, frozen=True, gc=False):
@@ -224,7 +226,7 @@ def merge(one: Message, other: Message) -> Message:
         updated_at=max(one.updated_at, other.updated_at),
         sent_at=min(sent, default=None),
         open_status=max(one.open_status, other.open_status, key=rank),
-        ending=min(endings, default=None, key=_moment),
+        ending=min(endings, default=None, key=_place_of_ending),
         carrier=carried[0],
         carrier_message_id=carried[1],
         attempts=max(one.attempts, other.attempts),
@@ -277,6 +279,11 @@ def _place_of_original(copy: Message) -> tuple[int, bool]:
     return copy.position, content is None or content.price_micros is None
 
 
+def _place_of_ending(ending: Ending) -> tuple[Moment, bool]:
+    """The lowest wins. A program of a time before done dates left out the date when it folded."""
+    return _moment(ending), not ending.done_date
+
+
 _Changes = dict[str, Any]
 
 
@@ -326,7 +333,7 @@ def _receipt(message: Message, body: Receipt, moment: Moment, position: int) -> 
         return {"open_status": max(message.open_status, status, key=rank)}
     # A carrier has a word only about what it took: the answer that says so may yet be on its way.
     taken = {"open_status": max(message.open_status, Status.SENT, key=rank)}
-    return taken | _ended(message, Ending(*moment, status, body.error_code))
+    return taken | _ended(message, Ending(*moment, status, body.error_code, body.done_date))
 
 
 def _ambiguous(message: Message, body: Ambiguous, moment: Moment, position: int) -> _Changes:

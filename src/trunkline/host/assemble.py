@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from starlette.types import ASGIApp
 
+from trunkline.api.magic_numbers import ALWAYS_OURS
 from trunkline.api.services import ApiServices
 from trunkline.blobs.shared import SharedBlobs
 from trunkline.directory.accounts import all_accounts
@@ -46,6 +47,7 @@ from trunkline.messaging.lookup import MessageLookup
 from trunkline.messaging.receipts import Receipts
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.schedule import DueMessages, Schedule, one_after_another
+from trunkline.messaging.senders import Senders
 from trunkline.messaging.work import OnAmbiguous
 from trunkline.replica.media_upkeep import MediaUpkeep
 from trunkline.replica.progress import Progress
@@ -389,6 +391,7 @@ class _Builder:
             share=share,
             is_active=self._news.is_active,
             has_opted_out=self._replica.opt_out,
+            owns_sender=Senders(self._replica, context.log.shards, _is_anybodys).owns,
         )
 
     def _receipts(self) -> Receipts:
@@ -472,3 +475,8 @@ class _Builder:
             )
             self._stack.push_async_callback(self._client.close)
         return self._client
+
+
+def _is_anybodys(phone_number: str) -> bool:
+    """Whether every account sends from it, though nobody owns it."""
+    return CARRIER_NAME == "simulated" and phone_number == ALWAYS_OURS

@@ -3,7 +3,8 @@
 from typing import Final
 
 from trunkline.directory.accounts import open_account
-from trunkline.directory.numbers import Owned, own_number
+from trunkline.directory.numbers import own_number
+from trunkline.directory.records import Undecidable
 from trunkline.domain.events import AccountOpened, NumberOwned
 from trunkline.domain.sid import PHONE_NUMBER, sid_from_key
 from trunkline.host.credentials import Credentials
@@ -21,8 +22,9 @@ while other hosts come and go."""
 async def give_birth(
     log: Log, credentials: Credentials, *, author: Author, within_s: float = BIRTH_DEADLINE_S
 ) -> None:
-    """Write the first account and its first number; a repeat finds them, also one from another host.
-    Raises `EngineError` if they do not stand after `within_s`."""
+    """Write the first account and its first number; a repeat finds them, also one from another host, or
+    what has become of the number since: it may be given back, moved, or somebody else's. Raises
+    `EngineError` if that cannot be told after `within_s`."""
     opened = AccountOpened(
         sid=credentials.account_sid,
         friendly_name="First account",
@@ -36,7 +38,7 @@ async def give_birth(
         friendly_name=credentials.phone_number,
     )
     owned = await own_number(log, credentials.account_sid, number, author=author, deadline=deadline)
-    if not is_open or not isinstance(owned, Owned):
+    if not is_open or isinstance(owned, Undecidable):
         raise EngineError(
             "the log engine did not take the first account", "see run/nats.log in the data folder"
         )

@@ -41,8 +41,10 @@ from trunkline.messaging.work import (
     HasOptedOut,
     LooksAgain,
     OnAmbiguous,
+    OwnsSender,
     Turn,
     Work,
+    everybody_does,
     growing_s,
     nobody_has,
     submission_of,
@@ -86,6 +88,7 @@ class Attempts:
         look_again: LooksAgain = lambda _, __: None,
         is_active: IsActive = lambda _: True,
         has_opted_out: HasOptedOut = nobody_has,
+        owns_sender: OwnsSender = everybody_does,
     ) -> None:
         """`look_again` is told of each message with which this process may have gone further than it
         is sure of: nobody else goes on with it while this process lives."""
@@ -93,6 +96,7 @@ class Attempts:
         self._look_again = look_again
         self._is_active = is_active
         self._has_opted_out = has_opted_out
+        self._owns_sender = owns_sender
         self._chains = chains
         self._carrier = carrier
         self._on_ambiguous = on_ambiguous
@@ -233,6 +237,7 @@ class Attempts:
             work,
             is_active=self._is_active,
             has_opted_out=self._has_opted_out,
+            owns_sender=self._owns_sender,
             ages=self._ages,
         )
         if isinstance(unwanted, Unreadable):

@@ -60,6 +60,9 @@ _CHANGES_NO_STATUS: Final = frozenset(
 )
 """The first and the third stand where only a log of an earlier version has chains."""
 
+_DATED: Final = frozenset({Status.DELIVERED, Status.UNDELIVERED})
+"""The steps that are told with the carrier's done date, as published."""
+
 log: Final = structlog.get_logger(__name__)
 
 
@@ -332,4 +335,6 @@ def _params(message: Message, original: MessageCreated, status: Status) -> list[
     ending = message.ending
     if ending is not None and ending.status is status and ending.error_code is not None:
         params.append(("ErrorCode", str(ending.error_code)))
+    if ending is not None and ending.status is status and status in _DATED and ending.done_date:
+        params.append(("RawDlrDoneDate", ending.done_date))
     return params

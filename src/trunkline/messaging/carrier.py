@@ -5,15 +5,18 @@ attempt ambiguous and the route's policy decides. Whoever implements this must b
 answering `Refused` with `is_returned`: it promises that the message surely did not leave.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from trunkline.domain.media import Piece
 from trunkline.domain.sid import ACCOUNT, MMS, SMS, is_sid
 from trunkline.kernel import Deadline
+
+_DONE_DATE: Final = re.compile(r"[0-9]{10}(?:[0-9]{2})?")
 
 
 class Submission(msgspec.Struct, frozen=True, gc=False):
@@ -66,13 +69,15 @@ OnOutcome = Callable[[int, Outcome], None]
 @dataclass(frozen=True, slots=True)
 class ReceiptItem:
     """A carrier's receipt. `status` is one of delivered, undelivered, failed; `item_id` is for the
-    acknowledgement; `reference` is empty when the carrier did not bring it back."""
+    acknowledgement; `reference` is empty when the carrier did not bring it back. `done_date` is when
+    that came to be by the carrier's clock, in its own time zone: see `done_date`."""
 
     item_id: str
     carrier_message_id: str
     reference: str
     status: str
     error_code: int | None = None
+    done_date: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,12 @@ class InboundItem:
 
 
 Item = ReceiptItem | InboundItem
+
+
+def done_date(said: str) -> str:
+    """The done date of a receipt, ten digits YYMMDDhhmm (SMPP 3.4 appendix B); empty for anything else
+    that a carrier may say. Some add the seconds, which are left out."""
+    return said[:10] if _DONE_DATE.fullmatch(said) else ""
 
 
 def reference_of(account: str, sid: str, attempt: int, shard: int) -> str:

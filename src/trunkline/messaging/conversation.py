@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 from trunkline.domain.events import ApplicationMade, MessageReceived, NumberOwned
 from trunkline.domain.number import Number, is_e164
 from trunkline.messaging.accept import NewMessage
-from trunkline.messaging.replies import Dropped, Taken
+from trunkline.messaging.replies import LOOPING, Dropped, Taken
 from trunkline.protocols.twiml.messaging import (
     BODY_INVALID,
     METHOD_INVALID,
@@ -55,6 +55,7 @@ WARNINGS: Final = frozenset(
         STATUS_CALLBACK_INVALID,
         DOCUMENT_LIMIT_REACHED,
         REPLY_LIMIT_REACHED,
+        LOOPING,
     }
 )
 """The codes that stop nothing but what they speak of; the others are errors."""

@@ -33,7 +33,14 @@ from trunkline.messaging.conversation import (
     reply_of,
     request_for,
 )
-from trunkline.messaging.replies import Dropped, Replies, Taken
+from trunkline.messaging.replies import (
+    LOOP_REPLIES_MAX,
+    LOOP_WINDOW_S,
+    LOOPING,
+    Dropped,
+    Replies,
+    Taken,
+)
 from trunkline.protocols.twiml.messaging import (
     REASON_CHARACTERS_MAX,
     Message,
@@ -64,6 +71,10 @@ NOTICES_MAX: Final = 50
 NOTICE_ID_DIGITS: Final = 2 * EVENT_ID_BYTES
 
 SPARED: Final = TwimlError(HTTP_RETRIEVAL_FAILURE, "it has failed so often that it was not asked")
+TOO_MANY: Final = TwimlError(
+    LOOPING,
+    f"over {LOOP_REPLIES_MAX} replies between two numbers in {LOOP_WINDOW_S:.0f} s; not sent",
+)
 NO_TIME: Final = TwimlError(
     HTTP_RETRIEVAL_FAILURE, f"it took longer than {WORK_MAX_S:.0f} s in all"
 )
@@ -237,6 +248,8 @@ class Converser:
             return reply
         came = await self.replies.accept(reply, sid, f"{sid}:{position}", course.work)
         course.taken += isinstance(came, Taken)
+        if came == Dropped(LOOPING):
+            course.note(sid, place, [TOO_MANY])
         if came is not None:
             self.crash_here(CrashPoint.REPLY_BEFORE_ACK)
         return came

@@ -36,7 +36,15 @@ from trunkline.messaging.second_look import SecondLooks
 from trunkline.messaging.unwanted import IsActive
 from trunkline.messaging.wanted import by_dispatch
 from trunkline.messaging.window import Window
-from trunkline.messaging.work import Counters, HasOptedOut, OnAmbiguous, Work, nobody_has
+from trunkline.messaging.work import (
+    Counters,
+    HasOptedOut,
+    OnAmbiguous,
+    OwnsSender,
+    Work,
+    everybody_does,
+    nobody_has,
+)
 
 log: Final = structlog.get_logger(__name__)
 
@@ -82,6 +90,7 @@ class Dispatcher:
         share: Share = WHOLE,
         is_active: IsActive = lambda _: True,
         has_opted_out: HasOptedOut = nobody_has,
+        owns_sender: OwnsSender = everybody_does,
     ) -> None:
         self._log = log
         self._share = share
@@ -108,6 +117,7 @@ class Dispatcher:
             look_again=self._want_second_look,
             is_active=is_active,
             has_opted_out=has_opted_out,
+            owns_sender=owns_sender,
         )
         self._second_looks = SecondLooks(
             self._look_again, lambda: self._attempts.is_lease_lost, author.clock

@@ -194,6 +194,7 @@ class Receipts:
             carrier=self._carrier.name,
             carrier_message_id=item.carrier_message_id,
             error_code=item.error_code,
+            done_date=item.done_date,
         )
         event = self._author.event(Kind.MESSAGE, Type.RECEIPT, named.account, named.sid, receipt)
         shard = named.shard

@@ -1,4 +1,8 @@
-"""Having replies to inbound messages accepted: again under the same key, until it is known."""
+"""Having replies to inbound messages accepted: again under the same key, until it is known.
+
+Of the replies between two numbers only so many are accepted in so many seconds: where two applications
+answer each other, the one that is not sent ends it.
+"""
 
 import random
 from dataclasses import dataclass
@@ -9,6 +13,7 @@ import structlog
 from trunkline.kernel import Backoff, Clock, Deadline
 from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import (
+    AcceptAnswer,
     Acceptor,
     Created,
     Inactive,
@@ -19,6 +24,11 @@ from trunkline.messaging.accept import (
     OutcomeUnknown,
 )
 from trunkline.messaging.unwanted import ACCOUNT_INACTIVE, OPTED_OUT
+
+# Twilio's bounds and code (Twilio documentation, "Error 14107").
+LOOP_REPLIES_MAX: Final = 30
+LOOP_WINDOW_S: Final = 30.0
+LOOPING: Final = 14107
 
 ACCEPT_DEADLINE_S: Final = 5.0
 ACCEPT_BACKOFF_BASE_S: Final = 0.1
@@ -57,11 +67,13 @@ class Replies:
         self, reply: NewMessage, inbound: str, key: str, work: Deadline
     ) -> Taken | Dropped | None:
         """Have one reply to the message `inbound` accepted; `None` if it is not known to be before
-        `work` ends. One to a handset that has opted out is dropped."""
+        `work` ends. One to a handset that has opted out is dropped, and so is one too many."""
         attempt = 0
         while not work.has_passed():
             deadline = Deadline.after(min(ACCEPT_DEADLINE_S, work.remaining_s()), self._clock)
-            match await self._acceptor.accept(reply, key=key, deadline=deadline):
+            match await self._answer(reply, key, deadline):
+                case None:
+                    return Dropped(LOOPING)
                 case Created(message=message):
                     return Taken(message.sid)
                 case KeyReused(sid=sid):
@@ -81,3 +93,19 @@ class Replies:
                 case other:
                     assert_never(other)
         return None
+
+    async def _answer(self, reply: NewMessage, key: str, deadline: Deadline) -> AcceptAnswer | None:
+        """What is answered to it; `None` if it is one too many. One that was accepted before, in a
+        conversation that is had again, is none: it is itself among those that are counted."""
+        if self._is_too_many(reply):
+            return await self._acceptor.repeated(reply, key=key, deadline=deadline)
+        return await self._acceptor.accept(reply, key=key, deadline=deadline)
+
+    def _is_too_many(self, reply: NewMessage) -> bool:
+        """As far as this host's copy knows; while it cannot be read, none is."""
+        if reply.is_automatic is True:
+            return False
+        count = self._acceptor.replica.replies_between(
+            reply.account, reply.sender, reply.recipient, since=self._clock.wall() - LOOP_WINDOW_S
+        )
+        return not isinstance(count, Unreadable) and count >= LOOP_REPLIES_MAX

@@ -12,6 +12,7 @@ from trunkline.messaging.carrier import (
     ReceiptItem,
     Refused,
     Submission,
+    done_date,
 )
 from trunkline.protocols import simulated as wire
 
@@ -56,7 +57,12 @@ def item_of(item: wire.Item) -> Item:
     match item:
         case wire.Receipt():
             return ReceiptItem(
-                item.item_id, item.message_id, item.reference, item.status, item.error_code
+                item.item_id,
+                item.message_id,
+                item.reference,
+                item.status,
+                item.error_code,
+                done_date(item.done_date),
             )
         case wire.Inbound():
             return InboundItem(

@@ -5,11 +5,12 @@ from typing import Final
 
 from trunkline.log.clock_check import Ages
 from trunkline.log.interface import Unreadable
-from trunkline.messaging.work import HasOptedOut, Work
+from trunkline.messaging.work import HasOptedOut, OwnsSender, Work
 
 ACCOUNT_INACTIVE: Final = 30002
 VALIDITY_EXPIRED: Final = 30036
 OPTED_OUT: Final = 21610
+SENDER_NOT_OWNED: Final = 21659
 """Twilio's codes."""
 
 IsActive = Callable[[str], bool | Unreadable]
@@ -17,7 +18,12 @@ IsActive = Callable[[str], bool | Unreadable]
 
 
 def why_unwanted(
-    work: Work, *, is_active: IsActive, has_opted_out: HasOptedOut, ages: Ages
+    work: Work,
+    *,
+    is_active: IsActive,
+    has_opted_out: HasOptedOut,
+    owns_sender: OwnsSender,
+    ages: Ages,
 ) -> tuple[int, str] | Unreadable | None:
     """The code and the reason; `None` for what may be sent."""
     message = work.message
@@ -30,6 +36,12 @@ def why_unwanted(
         return work.unsendable.error_code, work.unsendable.reason
     if work.is_past_validity(ages):
         return VALIDITY_EXPIRED, f"its validity period of {message.validity_s} s is over"
+    if message.send_at is not None:
+        # It may have waited for weeks; what was to go out at once is not asked about once more.
+        age_s = ages.age_s(work.delivery.stored.at)
+        owns = owns_sender(work.event.account, message.sender, age_s)
+        if owns is not True:
+            return owns or (SENDER_NOT_OWNED, "its sender is a number of this account no more")
     if message.is_automatic:
         return None
     answer = has_opted_out(work.event.account, message.sender, message.recipient)

@@ -76,6 +76,11 @@ HasOptedOut = Callable[[str, str, str], bool | Unreadable]
 """Whether the handset (last) has asked the account's number (second) to stop; must not raise."""
 
 
+OwnsSender = Callable[[str, str, float], bool | Unreadable]
+"""Whether the number (second) is the account's, of a message that was accepted so many seconds ago;
+must not raise."""
+
+
 LooksAgain = Callable[[Work, float], None]
 """Have a message looked at again after so many seconds, as if it had been delivered here."""
 
@@ -84,6 +89,12 @@ def nobody_has(account: str, phone_number: str, handset: str) -> bool:
     """For a dispatcher without anybody to ask."""
     del account, phone_number, handset
     return False
+
+
+def everybody_does(account: str, phone_number: str, age_s: float) -> bool:
+    """The same, of numbers."""
+    del account, phone_number, age_s
+    return True
 
 
 FIRST: Final = Turn(1, 0, is_resend=False)

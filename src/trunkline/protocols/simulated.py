@@ -90,13 +90,15 @@ class Receipt(
     tag="receipt",
     tag_field="item",
 ):
-    """What became of a message. `status` is delivered, undelivered or failed."""
+    """What became of a message. `status` is delivered, undelivered or failed; `done_date` is when, in
+    UTC, as YYMMDDhhmm."""
 
     item_id: str
     message_id: str
     reference: str
     status: str
     error_code: int | None = None
+    done_date: str = ""
 
 
 class Inbound(

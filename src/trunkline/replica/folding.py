@@ -16,6 +16,7 @@ from trunkline.log.interface import Stored
 from trunkline.replica.account_rows import Statement
 from trunkline.replica.money_tables import Owed, Sums, note_keyword, owed_by
 from trunkline.replica.record_rows import statements_of
+from trunkline.replica.reply_rows import reply_at
 
 MESSAGES_CACHED_MAX: Final = 20_000
 """Messages whose events still come are folded from memory; about 1 KiB each."""
@@ -28,7 +29,7 @@ _MESSAGE: Final = msgspec.msgpack.Decoder(Message)
 # An index is written anew only where its columns change: most changes are of the state alone.
 _COLUMNS: Final = (
     *("digits", "sid", "account", "sender", "recipient", "created_at", "sent_or_created_at"),
-    "state",
+    *("state", "reply_at"),
 )
 _OWED_COLUMNS: Final = ("owed_category", "owed_day", "owed_segments", "owed_micros")
 
@@ -66,7 +67,8 @@ class Folding:
         self._owing: dict[str, Owed | None] = {}
         """The same of the rows that were written and are not committed."""
         self.writes_keywords = False
-        """Whether a stop or a start was written and is not committed."""
+        """Whether who has opted out may be another when what was added is committed: by a stop, by a
+        start, or because a number has another owner, for whom earlier ones count or do not."""
         self._records: list[Statement] = []
         self._cursors: dict[int, int] = {}
 
@@ -102,6 +104,7 @@ class Folding:
                 self._add_to_message(event, body, stored)
             case Kind.NUMBER | Kind.APPLICATION | Kind.ACCOUNT | Kind.KEY:
                 self._records += statements_of(event, body, stored.subject)
+                self.writes_keywords |= event.kind is Kind.NUMBER
 
     def mend(self, theirs: Message) -> None:
         """Merge in what a peer knows of a message; a record of ours that cannot be read gives way."""
@@ -244,4 +247,5 @@ def _message_row(digits: str, message: Message) -> tuple[object, ...]:
         created_at,
         message.sent_at or message.created_at,
         _ENCODER.encode(message),
+        reply_at(message),
     )

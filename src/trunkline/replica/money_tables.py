@@ -83,13 +83,17 @@ DELETE FROM keyword WHERE account = ?1 AND phone_number = ?2 AND handset = ?3 AN
     SELECT at, sid FROM keyword WHERE account = ?1 AND phone_number = ?2 AND handset = ?3
     ORDER BY at DESC, sid DESC LIMIT 1 OFFSET ?4)
 """
+_WORDS_COUNT_OF: Final = (
+    "account IN (SELECT ?1 UNION ALL SELECT account FROM former_owner WHERE phone_number = ?2)"
+)
 _LAST_WORD: Final = (
-    "SELECT word FROM keyword WHERE account = ? AND phone_number = ? AND handset = ? "
-    "AND (at, sid) < (?, ?) ORDER BY at DESC, sid DESC LIMIT 1"
+    f"SELECT word FROM keyword WHERE {_WORDS_COUNT_OF} "  # noqa: S608 - fixed words only
+    "AND phone_number = ?2 AND handset = ?3 "
+    "AND (at, sid) < (?4, ?5) ORDER BY at DESC, sid DESC LIMIT 1"
 )
 _WORDS: Final = (
-    "SELECT handset, word FROM keyword WHERE account = ? AND phone_number = ? "
-    "ORDER BY handset, at, sid LIMIT ?"
+    f"SELECT handset, word FROM keyword WHERE {_WORDS_COUNT_OF} "  # noqa: S608 - fixed words only
+    "AND phone_number = ?2 ORDER BY handset, at, sid LIMIT ?3"
 )
 _DECODER: Final = msgspec.msgpack.Decoder(Message)
 
@@ -184,7 +188,8 @@ def has_opted_out(
     handset: str,
     before: tuple[float, str],
 ) -> bool:
-    """Whether the last word of `handset` to `phone_number` was a stop, of those before a moment."""
+    """Whether the last word of `handset` to `phone_number` was a stop, of those before a moment; said to
+    the account, or to one that the number has been moved from."""
     row = database.execute(_LAST_WORD, (account, phone_number, handset, *before)).fetchone()
     return row is not None and row[0] == Keyword.STOP
 
@@ -192,7 +197,8 @@ def has_opted_out(
 def words_to(
     database: sqlite3.Connection, account: str, phone_number: str, items_max: int
 ) -> list[tuple[str, str]]:
-    """Handset and word, of each handset the newest last."""
+    """Handset and word, of each handset the newest last; said to the account, or to one that the number
+    has been moved from."""
     return database.execute(_WORDS, (account, phone_number, items_max)).fetchall()
 
 

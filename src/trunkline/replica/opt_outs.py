@@ -1,8 +1,8 @@
 """Who has opted out, remembered: nearly every message asks, and nearly none finds a new answer.
 
-What was read is kept until the projector says that it writes a stop or a start (`replica/progress`),
-so a stop counts from the moment the copy shows it, as if nothing were remembered. While one is being
-written, and of a number with many, the copy is asked each time.
+What was read is kept until the projector says that it writes a stop, a start or whose a number is
+(`replica/progress`): each counts from the moment the copy shows it, as if nothing were remembered. While
+one is being written, and of a number with many, the copy is asked each time.
 """
 
 from collections.abc import Callable
@@ -20,8 +20,8 @@ REMEMBERED_MAX_S: Final = 1.0
 """A copy that cannot be read any more is noticed after so long."""
 
 Read = Callable[[str, str, int], list[tuple[str, str]]]
-"""At most so many (last) words to an account's number: handset and word, of each handset the newest
-last."""
+"""At most so many (last) words to an account's number, also from when it was another's that gave it on:
+handset and word, of each handset the newest last."""
 
 
 class OptOuts:

@@ -78,14 +78,14 @@ class Progress:
         _HELD.pack_into(self._map, self._held_at, is_held)
 
     def keywords(self) -> int | None:
-        """Another number whenever another stop or start may be in the copy, and `None` while one is
-        being written: what was read under the same number still holds."""
+        """Another number whenever another stop or start may be in the copy, or count for another owner,
+        and `None` while that is being written: what was read under the same number still holds."""
         count: int = _KEYWORDS.unpack_from(self._map, self._keywords_at)[0]
         return None if count % 2 else count
 
     def keywords_change(self) -> None:
-        """Of the projector: said before stops and starts are committed, or the file is replaced. Should
-        it die then, this stands until the next one has opened the copy."""
+        """Of the projector: said before stops, starts and owners are committed, or the file is replaced.
+        Should it die then, this stands until the next one has opened the copy."""
         count: int = _KEYWORDS.unpack_from(self._map, self._keywords_at)[0]
         _KEYWORDS.pack_into(self._map, self._keywords_at, count | 1)
 

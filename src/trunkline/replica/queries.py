@@ -16,7 +16,7 @@ from trunkline.domain.number import Number
 from trunkline.domain.price import Category
 from trunkline.kernel import Deadline
 from trunkline.log.interface import Unreadable
-from trunkline.replica import money_tables, schema
+from trunkline.replica import money_tables, reply_rows, schema
 from trunkline.replica.opt_outs import OptOuts
 from trunkline.replica.progress import Progress
 
@@ -133,6 +133,14 @@ class Replica:
         row = self._one("SELECT state FROM number WHERE phone_number = ?", phone_number)
         return None if row is None else _NUMBER.decode(row[0])
 
+    def owner_of(self, phone_number: str) -> str | Unreadable | None:
+        """The account that owns it, for whoever sends: a copy that cannot be read is an answer."""
+        try:
+            number = self.number_by_phone(phone_number)
+        except sqlite3.Error as error:
+            return Unreadable(f"the read copy cannot be read: {error}")
+        return None if number is None else number.account
+
     def numbers(
         self, account: str, wanted: NumberFilter, *, items_max: int, behind: Place | None = None
     ) -> list[Number]:
@@ -189,6 +197,16 @@ class Replica:
         """The same as of now, for whoever sends: a copy that cannot be read is an answer."""
         try:
             return self.has_opted_out(account, phone_number, handset)
+        except sqlite3.Error as error:
+            return Unreadable(f"the read copy cannot be read: {error}")
+
+    def replies_between(
+        self, account: str, one: str, other: str, *, since: float
+    ) -> int | Unreadable:
+        """How many replies of the account's applications went from one of the numbers to the other
+        since then, either way, as far as this copy knows."""
+        try:
+            return reply_rows.count(self._database(), account, one, other, since=since)
         except sqlite3.Error as error:
             return Unreadable(f"the read copy cannot be read: {error}")
 

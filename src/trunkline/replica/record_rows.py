@@ -41,6 +41,15 @@ _DROPS: Final[Mapping[Kind, str]] = {
     Kind.KEY: account_rows.DROP_KEY,
 }
 
+_PUT_FORMER: Final = "INSERT OR REPLACE INTO former_owner VALUES (?, ?, ?)"
+_DROP_FORMER: Final = "DELETE FROM former_owner WHERE sid = ?"
+_DROP_FORMER_OF_PHONE: Final = "DELETE FROM former_owner WHERE phone_number = ?"
+_FORMER_OWNERS: Final = """CREATE TABLE former_owner (
+    phone_number TEXT NOT NULL,
+    account TEXT NOT NULL,
+    sid TEXT NOT NULL,
+    PRIMARY KEY (phone_number, account)
+) WITHOUT ROWID"""
 _APPLICATIONS: Final = (
     """CREATE TABLE application (
     sid TEXT PRIMARY KEY,
@@ -59,6 +68,11 @@ def add_applications(database: sqlite3.Connection) -> None:
         database.execute(statement)
 
 
+def add_former_owners(database: sqlite3.Connection) -> None:
+    """The step that makes the table of who had a number before it was moved to its owner."""
+    database.execute(_FORMER_OWNERS)
+
+
 def statements_of(event: Event, body: Body, subject: str) -> tuple[Statement, ...]:
     """What to do, in this order, for an event that stands under `subject`."""
     match body:
@@ -71,7 +85,8 @@ def statements_of(event: Event, body: Body, subject: str) -> tuple[Statement, ..
         case KeyMade():
             return (account_rows.key(event, body),)
         case Deleted():
-            return ((_DROPS[event.kind], (event.sid,)),)
+            drop = (_DROPS[event.kind], (event.sid,))
+            return (_drop_former(event.sid), drop) if event.kind is Kind.NUMBER else (drop,)
         case _:
             return ()
 
@@ -94,7 +109,13 @@ def _number(event: Event, body: NumberOwned) -> tuple[Statement, ...]:
     # One that an older program carried forward does not say when it was created; the row does.
     is_dated = event.created_at is not None
     put = _PUT_NUMBER if is_dated else _KNOWN_NUMBER
-    return ((_FREE_NUMBER, (body.phone_number, body.sid)), (put, row))
+    former = [(_PUT_FORMER, (body.phone_number, each, body.sid)) for each in body.former_accounts]
+    freed = (_FREE_NUMBER, (body.phone_number, body.sid))
+    return (freed, (put, row), (_DROP_FORMER_OF_PHONE, (body.phone_number,)), *former)
+
+
+def _drop_former(sid: str) -> Statement:
+    return (_DROP_FORMER, (sid,))
 
 
 def _application(event: Event, body: ApplicationMade) -> Statement:

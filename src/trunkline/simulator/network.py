@@ -9,6 +9,7 @@ import heapq
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final, assert_never
 
 import msgspec
@@ -413,12 +414,14 @@ def _answer(
 
 
 def _receipt(item_id: str, entry: Submitted) -> Receipt:
+    done = datetime.fromtimestamp(entry.at + (entry.receipt_delay_s or 0.0), UTC)
     return Receipt(
         item_id=item_id,
         message_id=entry.message_id,
         reference=entry.reference,
         status=entry.receipt,
         error_code=entry.receipt_error_code,
+        done_date=f"{done:%y%m%d%H%M}",
     )
 
 

@@ -69,6 +69,24 @@ class Numbers:
         self.owned[settings.phone_number] = number
         return Owned(number)
 
+    async def move(
+        self,
+        number: Number,
+        account: str,
+        edit: Callable[[NumberOwned], NumberOwned],
+        *,
+        deadline: Deadline,
+    ) -> Number | Missing | Undecidable:
+        changed = await self.change(number, edit, deadline=deadline)
+        if isinstance(changed, Number):
+            changed = msgspec.structs.replace(changed, account=account)
+            self.owned[number.phone_number] = changed
+            # The stand-in's events do not say when the record was created, as those of old did not.
+            self.copy.put(Kind.NUMBER, Type.DELETED, number.account, number.sid, Deleted())
+            self.copy.put(Kind.NUMBER, Type.CHANGE, account, number.sid, changed.settings)
+            self.copy.catch_up()
+        return changed
+
     async def change(
         self, number: Number, edit: Callable[[NumberOwned], NumberOwned], *, deadline: Deadline
     ) -> Number | Missing | Undecidable:

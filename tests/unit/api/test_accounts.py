@@ -115,7 +115,8 @@ async def test_a_subaccount_opens_no_accounts(main: As) -> None:
 
     answered = await shop.post(ACCOUNTS, {"FriendlyName": "Stall"})
 
-    assert (answered.status, answered.code) == (401, 20003)
+    assert (answered.status, answered.code) == (403, 20006)
+    assert "www-authenticate" not in answered.headers
 
 
 async def test_accounts_are_listed_newest_first_and_found_by_name_and_status(main: As) -> None:
@@ -220,7 +221,7 @@ async def test_only_the_parent_changes_a_status(main: As) -> None:
     of_main = await main.post(at(ACCOUNT), {"Status": "suspended"})
     as_it_is = await shop.post(at(shop.user), {"Status": "active"})
 
-    assert (by_itself.status, by_itself.code) == (401, 20003)
+    assert (by_itself.status, by_itself.code) == (403, 20006)
     assert (of_main.status, of_main.code) == (400, 20001)
     assert (as_it_is.status, as_it_is.json["status"]) == (200, "active")
 
@@ -255,8 +256,8 @@ async def test_a_parent_sees_a_suspended_account_and_makes_nothing_for_it(main: 
         at(shop.user, "Messages"), {"To": HANDSET, "From": "+15125550170", "Body": "Hello"}
     )
 
-    assert (sent.status, sent.code) == (401, 20003)
-    assert "suspended" in sent.json["message"]
+    assert (sent.status, sent.code) == (403, 20005)
+    assert "www-authenticate" not in sent.headers
     assert main.world.acceptor.accepted == []
     assert (await main.get(at(shop.user, "Messages"))).status == 200
     numbers = (await main.get(at(shop.user, "IncomingPhoneNumbers"))).json

@@ -252,7 +252,7 @@ async def test_papers_and_applications_are_kept(world: World) -> None:
         ({"EmergencyStatus": "Active"}, 501, 20501),
         ({"VoiceReceiveMode": "fax"}, 501, 20501),
         ({"VoiceCallerIdLookup": "true"}, 501, 20501),
-        ({"AccountSid": OTHER_ACCOUNT}, 501, 20501),
+        ({"AccountSid": OTHER_ACCOUNT}, 400, 21473),
         ({"FriendlyName": "x" * 65}, 400, 20001),
         ({"ApiVersion": "2008-08-01"}, 400, 20001),
     ],

@@ -170,6 +170,14 @@ def test_hosts_that_saw_events_in_any_order_and_any_number_of_times_agree(
     assert folded(*one) == folded(*other)
 
 
+def test_a_copy_of_a_time_before_done_dates_does_not_take_one_away() -> None:
+    dated = msgspec.structs.replace(receipt("delivered"), done_date="2611251330")
+    ours = folded(ORIGINALS[0], Happened(dated, 104.0, "receipt"))
+    theirs = folded(ORIGINALS[0], Happened(receipt("delivered"), 104.0, "receipt"))
+
+    assert merge(ours, theirs) == merge(theirs, ours) == ours
+
+
 @given(histories_seen_twice(), st.integers(0, 20))
 def test_copies_that_saw_parts_of_a_history_merge_into_the_whole(
     seen: tuple[list[Happened], list[Happened]], cut: int

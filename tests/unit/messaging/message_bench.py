@@ -29,7 +29,14 @@ from trunkline.messaging.carrier import Item, Outcome, Submission
 from trunkline.messaging.dispatch import TOGETHER_MIN, Dispatcher
 from trunkline.messaging.record import EventRecorder
 from trunkline.messaging.schedule import DueMessages, HoldsBack, Schedule, one_after_another
-from trunkline.messaging.work import Counters, HasOptedOut, OnAmbiguous, nobody_has
+from trunkline.messaging.work import (
+    Counters,
+    HasOptedOut,
+    OnAmbiguous,
+    OwnsSender,
+    everybody_does,
+    nobody_has,
+)
 from trunkline.replica.progress import Progress
 from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
@@ -236,6 +243,7 @@ class Bench:
         on_ambiguous: OnAmbiguous = OnAmbiguous.HOLD,
         carrier: ScriptedCarrier | None = None,
         has_opted_out: HasOptedOut = nobody_has,
+        owns_sender: OwnsSender = everybody_does,
     ) -> Dispatcher:
         self._carriers.append(carrier or self.carrier)
         return Dispatcher(
@@ -253,6 +261,7 @@ class Bench:
             if self.hold_back is None
             else one_after_another(self.schedule.hold_back, self.hold_back),
             has_opted_out=has_opted_out,
+            owns_sender=owns_sender,
             is_active=self.is_active,
         )
 

@@ -13,6 +13,7 @@ from trunkline.domain.sid import SMS, digits_of, is_sid
 from trunkline.domain.status import Status
 from trunkline.kernel import Deadline
 from trunkline.log.append import ShardHealth
+from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import (
     AcceptAnswer,
     Acceptor,
@@ -132,6 +133,16 @@ async def test_nothing_is_accepted_for_a_suspended_account(
     bench.inactive.clear()
     bench.is_copy_readable = True
     assert isinstance(await host.accept(HELLO, key=key), Created)
+
+
+async def test_a_create_is_taken_while_the_copy_cannot_be_read(bench: Bench, host: Host) -> None:
+    host.copy.replica.close()
+    unsure = host.copy.replica.opt_out(ACCOUNT, HELLO.sender, HELLO.recipient)
+    assert isinstance(unsure, Unreadable)
+
+    created = await host.created(HELLO)
+
+    assert await bench.message(digits_of(created.message.sid)) == created.message
 
 
 async def test_a_repeated_key_is_the_same_message(bench: Bench, host: Host) -> None:

@@ -5,6 +5,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from trunkline.domain.events import (
     Body,
@@ -93,6 +94,19 @@ def test_the_same_step_carries_the_same_token_on_every_host_and_others_another()
     assert again is not None
     assert [step.token for step in first.steps][1:] == [step.token for step in again.steps]
     assert len({step.token for step in first.steps}) == 3
+
+
+@pytest.mark.parametrize("status", ["delivered", "undelivered"])
+def test_the_end_is_told_with_the_carrier_s_date_if_it_gave_one(status: str) -> None:
+    dated = replace(DELIVERED, status=status, done_date="2611251330")
+
+    for receipt, said in ((dated, "2611251330"), (replace(dated, done_date=""), None)):
+        record = fold(message(), receipt, at=1.0, event_id="e", position=0)
+        plan = plan_of(record, "token", told=frozenset({Status.SENDING}))
+        assert plan is not None
+        sent, ended = plan.steps
+        assert dict(ended.params).get("RawDlrDoneDate") == said
+        assert "RawDlrDoneDate" not in dict(sent.params)
 
 
 def told_of(*history: Body, told: frozenset[Status] = frozenset()) -> list[str]:

@@ -1,6 +1,7 @@
 """Conversations: what applications are asked, and what their answers come to."""
 
 import pytest
+from msgspec.structs import replace
 
 from trunkline.domain.events import MessageReceived, NumberOwned
 from trunkline.domain.number import Number
@@ -29,9 +30,8 @@ HOME = Place("https://app.example/in/sms?x=1", "POST")
 
 
 def number(**settings: str) -> Number:
-    owned = NumberOwned(
-        sid="PN" + "3" * 32, phone_number=OURS, friendly_name="front desk", **settings
-    )
+    bare = NumberOwned(sid="PN" + "3" * 32, phone_number=OURS, friendly_name="front desk")
+    owned = replace(bare, **settings)
     return Number(account=ACCOUNT, settings=owned, created_at=0.0, updated_at=0.0)
 
 

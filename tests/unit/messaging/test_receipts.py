@@ -1,6 +1,7 @@
 """Receipts and inbound messages: written down first, acknowledged afterwards, kept once."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tests.unit.messaging.message_bench import Bench, Copy, Tally
 
 from trunkline.directory.numbers import Owned, own_number, register_of
 from trunkline.directory.records import Removed, delete
-from trunkline.domain.events import MessageReceived, NumberOwned
+from trunkline.domain.events import MessageReceived, NumberOwned, Type
 from trunkline.domain.sid import SMS, digits_of, sid_from_key
 from trunkline.domain.status import Status
 from trunkline.kernel import Deadline
@@ -98,6 +99,20 @@ async def test_a_receipt_is_written_down_before_it_is_acknowledged(
 
     assert bench.carrier.acknowledged == ["item-1"]
     assert (await bench.message(NAME)).status is Status.DELIVERED
+
+
+async def test_the_date_of_a_receipt_is_kept_and_so_is_that_there_is_none(
+    bench: Bench, copy: Copy
+) -> None:
+    await bench.put(NAME)
+    dated = replace(RECEIPT, item_id="item-2", done_date="2611251330")
+    bench.carrier.offered += [RECEIPT, dated]
+
+    async with bench.running(service(bench, copy)):
+        await bench.pass_time(1.0)
+
+    bodies = [event.data for _, event in await bench.history(NAME) if event.type is Type.RECEIPT]
+    assert [b"done_date" in bytes(each) for each in bodies] == [False, True]
 
 
 async def test_a_receipt_that_could_not_be_written_down_is_offered_again(

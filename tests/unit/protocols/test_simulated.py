@@ -99,6 +99,7 @@ def test_items_come_out_as_they_went_in() -> None:
             reference="MS1:1",
             status="undelivered",
             error_code=30_003,
+            done_date="2611251330",
         ),
         wire.Inbound(
             item_id="inbound-4",

@@ -20,6 +20,7 @@ from trunkline.domain.events import (
     Kind,
     MessageCreated,
     MessageReceived,
+    NumberOwned,
     Receipt,
     Redacted,
     Type,
@@ -349,3 +350,32 @@ def test_a_message_that_is_in_memory_no_more_is_still_counted_once(
 
     assert usage(rows) == [Usage(20_000, Category.SMS_OUTBOUND, 3, 6, 47_400)]
     rows.close()
+
+
+def test_a_stop_to_a_number_that_was_moved_counts_for_whoever_has_it_now(rows: Rows) -> None:
+    hear(rows, 1, "STOP", at=NOON)
+    owned = NumberOwned(sid="PN" + "1" * 32, phone_number=OURS, friendly_name="desk")
+    moved = replace(owned, former_accounts=(ACCOUNT,))
+
+    def own(body: NumberOwned | Deleted, type_: Type, account: str = OTHER_ACCOUNT) -> None:
+        rows.add(Kind.NUMBER, type_, owned.sid, body, at=NOON, account=account)
+
+    own(owned, Type.ORIGINAL)
+    assert not rows.replica.has_opted_out(OTHER_ACCOUNT, OURS, HANDSET)
+    for _ in range(2):
+        own(moved, Type.CHANGE)
+        assert rows.replica.has_opted_out(OTHER_ACCOUNT, OURS, HANDSET)
+        assert not rows.replica.has_opted_out(OTHER_ACCOUNT, HANDSET, OURS)
+
+    rows.add(
+        Kind.INBOUND,
+        Type.ORIGINAL,
+        name(2),
+        said(2, "START"),
+        at=NOON + 60.0,
+        account=OTHER_ACCOUNT,
+    )
+    assert not rows.replica.has_opted_out(OTHER_ACCOUNT, OURS, HANDSET)
+    hear(rows, 3, "STOP", at=NOON + 120.0)
+    own(Deleted(), Type.DELETED)
+    assert not rows.replica.has_opted_out(OTHER_ACCOUNT, OURS, HANDSET)

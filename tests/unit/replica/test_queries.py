@@ -93,9 +93,11 @@ class Rows:
         stored = Stored(0, changed_subject(0, kind, account), 1, stored_at, b"")
         self._folding.add(event, body, stored)
         self._folding.write()
-        self._progress.keywords_change()
+        if self._folding.writes_keywords:
+            self._progress.keywords_change()
         self._folding.commit()
-        self._progress.keywords_changed()
+        if self._folding.writes_keywords:
+            self._progress.keywords_changed()
         self._folding.forget_written()
 
     def close(self) -> None:

@@ -309,6 +309,7 @@ ALTER TABLE message DROP COLUMN owed_segments; ALTER TABLE message DROP COLUMN o
 DROP TABLE api_key; DROP INDEX account_newest;
 ALTER TABLE account DROP COLUMN owner; ALTER TABLE account DROP COLUMN friendly_name;
 ALTER TABLE account DROP COLUMN status; ALTER TABLE account DROP COLUMN created_at;
+DROP INDEX message_reply; ALTER TABLE message DROP COLUMN reply_at; DROP TABLE former_owner;
 PRAGMA user_version = 2;
 """
 """Makes a copy of version 2 of one of the newest."""

@@ -215,6 +215,18 @@ def test_a_receipt_waits_for_its_delay_and_is_offered_again_until_acknowledged()
     assert bench.offer() == []
 
 
+def test_a_receipt_says_when_it_was_due_and_the_same_after_a_restart() -> None:
+    bench = Bench()  # at 22:13:20 in UTC
+    bench.behave(Behaviour(receipt_delay_ms=60_000))
+
+    bench.submit("MS1:1")
+
+    for each in (bench, bench.restarted(3_600.0)):
+        each.now = 3_600.0
+        [receipt] = each.offer()
+        assert receipt.done_date == "2311142214"  # type: ignore[union-attr]  # only receipts were made
+
+
 def test_receipts_may_be_doubled_negative_or_missing() -> None:
     bench = Bench()
     bench.behave(Behaviour(receipt_copies=3, receipt_status=ReceiptStatus.UNDELIVERED), RECIPIENT)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from trunkline.api.answer import Answer, json_answer
-from trunkline.api.errors import ApiError, invalid, refused, unavailable
+from trunkline.api.errors import ApiError, denied, invalid, unavailable
 from trunkline.api.freshness import lag_header
 from trunkline.api.idempotency import key_of
 from trunkline.api.moments import rfc_2822
@@ -75,7 +75,7 @@ class AccountJson(msgspec.Struct, frozen=True):
 
 async def _create(request: Request, services: ApiServices) -> Answer:
     if request.caller.is_subaccount:
-        raise refused(
+        raise denied(
             "A subaccount has no subaccounts of its own: ask with its parent's credentials."
         )
     key = key_of(request)
@@ -149,7 +149,7 @@ def _check_parent(request: Request) -> None:
     if not request.account.is_subaccount:
         raise invalid("Status", "a main account has no parent that could change it")
     if request.caller.sid == request.account.sid:
-        raise refused("Only its parent changes the status of an account.")
+        raise denied("Only its parent changes the status of an account.")
 
 
 def _edited(

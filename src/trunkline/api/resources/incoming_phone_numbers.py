@@ -13,6 +13,7 @@ from typing import Final, assert_never
 import msgspec
 
 from trunkline.api import magic_numbers
+from trunkline.api.access import refuse_inactive
 from trunkline.api.admission import not_begun_in_time
 from trunkline.api.answer import Answer, json_answer
 from trunkline.api.arguments import Arguments, Value
@@ -161,7 +162,10 @@ def _refuse_unsupported(request: Request) -> None:
             raise not_implemented(f"The parameter '{name}' of a phone number")
 
 
-async def _check_applications(request: Request, services: ApiServices) -> None:
+async def _check_applications(
+    request: Request, services: ApiServices, owner: str | None = None
+) -> None:
+    """Raises `ApiError` unless those named are of `owner`, if not of the account in the path."""
     for name in _APPLICATIONS:
         wanted = request.arguments.text(name)
         if wanted is None:
@@ -174,7 +178,7 @@ async def _check_applications(request: Request, services: ApiServices) -> None:
                 f"Whether the application of '{name}' exists cannot be told at the moment; "
                 "nothing was done. Try again."
             )
-        if found is None or found.account != request.account.sid:
+        if found is None or found.account != (owner or request.account.sid):
             raise ApiError(Code.APPLICATION_INVALID, parameter=name)
 
 
@@ -314,19 +318,46 @@ async def _found(request: Request, services: ApiServices) -> Number:
 
 async def _update(request: Request, services: ApiServices) -> Answer:
     _refuse_unsupported(request)
-    if request.arguments.text("AccountSid") not in (None, request.account.sid):
-        raise not_implemented(
-            "The parameter 'AccountSid' of a phone number, naming another account"
-        )
-    await _check_applications(request, services)
+    taker = await _taker(request, services)
+    await _check_applications(request, services, taker)
     number = await _found(request, services)
     settings = given(request, _SETTINGS)
     name = friendly_name(request)
     if name is not None:
         settings["friendly_name"] = name
-    edit = functools.partial(msgspec.structs.replace, **settings)
-    answer = await services.numbers.change(number, edit, deadline=request.deadline)
+    if taker is None:
+        edit = functools.partial(msgspec.structs.replace, **settings)
+        answer = await services.numbers.change(number, edit, deadline=request.deadline)
+    else:
+        # Its applications stay with the account that it leaves.
+        alone = {"sms_application_sid": "", "voice_application_sid": ""} | settings
+        edit = functools.partial(msgspec.structs.replace, **alone)
+        answer = await services.numbers.move(number, taker, edit, deadline=request.deadline)
     return json_answer(200, number_json(changed(request, answer)))
+
+
+async def _taker(request: Request, services: ApiServices) -> str | None:
+    """The account that the number is to be given to; `None` if it stays. Raises `ApiError`: only a main
+    account, by its own token, gives numbers, from any of its family to any other."""
+    wanted = request.arguments.text("AccountSid")
+    if wanted in (None, request.account.sid):
+        return None
+    parent = request.caller
+    if request.is_by_key or parent.is_subaccount:
+        raise ApiError(Code.GIVER_NOT_PARENT)
+    if wanted == parent.sid:
+        return wanted
+    # The log is asked, and not the copy: the account may have been opened, or closed, a moment ago.
+    found = await services.accounts.find(wanted, deadline=request.deadline)
+    if isinstance(found, Unreadable):
+        raise unavailable(
+            "Whether the account of 'AccountSid' exists cannot be told at the moment; nothing was "
+            "done. Try again."
+        )
+    if found is None or found.owner != parent.sid:
+        raise ApiError(Code.TAKER_UNRELATED)
+    refuse_inactive(found)
+    return wanted
 
 
 async def _delete(request: Request, services: ApiServices) -> Answer:

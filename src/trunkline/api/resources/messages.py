@@ -18,7 +18,6 @@ from trunkline.api.errors import (
     invalid,
     not_found,
     not_implemented,
-    refused,
     unavailable,
 )
 from trunkline.api.finding import find_message
@@ -198,7 +197,7 @@ def _accepted(answer: AcceptAnswer, request: Request, key: str | None) -> Answer
         case KeyReused(earlier):
             raise ApiError(Code.KEY_REUSED, sid=earlier)
         case Inactive():
-            raise refused("The account is not active, and nothing is sent for it.")
+            raise ApiError(Code.ACCOUNT_INACTIVE)
         case OptedOut():
             raise ApiError(Code.OPTED_OUT)
         case NotAccepted(reason, retry_after_s):
