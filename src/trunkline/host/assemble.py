@@ -415,6 +415,7 @@ class _Builder:
             replica=self._replica,
             client=self._webhook_client(),
             recorder=self._recorder,
+            author=self._context.author,
             clock=self._context.clock,
             rng=self._context.rng,
             crash_here=self._crash_here,

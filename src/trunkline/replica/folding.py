@@ -14,6 +14,7 @@ from trunkline.log.append import is_late
 from trunkline.log.event import Event, is_changed
 from trunkline.log.interface import Stored
 from trunkline.replica.account_rows import Statement
+from trunkline.replica.callback_tables import note_callbacks
 from trunkline.replica.money_tables import note_keyword, owed_by
 from trunkline.replica.record_rows import statements_of
 
@@ -110,6 +111,7 @@ class Folding:
             database.executemany(_PUT_MESSAGE, rows)
             for digits in part:
                 note_keyword(database, self._recent[digits])
+                note_callbacks(database, self._recent[digits])
             yield
         for statement, values in self._records:  # in the order in which they happened
             database.execute(statement, values)

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from trunkline.replica import account_rows, money_tables, record_rows
+from trunkline.replica import account_rows, callback_tables, money_tables, record_rows
 
 OLDEST: Final = 2
 """2: a message shows where its chain stands. A copy of version 1 does not say what is claimed, and is
@@ -21,6 +21,7 @@ STEPS: Final[Mapping[int, Step]] = {
     3: record_rows.add_applications,
     4: money_tables.add,
     5: account_rows.add,
+    6: callback_tables.add,
 }
 """By the version that each step leads to; they follow one another without a gap. Never removed, never
 reordered."""
