@@ -53,6 +53,7 @@ from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
 
 if TYPE_CHECKING:
+    from trunkline.messaging.callbacks import StatusCallbacks
     from trunkline.messaging.outbound_media import OutboundMedia
     from trunkline.webhooks.client import WebhookClient
 
@@ -171,7 +172,7 @@ def _told_of_itself(
     readiness: Callable[[], list[str]],
 ) -> tuple[Support, ...]:
     """What the process leaves in the data folder for who asks about the host."""
-    taking = builder.receipts
+    taking, telling = builder.receipts, builder.callbacks
     ages = queues.QueueAges(
         context.log,
         names,
@@ -192,6 +193,7 @@ def _told_of_itself(
             part=part,
             owners=builder.pool_owners,
             queues=ages.lines,
+            receivers_down=tuple if telling is None else telling.receivers_down,
             clock=context.clock,
         ),
     )
@@ -227,6 +229,7 @@ class _Builder:
         self.links: list[Support] = []
         self.companions: list[Service] = []
         self.receipts: Receipts | None = None
+        self.callbacks: StatusCallbacks | None = None
         self._client: WebhookClient | None = None
 
     def api(self, readiness: Callable[[], list[str]]) -> ASGIApp:
@@ -410,7 +413,7 @@ class _Builder:
         from trunkline.messaging.callbacks import StatusCallbacks  # noqa: PLC0415 - as above
 
         callbacks = StatusCallbacks if self._parts.is_ordered else BackwardCallbacks
-        return callbacks(
+        self.callbacks = callbacks(
             log=self._context.log,
             replica=self._replica,
             client=self._webhook_client(),
@@ -421,6 +424,7 @@ class _Builder:
             crash_here=self._crash_here,
             share=self._share(),
         )
+        return self.callbacks
 
     def _inbound(self) -> Service:
         from trunkline.messaging.inbound import Inbound  # noqa: PLC0415 - as above

@@ -27,6 +27,7 @@ from trunkline.log.share import Share
 from trunkline.replica.callback_tables import FIRST, Waiting
 from trunkline.replica.queries import Replica
 from trunkline.webhooks.deliver import CallbackDeliverer, Later, Notified
+from trunkline.webhooks.receiver_state import ReceiverState
 from trunkline.webhooks.receivers import Receiver
 
 TICK_S: Final = 0.1
@@ -79,17 +80,6 @@ class _Queue:
     """Rows since the walk began, and whether one of them was taken; else, when the first is due."""
     has_taken: bool = False
     due_in_s: float = LOOK_EVERY_S
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiverState:
-    """A receiver that failed last, as this process knows it. `tried_in_s` is 0 while one is tried."""
-
-    receiver: str
-    failures: int
-    down_for_s: float
-    last_error: str
-    tried_in_s: float
 
 
 @dataclass(slots=True)

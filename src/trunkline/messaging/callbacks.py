@@ -28,7 +28,7 @@ from trunkline.log.clock_check import Ages
 from trunkline.log.event import Event
 from trunkline.log.interface import Delivery, Log
 from trunkline.log.share import WHOLE, Share
-from trunkline.messaging.backlog import Backlog, ReceiverState
+from trunkline.messaging.backlog import Backlog
 from trunkline.messaging.wanted import by_webhooks
 from trunkline.replica.queries import Replica
 from trunkline.webhooks.client import WebhookClient, token_of
@@ -42,6 +42,7 @@ from trunkline.webhooks.deliver import (
     StepResult,
 )
 from trunkline.webhooks.intake import Hands, Intake, readable
+from trunkline.webhooks.receiver_state import ReceiverState
 from trunkline.webhooks.signature import without_user
 
 API_VERSION: Final = "2010-04-01"
