@@ -1,6 +1,7 @@
 """Children and engines as processes: they die with their parent, and come back when they die."""
 
 import asyncio
+import errno
 import os
 import random
 import signal
@@ -15,7 +16,7 @@ from typing import Final
 
 import pytest
 
-from trunkline.host import engine_child, engine_conf, listen
+from trunkline.host import durable, engine_child, engine_conf, listen
 from trunkline.host.engine_child import (
     EngineChild,
     EngineDied,
@@ -152,6 +153,22 @@ async def test_an_engine_answers_its_token_only_and_ends_when_asked(
     assert not is_alive(pid)
     assert not engine.ready.is_set()
     assert (tmp_path / "run" / "nats.conf").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.anyio
+async def test_an_engine_that_dies_on_a_full_disk_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path), content)
+
+    news = News()
+    async with running(tmp_path, news) as engine:
+        await news.until(EngineReady)
+        assert engine.pid is not None
+        monkeypatch.setattr(durable, "write_file", no_room)
+        os.kill(engine.pid, signal.SIGKILL)
+        await news.until(EngineReady, 2)
 
 
 @pytest.mark.anyio

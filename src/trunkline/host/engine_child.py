@@ -188,8 +188,9 @@ class EngineChild:
     async def _spawn(self, lock: int) -> Process:
         run = self._plan.run
         durable.make_folder(self._plan.store)
-        conf = engine_conf.render(self._plan, self._address, self.token)
-        durable.write_file(run / "nats.conf", conf.encode())
+        conf = engine_conf.render(self._plan, self._address, self.token).encode()
+        if not _is_content(run / "nats.conf", conf):  # on a full disk the one that is there will do
+            durable.write_file(run / "nats.conf", conf)
         how = leashed(engine_conf.command(self._plan, self._program), portable=self._portable)
         errors = os.open(run / "nats.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, durable.FILE_MODE)
         try:
@@ -276,3 +277,10 @@ async def _end(process: Process) -> None:
         if process.stdin is not None:
             process.stdin.write(DISMISSAL)
             process.stdin.close()
+
+
+def _is_content(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False

@@ -5,6 +5,7 @@ others to what it has counted itself.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -37,7 +38,8 @@ class MetricsFile:
     async def run(self) -> None:
         try:
             while True:
-                await asyncio.to_thread(self._leave)
+                with contextlib.suppress(OSError):  # a full disk must not end the host for it
+                    await asyncio.to_thread(self._leave)
                 await self._clock.sleep(LEFT_EVERY_S)
         finally:
             self._path.unlink(missing_ok=True)

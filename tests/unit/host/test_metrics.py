@@ -1,6 +1,7 @@
 """One answer for the metrics of all processes of a host."""
 
 import asyncio
+import errno
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import prometheus_client
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from trunkline.host.metrics import STALE_S, MetricsFile, forget, render
+from trunkline.host.metrics import LEFT_EVERY_S, STALE_S, MetricsFile, forget, render
 from trunkline.kernel import FakeClock, SystemClock
 
 
@@ -48,6 +49,31 @@ def test_counts_of_processes_add_up_and_measures_are_not_doubled(other: Path) ->
     assert found["lag"] == 1.0
     assert found["sent_total"] == 1
     assert found["accepted_total"] == 1
+
+
+@pytest.mark.anyio
+async def test_a_full_disk_ends_nobody_and_is_written_to_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, path, tried = FakeClock(), tmp_path / "1.metrics", []
+    write_bytes = Path.write_bytes
+
+    def write(to: Path, content: bytes) -> int:
+        tried.append(to)
+        if len(tried) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_bytes(to, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    async with asyncio.timeout(30.0), asyncio.TaskGroup() as tasks:
+        leaving = tasks.create_task(
+            MetricsFile(registry_with(1, lag_s=1.0), path, clock=clock).run()
+        )
+        while not path.exists():
+            await clock.advance(LEFT_EVERY_S)
+        leaving.cancel()
+
+    assert len(tried) > 1
 
 
 def test_a_process_does_not_count_itself_twice(other: Path) -> None:
