@@ -180,7 +180,14 @@ def _told_of_itself(
         unkept_s=None if taking is None else lambda: taking.unkept_s,
         clock=context.clock,
     )
-    gauges.watch_queues(context.registry, ages.lines)
+
+    def waiting() -> list[queues.QueueLine]:
+        if telling is None:
+            return ages.lines()
+        oldest_s = round(telling.oldest_waiting_s(), 1)
+        return [*ages.lines(), queues.QueueLine(service="callbacks", oldest_s=oldest_s)]
+
+    gauges.watch_queues(context.registry, waiting)
     return (
         ages,
         metrics.MetricsFile(context.registry, context.own_metrics, clock=context.clock),
@@ -192,7 +199,7 @@ def _told_of_itself(
             progress=progress,
             part=part,
             owners=builder.pool_owners,
-            queues=ages.lines,
+            queues=waiting,
             receivers_down=tuple if telling is None else telling.receivers_down,
             clock=context.clock,
         ),

@@ -75,6 +75,7 @@ class _Queue:
     name: str
     next_at: float
     place: Waiting = FIRST
+    oldest_at: float = float("inf")
     under_way: int = 0
     walked: int = 0
     """Rows since the walk began, and whether one of them was taken; else, when the first is due."""
@@ -129,6 +130,11 @@ class Backlog:
                     log.warning("callbacks.backlog_unread", error=str(error))
                     await self.clock.sleep(LOOK_EVERY_S)
                 await self.clock.sleep(self._tick_s())
+
+    def oldest_s(self) -> float:
+        """For how long the oldest step waits that this host's copy shows; 0 where none does."""
+        oldest_at = min((queue.oldest_at for queue in self._queues.values()), default=float("inf"))
+        return 0.0 if oldest_at == float("inf") else max(0.0, self.clock.wall() - oldest_at)
 
     def states(self) -> Sequence[ReceiverState]:
         """Those that are down, the longest first."""
@@ -206,6 +212,8 @@ class Backlog:
         if room <= 0:
             return
         rows = self._rows(queue.name, queue.place)
+        if queue.place == FIRST and rows:
+            queue.oldest_at = rows[0][0]
         for row in rows:
             if room <= 0:
                 return

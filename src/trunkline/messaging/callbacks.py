@@ -137,6 +137,10 @@ class StatusCallbacks:
         self._backlog.drain()
         self._deliverer.drain()
 
+    def oldest_waiting_s(self) -> float:
+        """For how long the oldest step waits that its receiver did not take."""
+        return self._backlog.oldest_s()
+
     def receivers_down(self) -> Sequence[ReceiverState]:
         """Those for whom something waits and who failed last."""
         return self._backlog.states()

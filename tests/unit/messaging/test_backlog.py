@@ -39,9 +39,16 @@ def test_what_waits_is_told_in_order_when_its_receiver_is_back(tmp_path: Path) -
     async def act(world: World) -> None:
         sid = world.create(DEAD)
         world.go(sid, CLAIM, TAKEN, DELIVERED)
-        async with telling(world):
+        async with telling(world) as host:
+            assert host.backlog.oldest_s() == 0.0
             await world.clock.sleep(3600.0)
             assert set(world.internet.statuses(sid)) == {"sending"}
+            assert host.backlog.oldest_s() == pytest.approx(3600.0, abs=5.0)
+            (state,) = host.backlog.states()
+            assert state.receiver == f"{ACCOUNT} http://dead.example:80"
+            assert state.last_error == "answered 500"
+            assert state.failures > 100
+            assert state.tried_in_s <= PAUSE_MOST_S
             world.internet.heard.clear()
             world.internet.answer = always(200)
             await world.clock.sleep(PAUSE_MOST_S + 1.0)

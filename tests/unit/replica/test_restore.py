@@ -284,6 +284,7 @@ def corruption() -> sqlite3.DatabaseError:
 
 
 OLDER = """
+DROP TRIGGER callbacks_no_more; DROP TABLE untold; DROP TABLE given_up;
 DROP TRIGGER usage_of_new; DROP TRIGGER usage_no_more; DROP TRIGGER usage_of_changed;
 DROP TABLE usage; DROP TABLE keyword; DROP TABLE application;
 ALTER TABLE message DROP COLUMN owed_category; ALTER TABLE message DROP COLUMN owed_day;
