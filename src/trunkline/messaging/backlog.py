@@ -27,6 +27,7 @@ from trunkline.log.share import Share
 from trunkline.replica.callback_tables import FIRST, Waiting
 from trunkline.replica.queries import Replica
 from trunkline.webhooks.deliver import CallbackDeliverer, Later, Notified
+from trunkline.webhooks.fair import FairRoom
 from trunkline.webhooks.receiver_state import ReceiverState
 from trunkline.webhooks.receivers import Receiver
 
@@ -82,6 +83,10 @@ class _Queue:
     has_taken: bool = False
     due_in_s: float = LOOK_EVERY_S
 
+    @property
+    def account(self) -> str:
+        return self.name.partition(" ")[0]
+
 
 @dataclass(slots=True)
 class Backlog:
@@ -96,6 +101,8 @@ class Backlog:
     rng: random.Random
     _queues: OrderedDict[str, _Queue] = field(default_factory=OrderedDict)
     _sids: set[str] = field(default_factory=set)
+    _room: FairRoom = field(default_factory=lambda: FairRoom(TOGETHER_MAX))
+    """By account: a thousand receivers of one that hang leave the others their turns."""
     _resting: OrderedDict[str, float] = field(default_factory=OrderedDict)
     """Messages that are left alone, and until when."""
     _look_at: float = float("-inf")
@@ -105,6 +112,11 @@ class Backlog:
     def drain(self) -> None:
         """Take nothing more up; `run` returns when what is in hand is done."""
         self._draining = True
+
+    def is_down(self, receiver: str) -> bool:
+        """Whether it is left to this one to find out when `receiver` is back."""
+        known = self.deliverer.receivers.named(receiver)
+        return known is not None and known.is_down
 
     def note(self, receiver: str, later: Later) -> None:
         """Something waits for `receiver` from now on, or still."""
@@ -182,8 +194,8 @@ class Backlog:
             if self.share.has(shard) and self.replica.lag_ms_of(shard) <= STALE_COPY_MS
         )
         for queue in due:
-            if len(self._sids) >= TOGETHER_MAX:
-                break
+            if not self._room.has_place(queue.account):
+                continue
             self._queues.move_to_end(queue.name)
             if not self._give_up_what_is_over(queue, served, tasks):
                 self._serve(queue, served, tasks)
@@ -197,7 +209,7 @@ class Backlog:
             return False
         has_found = False
         for since, sid in self._rows(queue.name, FIRST):
-            if not self.deliverer.is_over(since) or len(self._sids) >= TOGETHER_MAX:
+            if not self.deliverer.is_over(since) or not self._room.has_place(queue.account):
                 break
             if self._may_take(sid, served):
                 has_found = True
@@ -205,17 +217,14 @@ class Backlog:
         return has_found
 
     def _serve(self, queue: _Queue, served: frozenset[int], tasks: asyncio.TaskGroup) -> None:
-        room = min(
-            _together(self.deliverer.receivers.named(queue.name)) - queue.under_way,
-            TOGETHER_MAX - len(self._sids),
-        )
+        room = _together(self.deliverer.receivers.named(queue.name)) - queue.under_way
         if room <= 0:
             return
         rows = self._rows(queue.name, queue.place)
         if queue.place == FIRST and rows:
             queue.oldest_at = rows[0][0]
         for row in rows:
-            if room <= 0:
+            if room <= 0 or not self._room.has_place(queue.account):
                 return
             queue.place = row
             queue.walked += 1
@@ -252,6 +261,7 @@ class Backlog:
 
     def _take(self, queue: _Queue, sid: str, tasks: asyncio.TaskGroup) -> None:
         queue.under_way += 1
+        self._room.take(queue.account)
         self._sids.add(sid)
         tasks.create_task(self._try(queue, sid))
 
@@ -269,6 +279,7 @@ class Backlog:
             self._rest(sid, FAILED_REST_S)
         finally:
             queue.under_way -= 1
+            self._room.give_back(queue.account)
             self._sids.discard(sid)
 
     def _rest(self, sid: str, seconds: float) -> None:

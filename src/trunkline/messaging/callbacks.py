@@ -220,9 +220,13 @@ class StatusCallbacks:
             # Nothing can be signed before the copy shows the account.
             waits_s.append(COPY_RETRY_S)
             return
+        receiver = receiver_of(message.account, original.status_callback or "")
+        if self._backlog.is_down(receiver):
+            self._backlog.note(receiver, Later(0.0))
+            return
         came = await self._deliverer.notify(message.sid)
-        if isinstance(came, Later) and original.status_callback:
-            self._backlog.note(receiver_of(message.account, original.status_callback), came)
+        if isinstance(came, Later):
+            self._backlog.note(receiver, came)
 
     async def _try_again(self, sid: str) -> Notified:
         """Of what the copy shows as untold, perhaps because writing down that it was has failed."""

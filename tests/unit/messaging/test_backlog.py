@@ -189,6 +189,30 @@ def test_one_account_s_thousand_hanging_receivers_do_not_hold_up_another_account
     play(tmp_path, act)
 
 
+def test_what_waits_for_one_account_s_hanging_receivers_does_not_hold_up_what_waits_for_another(
+    tmp_path: Path,
+) -> None:
+    async def act(world: World) -> None:
+        async def answer(heard: Heard) -> int:
+            if heard[0].startswith("hangs"):
+                await asyncio.sleep(3600.0)
+            return 200
+
+        world.internet.answer = answer
+        for number in range(1_000):
+            world.go(world.create(f"http://hangs-{number}.example/"), CLAIM)
+        async with telling(world):
+            await world.clock.sleep(60.0)
+            sids = [world.create(WELL, account=OTHER_ACCOUNT) for _ in range(50)]
+            for sid in sids:
+                world.go(sid, CLAIM, account=OTHER_ACCOUNT)
+            await world.clock.sleep(7.0)  # a look finds that there is somebody new
+
+        assert all(world.internet.statuses(sid) == ["sending"] for sid in sids)
+
+    play(tmp_path, act)
+
+
 def test_each_message_is_told_by_the_host_whose_shard_is_its_home(tmp_path: Path) -> None:
     class Odd:
         def __init__(self, rest: int) -> None:
