@@ -1,7 +1,7 @@
 """Which functions of a module reach another process otherwise than as an act that a pool is given.
 
 A request is followed from the line where it leaves up to what begins it. If that is a function which
-is handed to somebody (`pool.call(act, ...)`), in a module that makes a `Pool`, all is well.
+is handed to somebody (`pool.call(act, ...)`), in a module that makes one of `POOLS`, all is well.
 """
 
 import ast
@@ -29,13 +29,16 @@ REQUESTS: Final = {"delete", "get", "head", "options", "patch", "post", "put", "
 REMOTE_PROGRAMS: Final = {"curl", "nc", "rsync", "scp", "sftp", "ssh", "wget"}
 """Programs that do it for us."""
 
+POOLS: Final = {"Pool", "PooledSession"}
+"""What is made to have a pool: one, or a session that has its own (`webhooks/session`)."""
+
 _OUTSIDE: Final = "the module itself"
 
 
 def unpooled(tree: ast.Module) -> list[str]:
     """Functions that begin a remote act and are not handed to a pool, with the line of the act."""
     code = _Code(tree)
-    acts = code.handed_on if {"Pool", "call"} <= code.called else set()
+    acts = code.handed_on if POOLS & code.called and "call" in code.called else set()
     begun: dict[str, int] = {}
     waiting = [(name, line) for name, line in code.leaving if name not in acts]
     while waiting:
@@ -191,6 +194,15 @@ class Client:
         async def act(url, bound_s): return await self._send(url)
         return await self._pool.call(act)
     async def _send(self, url): return await self._session.post(url)
+""",
+    """
+import aiohttp
+from trunkline.webhooks.session import PooledSession, open_session
+class Client:
+    def __init__(self): self._session = PooledSession("webhooks", open_session)
+    async def ask(self, url):
+        async def act(session, bound_s): return await session.get(url)
+        return await self._session.call(act)
 """,
     "import sqlite3\ndef load(path): return sqlite3.connect(path).execute('SELECT 1')",
     "import subprocess\ndef version(): return subprocess.run(['nats-server', '-v'])",

@@ -42,6 +42,7 @@ WITHOUT_POOL = {
     "src/trunkline/host/put_down.py": "one datagram without an answer, sent again until it has worked",
     "src/trunkline/messaging/http_connection.py": "the wire below a carrier's link, which has pools",
     "src/trunkline/webhooks/cookies.py": "a jar, and no request: `client` has the pool",
+    "src/trunkline/webhooks/session.py": "it makes the pool; whose act it is, asks through it",
     "src/trunkline/log/engines/jetstream/connection.py": "the wire below `Requests`, whose pool it is",
 }
 
@@ -248,7 +249,7 @@ def test_every_drop_in_stands_in_its_table() -> None:
 
 
 def test_every_remote_act_goes_through_a_pool() -> None:
-    """Whoever can reach another process makes a `Pool` and gives it acts to `call`."""
+    """Whoever can reach another process makes a pool and gives it acts to `call`."""
     unpooled = {
         module.name: acts for module in modules() if (acts := remote_acts.unpooled(module.tree))
     }

@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.sdk.customer import Application
 from tests.system import running
 from tests.system.running import LIVE, Running
+from twilio.rest import Client
 
 EXERCISED = Path(__file__).with_name("exercised.json")
 OPTION = "--record-operations"
@@ -61,6 +63,39 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     here = [item for item in items if item.path.parent == EXERCISED.parent]
     recording = config.stash.setdefault(RECORDING, Recording())
     recording.collected = {_name(item) for item in here}
+
+
+@pytest.fixture(scope="module")
+def settings() -> dict[str, str]:
+    """What the host is set to: a module that wants other settings has a fixture of this name."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def host(
+    request: pytest.FixtureRequest,
+    settings: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Running]:
+    """The host, or with `--hosts 3` the cluster, that all tests of a module speak to."""
+    data = tmp_path_factory.mktemp(request.path.stem.removeprefix("test_")) / "data"
+    with running.up(data, settings=settings) as started:
+        yield started
+
+
+@pytest.fixture
+def client(host: Running) -> Client:
+    """The official client of the host's main account, unchanged but for where it points."""
+    client = Client(host.facts["account_sid"], host.facts["auth_token"])
+    client.api.base_url = host.facts["base_url"]
+    return client
+
+
+@pytest.fixture
+def application(host: Running) -> Iterator[Application]:
+    application = Application(host.facts["auth_token"])
+    yield application
+    application.close()
 
 
 @pytest.fixture(autouse=True)

@@ -1,24 +1,17 @@
 """Accounts and keys, as a program with the official SDK opens, uses, suspends and closes them."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.sdk.test_python import HANDSET, Application, text_from
-from tests.system.running import Running, up, wait_until
+from tests.sdk.customer import HANDSET, Application, text_from
+from tests.system.running import Running, wait_until
 from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest import Client
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
 REFUSED = (401, 20003)
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with up(tmp_path_factory.mktemp("accounts") / "data") as running:
-        yield running
 
 
 def as_(host: Running, user: str, password: str, account: str | None = None) -> Client:
@@ -30,13 +23,6 @@ def as_(host: Running, user: str, password: str, account: str | None = None) -> 
 @pytest.fixture
 def main(host: Running) -> Client:
     return as_(host, host.facts["account_sid"], host.facts["auth_token"])
-
-
-@pytest.fixture
-def application(host: Running) -> Iterator[Application]:
-    application = Application(host.facts["auth_token"])
-    yield application
-    application.close()
 
 
 def refusal(act: Any, *arguments: Any, **named: Any) -> tuple[int, int]:

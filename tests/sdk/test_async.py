@@ -2,13 +2,12 @@
 
 import re
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
 import pytest
 from tests.sdk.walking import NAMED, VERBS, Call, calls, steps_of
-from tests.system.running import Running, up
+from tests.system.running import Running
 from twilio.base.exceptions import TwilioRestException
 from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.rest import Client
@@ -30,12 +29,6 @@ PAUSE_S = 0.1
 WITHOUT_ARGUMENTS = ("Fetch", "Delete")
 UNLIKE_THEIR_PATH = {"FetchRecordingAddOnResultPayloadData"}
 """Of all 197, the SDK has this one alone as a call of another kind."""
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with up(tmp_path_factory.mktemp("async") / "data") as running:
-        yield running
 
 
 async def test_every_operation_answers_the_asynchronous_client(host: Running) -> None:

@@ -2,34 +2,23 @@
 
 import datetime as dt
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.system.running import Running, get_json, up, wait_until
+from tests.sdk.customer import HANDSET, on_handset
+from tests.system.running import Running, wait_until
 from twilio.base.exceptions import TwilioRestException
 from twilio.rest import Client
 from twilio.rest.api.v2010.account.message import MessageInstance
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
-HANDSET = "+12025550123"
 SOON_S = 3.0
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    settings = {"TRUNKLINE_MESSAGES_SEND_AT_MIN_S": "0"}
-    data = tmp_path_factory.mktemp("lifecycle") / "data"
-    with up(data, settings=settings) as running:
-        yield running
-
-
-@pytest.fixture
-def client(host: Running) -> Client:
-    client = Client(host.facts["account_sid"], host.facts["auth_token"])
-    client.api.base_url = host.facts["base_url"]
-    return client
+def settings() -> dict[str, str]:
+    return {"TRUNKLINE_MESSAGES_SEND_AT_MIN_S": "0"}
 
 
 def test_a_message_with_a_time_is_sent_then_and_not_before(host: Running, client: Client) -> None:
@@ -39,8 +28,8 @@ def test_a_message_with_a_time_is_sent_then_and_not_before(host: Running, client
     assert made.status == "scheduled"
     assert made.date_sent is None
 
-    wait_until(lambda: arrived(host, "not before"), "it to arrive")
-    (message,) = arrived(host, "not before")
+    wait_until(lambda: on_handset(host, HANDSET, "not before"), "it to arrive")
+    (message,) = on_handset(host, HANDSET, "not before")
     assert message["at"] >= due.timestamp()
     wait_until(lambda: client.messages(made.sid).fetch().status == "delivered", "its receipt")
     sent = client.messages(made.sid).fetch()
@@ -54,7 +43,7 @@ def test_a_canceled_message_stays_canceled(host: Running, client: Client) -> Non
 
     assert client.messages(made.sid).update(status="canceled").status == "canceled"
     assert client.messages(made.sid).fetch().status == "canceled"
-    assert arrived(host, "never") == []
+    assert on_handset(host, HANDSET, "never") == []
 
 
 def test_what_was_sent_cannot_be_canceled(host: Running, client: Client) -> None:
@@ -151,8 +140,3 @@ def finished(host: Running, client: Client, body: str) -> MessageInstance:
     made = create(host, client, body)
     wait_until(lambda: client.messages(made.sid).fetch().status == "delivered", "its receipt")
     return made
-
-
-def arrived(host: Running, body: str) -> list[dict[str, Any]]:
-    url = f"{host.facts['simulator_url']}/v1/handsets/{HANDSET}/messages"
-    return [each for each in get_json(url) if each["body"] == body]

@@ -1,23 +1,19 @@
 """MMS both ways, with the official SDK and the application's own web server."""
 
 import json
-import queue
-import threading
 import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import parse_qsl
+from http.server import BaseHTTPRequestHandler
 
 import pytest
-from tests.system.running import Running, get_json, post_json, up, wait_until
+from tests.sdk.customer import WebServer, on_handset
+from tests.system.running import Running, post_json, wait_until
 from twilio.base.exceptions import TwilioRestException
 from twilio.rest import Client
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
 HANDSET = "+12025550133"
-ANSWER_MAX_S = 20.0
 PICTURE = b"\x89PNG\r\n\x1a\n" + b"a picture of a cat" * 100
 FILES = {
     "/cat.png": ("image/png", PICTURE),
@@ -27,78 +23,38 @@ FILES = {
 }
 
 
-class Application:
-    """The customer's side: gives its media to whoever asks, and keeps what it is told."""
+class Shelf(WebServer):
+    """Gives the customer's media to whoever asks."""
 
-    def __init__(self) -> None:
-        self.told: queue.Queue[dict[str, str]] = queue.Queue()
-        application = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if self.path == "/moved":
-                    self.send_response(302)
-                    self.send_header("Location", "/cat.png")
-                    self.end_headers()
-                    return
-                kind, content = FILES.get(self.path, ("text/plain", b""))
-                self.send_response(200 if self.path in FILES else 404)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                application.told.put(dict(parse_qsl(body, keep_blank_values=True)))
-                self.send_response(204)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def next(self) -> dict[str, str]:
-        return self.told.get(timeout=ANSWER_MAX_S)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(timeout=ANSWER_MAX_S)
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with up(tmp_path_factory.mktemp("mms") / "data") as running:
-        yield running
+    def give(self, request: BaseHTTPRequestHandler) -> None:
+        if request.path == "/moved":
+            request.send_response(302)
+            request.send_header("Location", "/cat.png")
+            request.end_headers()
+            return
+        kind, content = FILES.get(request.path, ("text/plain", b""))
+        request.send_response(200 if request.path in FILES else 404)
+        request.send_header("Content-Type", kind)
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
 
 
 @pytest.fixture
-def client(host: Running) -> Client:
-    client = Client(host.facts["account_sid"], host.facts["auth_token"])
-    client.api.base_url = host.facts["base_url"]
-    return client
-
-
-@pytest.fixture
-def application() -> Iterator[Application]:
-    application = Application()
-    yield application
-    application.close()
+def shelf() -> Iterator[Shelf]:
+    shelf = Shelf()
+    yield shelf
+    shelf.close()
 
 
 def test_a_handset_receives_the_media_and_the_application_lists_and_deletes_them(
-    host: Running, client: Client, application: Application
+    host: Running, client: Client, shelf: Shelf
 ) -> None:
     message = client.messages.create(
         to=HANDSET,
         from_=host.facts["phone_number"],
         body="look",
-        media_url=[f"{application.url}/moved", f"{application.url}/card.vcf"],
+        media_url=[f"{shelf.url}/moved", f"{shelf.url}/card.vcf"],
     )
     assert (message.sid[:2], message.num_media) == ("MM", "2")
 
@@ -128,17 +84,17 @@ def test_a_handset_receives_the_media_and_the_application_lists_and_deletes_them
     ("path", "error_code"), [("/page", 12300), ("/huge.gif", 11751), ("/nothing", 11200)]
 )
 def test_a_message_whose_media_cannot_be_sent_fails_with_the_code_for_it(
-    host: Running, client: Client, application: Application, path: str, error_code: int
+    host: Running, client: Client, shelf: Shelf, path: str, error_code: int
 ) -> None:
     message = client.messages.create(
         to=HANDSET,
         from_=host.facts["phone_number"],
         body=f"never {path}",
-        media_url=[f"{application.url}/cat.png", f"{application.url}{path}"],
-        status_callback=f"{application.url}/status",
+        media_url=[f"{shelf.url}/cat.png", f"{shelf.url}{path}"],
+        status_callback=f"{shelf.url}/status",
     )
 
-    told = application.next()
+    told = shelf.next()
 
     assert (told["MessageStatus"], told["ErrorCode"]) == ("failed", str(error_code))
     failed = client.messages(message.sid).fetch()
@@ -148,10 +104,10 @@ def test_a_message_whose_media_cannot_be_sent_fails_with_the_code_for_it(
 
 
 def test_an_application_is_told_where_the_media_of_an_inbound_message_are(
-    host: Running, client: Client, application: Application
+    host: Running, client: Client, shelf: Shelf
 ) -> None:
     number = client.incoming_phone_numbers.create(
-        phone_number="+12025550134", sms_url=f"{application.url}/sms"
+        phone_number="+12025550134", sms_url=f"{shelf.url}/sms"
     )
     wait_until(
         lambda: number.sid in [each.sid for each in client.incoming_phone_numbers.list()],
@@ -164,11 +120,11 @@ def test_an_application_is_told_where_the_media_of_an_inbound_message_are(
         {
             "to": number.phone_number,
             "body": "see",
-            "media_urls": [uploaded, f"{application.url}/gone"],
+            "media_urls": [uploaded, f"{shelf.url}/gone"],
         },
     )
 
-    told = application.next()
+    told = shelf.next()
 
     assert (told["Body"], told["NumMedia"]) == ("see", "1")
     assert told["MediaContentType0"] == "image/png"
@@ -179,11 +135,6 @@ def test_an_application_is_told_where_the_media_of_an_inbound_message_are(
     assert (message.sid[:2], message.num_media, message.direction) == ("MM", "1", "inbound")
     (media,) = client.messages(message.sid).media.list()
     assert told["MediaUrl0"].endswith(f"/Media/{media.sid}")
-
-
-def on_handset(host: Running, number: str, body: str) -> list[dict[str, Any]]:
-    arrived = get_json(f"{host.facts['simulator_url']}/v1/handsets/{number}/messages")
-    return [message for message in arrived if message["body"] == body]
 
 
 def fetched(url: str) -> tuple[str, bytes]:

@@ -1,11 +1,11 @@
 """STOP and START, prices, usage and balance, as a program with the official SDK meets them."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from tests.system.running import Running, get_json, post_json, put_json, up, wait_until
+from tests.sdk.customer import on_handset, text_from
+from tests.system.running import Running, put_json, wait_until
 from twilio.base.exceptions import TwilioRestException
 from twilio.rest import Client
 
@@ -20,29 +20,12 @@ EURO_SIGN_AND_MORE = "€" * 100
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    settings = {"TRUNKLINE_PRICES_OPENING_BALANCE": OPENING}
-    with up(tmp_path_factory.mktemp("money") / "data", settings=settings) as running:
-        yield running
-
-
-@pytest.fixture
-def client(host: Running) -> Client:
-    client = Client(host.facts["account_sid"], host.facts["auth_token"])
-    client.api.base_url = host.facts["base_url"]
-    return client
-
-
-def text_from(host: Running, handset: str, body: str) -> None:
-    url = f"{host.facts['simulator_url']}/v1/handsets/{handset}/messages"
-    post_json(url, {"to": host.facts["phone_number"], "body": body})
+def settings() -> dict[str, str]:
+    return {"TRUNKLINE_PRICES_OPENING_BALANCE": OPENING}
 
 
 def bodies_on(host: Running, handset: str) -> list[str]:
-    found: list[dict[str, Any]] = get_json(
-        f"{host.facts['simulator_url']}/v1/handsets/{handset}/messages"
-    )
-    return [each["body"] for each in found]
+    return [each["body"] for each in on_handset(host, handset)]
 
 
 def send(client: Client, host: Running, to: str, body: str = "hello") -> Any:
@@ -59,15 +42,15 @@ def refusal(client: Client, host: Running, to: str) -> int:
 def test_stop_is_answered_and_ends_all_messages_until_start(host: Running, client: Client) -> None:
     handset = "+12025550141"
 
-    text_from(host, handset, "Stop")
+    text_from(host, handset, body="Stop")
     wait_until(lambda: bodies_on(host, handset) == [REPLIES[Keyword.STOP]], "the answer to STOP")
     assert refusal(client, host, handset) == 21610
 
-    text_from(host, handset, "help")
+    text_from(host, handset, body="help")
     wait_until(lambda: bodies_on(host, handset)[-1] == REPLIES[Keyword.HELP], "the answer to HELP")
     assert refusal(client, host, handset) == 21610
 
-    text_from(host, handset, "start")
+    text_from(host, handset, body="start")
     wait_until(lambda: bodies_on(host, handset)[-1] == REPLIES[Keyword.START], "that to START")
     assert send(client, host, handset).status == "queued"
     wait_until(lambda: bodies_on(host, handset)[-1] == "hello", "the message after START")
@@ -78,7 +61,7 @@ def test_a_key_is_answered_the_same_after_a_stop(host: Running, client: Client) 
     keyed = {"status_callback": "http://127.0.0.1:9/unused#ik=before-the-stop"}
     ours = host.facts["phone_number"]
     first = client.messages.create(to=handset, from_=ours, body="once", **keyed)
-    text_from(host, handset, "STOP")
+    text_from(host, handset, body="STOP")
     wait_until(lambda: REPLIES[Keyword.STOP] in bodies_on(host, handset), "the answer to STOP")
 
     again = client.messages.create(to=handset, from_=ours, body="once", **keyed)

@@ -4,12 +4,11 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.sdk.walking import NAMED, as_json, calls
-from tests.system.running import Running, up
+from tests.system.running import Running
 
 from trunkline.api import catalogue
 from trunkline.api.resources import RESOURCES
@@ -33,9 +32,10 @@ def node() -> str:
 
 
 @pytest.fixture(scope="module")
-def host(node: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with up(tmp_path_factory.mktemp("node") / "data") as running:
-        yield running
+def host(node: str, host: Running) -> Running:
+    """None is started where there is no Node."""
+    del node
+    return host
 
 
 def test_every_operation_answers_the_node_sdk(host: Running, node: str) -> None:

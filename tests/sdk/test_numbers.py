@@ -1,34 +1,12 @@
 """Numbers and applications, as a program with the official SDK finds, owns, changes and releases them."""
 
-from collections.abc import Iterator
-
 import pytest
-from tests.sdk.test_python import HANDSET, Application, text_from
-from tests.system.running import Running, up
+from tests.sdk.customer import HANDSET, Application, text_from
+from tests.system.running import Running
 from twilio.base.exceptions import TwilioRestException
 from twilio.rest import Client
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with up(tmp_path_factory.mktemp("numbers") / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def client(host: Running) -> Client:
-    client = Client(host.facts["account_sid"], host.facts["auth_token"])
-    client.api.base_url = host.facts["base_url"]
-    return client
-
-
-@pytest.fixture
-def application(host: Running) -> Iterator[Application]:
-    application = Application(host.facts["auth_token"])
-    yield application
-    application.close()
 
 
 def test_a_number_is_found_owned_changed_released_and_owned_again(client: Client) -> None:

@@ -1,102 +1,15 @@
 """A program written with the official SDK, unchanged but for where it points."""
 
-import queue
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 import pytest
-from tests.system.running import Running, get_json, post_json, up, wait_until
+from tests.sdk.customer import HANDSET, Application, on_handset, text_from
+from tests.system.running import Running, wait_until
 from twilio.base.exceptions import TwilioRestException
-from twilio.request_validator import RequestValidator
 from twilio.rest import Client
-from twilio.twiml.messaging_response import MessagingResponse
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
-
-HANDSET = "+12025550123"
-ANSWER_MAX_S = 10.0
-
-
-class Application:
-    """The customer's side: a web server that checks signatures and keeps what it was told."""
-
-    def __init__(self, auth_token: str) -> None:
-        self.told: queue.Queue[dict[str, str]] = queue.Queue()
-        self._validator = RequestValidator(auth_token)
-        application = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                application.answer(self)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def answer(self, request: BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers["Content-Length"])).decode()
-        params = dict(parse_qsl(body, keep_blank_values=True))
-        signature = request.headers["X-Twilio-Signature"]
-        is_ours = self._validator.validate(self.url + request.path, params, signature)
-        token = request.headers["I-Twilio-Idempotency-Token"]
-        self.told.put({**params, "path": request.path, "signed": str(is_ours), "token": token})
-        reply = MessagingResponse()
-        match request.path:
-            case "/sms":
-                reply.message(f"you said {params['Body']}")
-            case "/talk":
-                reply.message("one", action="/then", status_callback="/status")
-                reply.message("never")
-            case "/then":
-                reply.redirect("/last", method="POST")
-            case "/last":
-                halves = reply.message()
-                halves.body("two")
-                halves.body(" and a half")
-            case _:
-                pass
-        document = str(reply).encode()
-        request.send_response(200)
-        request.send_header("Content-Type", "text/xml")
-        request.send_header("Content-Length", str(len(document)))
-        request.end_headers()
-        request.wfile.write(document)
-
-    def next(self) -> dict[str, str]:
-        return self.told.get(timeout=ANSWER_MAX_S)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(timeout=ANSWER_MAX_S)
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with up(tmp_path_factory.mktemp("sdk") / "data") as running:
-        yield running
-
-
-@pytest.fixture
-def client(host: Running) -> Client:
-    client = Client(host.facts["account_sid"], host.facts["auth_token"])
-    client.api.base_url = host.facts["base_url"]
-    return client
-
-
-@pytest.fixture
-def application(host: Running) -> Iterator[Application]:
-    application = Application(host.facts["auth_token"])
-    yield application
-    application.close()
 
 
 def test_a_message_goes_its_whole_way_and_tells_every_step(
@@ -267,13 +180,3 @@ def test_bad_credentials_are_told_as_such(host: Running) -> None:
         stranger.messages("SM" + "0" * 32).fetch()
 
     assert (refusal.value.status, refusal.value.code) == (401, 20003)
-
-
-def on_handset(host: Running, number: str, body: str | None = None) -> list[dict[str, Any]]:
-    arrived = get_json(f"{host.facts['simulator_url']}/v1/handsets/{number}/messages")
-    return [message for message in arrived if body is None or message["body"] == body]
-
-
-def text_from(host: Running, handset: str, *, to: str, body: str) -> None:
-    url = f"{host.facts['simulator_url']}/v1/handsets/{handset}/messages"
-    post_json(url, {"to": to, "body": body})

@@ -43,8 +43,8 @@ from trunkline.webhooks.client import (
     WebhookAnswer,
     WebhookClient,
     WebhookRequest,
-    open_session,
 )
+from trunkline.webhooks.session import open_session
 
 pytestmark = [pytest.mark.system, pytest.mark.anyio]
 

@@ -10,9 +10,10 @@ from typing import Final
 from trunkline.api.auth import Caller
 from trunkline.api.errors import ApiError, refused, unavailable
 from trunkline.api.remembered import Remembered
-from trunkline.api.services import AccountsPort, KnownPort
+from trunkline.api.services import KnownPort, RecordsPort
 from trunkline.domain import sid
 from trunkline.domain.account import Account
+from trunkline.domain.events import AccountOpened
 from trunkline.kernel import Clock, Deadline
 from trunkline.log.interface import Unreadable
 
@@ -20,7 +21,9 @@ from trunkline.log.interface import Unreadable
 class Access:
     """Finds the account of a path for who may act on it."""
 
-    def __init__(self, known: KnownPort, accounts: AccountsPort, clock: Clock) -> None:
+    def __init__(
+        self, known: KnownPort, accounts: RecordsPort[AccountOpened, Account], clock: Clock
+    ) -> None:
         self._accounts: Final = accounts
         self._known: Final[Remembered[str, Account]] = Remembered(
             known.account, known.version, clock

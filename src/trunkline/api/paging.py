@@ -7,8 +7,9 @@ what makes going back possible without a query in the other direction.
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import Final
+from typing import Final, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -16,7 +17,9 @@ import msgspec
 from trunkline.api.answer import Answer, Headers, json_answer
 from trunkline.api.arguments import PAGE_SIZE, Arguments
 from trunkline.api.errors import ApiError, invalid
+from trunkline.api.freshness import lag_header
 from trunkline.api.request import Request
+from trunkline.api.services import ReplicaPort
 from trunkline.replica.queries import Place
 
 PAGE_SIZE_DEFAULT: Final = 50
@@ -28,6 +31,19 @@ TOKEN_CHARS_MAX: Final = 2_000
 
 _PAGING: Final = frozenset({PAGE_SIZE, "Page", "PageToken"})
 _DECODER: Final = msgspec.msgpack.Decoder(list[tuple[float, str]])
+
+
+class Listed(Protocol):
+    """What has a place in a list."""
+
+    @property
+    def sid(self) -> str: ...
+
+    @property
+    def created_at(self) -> float: ...
+
+
+Row = TypeVar("Row", bound=Listed)
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -57,6 +73,20 @@ def requested_page(arguments: Arguments) -> Page:
     trail = () if token is None else _trail(token)
     size = min(arguments.integer(PAGE_SIZE) or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
     return Page(number, size, trail)
+
+
+def rows_answer(
+    request: Request,
+    page: Page,
+    rows: Sequence[Row],
+    as_json: Callable[[Row], object],
+    replica: ReplicaPort,
+) -> Answer:
+    """The page of `rows`, of which the copy was asked for `page.rows_max` and may have given fewer."""
+    shown = rows[: page.size]
+    last = Place(shown[-1].created_at, shown[-1].sid) if len(rows) > page.size else None
+    items = [as_json(each) for each in shown]
+    return page_answer(request, page, items, last=last, headers=lag_header(replica))
 
 
 def page_answer(

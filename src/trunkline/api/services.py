@@ -6,7 +6,7 @@ when it is not.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry
 
@@ -14,7 +14,7 @@ from trunkline.directory.numbers import OwnAnswer
 from trunkline.directory.records import Missing, Removed, Spent, Undecidable
 from trunkline.domain.account import Account, AccountStatus
 from trunkline.domain.application import Application
-from trunkline.domain.events import AccountOpened, ApplicationMade, KeyMade, NumberOwned
+from trunkline.domain.events import AccountOpened, ApplicationMade, KeyMade, NumberOwned, Settings
 from trunkline.domain.key import Key
 from trunkline.domain.message import Message
 from trunkline.domain.number import Number
@@ -24,6 +24,8 @@ from trunkline.log.interface import Unreadable
 from trunkline.messaging.accept import AcceptAnswer, NewMessage
 from trunkline.messaging.cancel import CancelAnswer
 from trunkline.replica.queries import MessageFilter, NumberFilter, Place, Usage
+
+Shown_co = TypeVar("Shown_co", covariant=True)
 
 
 class AcceptorPort(Protocol):
@@ -82,59 +84,22 @@ class NumbersPort(Protocol):
     async def catch_up(self, *, deadline: Deadline) -> bool: ...
 
 
-class ApplicationsPort(Protocol):
-    """Makes, changes and deletes applications: see `directory/applications`."""
+class RecordsPort(Protocol[Settings, Shown_co]):
+    """Makes, changes and deletes records of one kind: see `directory/collection`."""
 
     async def make(
-        self, account: str, settings: ApplicationMade, *, is_keyed: bool, deadline: Deadline
-    ) -> Application | Spent | Undecidable: ...
+        self, account: str, settings: Settings, *, is_keyed: bool, deadline: Deadline
+    ) -> Shown_co | Spent | Undecidable: ...
 
     async def change(
-        self,
-        account: str,
-        sid: str,
-        edit: Callable[[ApplicationMade], ApplicationMade],
-        *,
-        deadline: Deadline,
-    ) -> Application | Missing | Undecidable: ...
+        self, account: str, sid: str, edit: Callable[[Settings], Settings], *, deadline: Deadline
+    ) -> Shown_co | Missing | Undecidable: ...
 
     async def delete(
         self, account: str, sid: str, *, deadline: Deadline
     ) -> Removed | Missing | Undecidable: ...
 
-    async def find(self, sid: str, *, deadline: Deadline) -> Application | Unreadable | None: ...
-
-
-class AccountsPort(Protocol):
-    """Opens and changes accounts: see `directory/accounts`."""
-
-    async def open(
-        self, opened: AccountOpened, *, is_keyed: bool, deadline: Deadline
-    ) -> Account | Spent | Undecidable: ...
-
-    async def change(
-        self, sid: str, edit: Callable[[AccountOpened], AccountOpened], *, deadline: Deadline
-    ) -> Account | Missing | Undecidable: ...
-
-    async def find(self, sid: str, *, deadline: Deadline) -> Account | Unreadable | None: ...
-
-
-class KeysPort(Protocol):
-    """Makes, changes and deletes API keys: see `directory/keys`."""
-
-    async def make(
-        self, account: str, settings: KeyMade, *, is_keyed: bool, deadline: Deadline
-    ) -> Key | Spent | Undecidable: ...
-
-    async def change(
-        self, account: str, sid: str, edit: Callable[[KeyMade], KeyMade], *, deadline: Deadline
-    ) -> Key | Missing | Undecidable: ...
-
-    async def delete(
-        self, account: str, sid: str, *, deadline: Deadline
-    ) -> Removed | Missing | Undecidable: ...
-
-    async def find(self, sid: str, *, deadline: Deadline) -> Key | Unreadable | None: ...
+    async def find(self, sid: str, *, deadline: Deadline) -> Shown_co | Unreadable | None: ...
 
 
 class KnownPort(Protocol):
@@ -233,9 +198,9 @@ class ApiServices:
     canceller: CancellerPort
     eraser: EraserPort
     numbers: NumbersPort
-    applications: ApplicationsPort
-    accounts: AccountsPort
-    keys: KeysPort
+    applications: RecordsPort[ApplicationMade, Application]
+    accounts: RecordsPort[AccountOpened, Account]
+    keys: RecordsPort[KeyMade, Key]
     known: KnownPort
     replica: ReplicaPort
     lookup: LookupPort

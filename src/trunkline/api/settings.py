@@ -7,19 +7,17 @@ given, takes a setting back: an SDK has no other way to say "no URL any more".
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 
 from trunkline.api.errors import invalid
 from trunkline.api.request import Request
-from trunkline.domain.events import AccountOpened, ApplicationMade, KeyMade, NumberOwned
+from trunkline.domain.events import Settings
 
 FRIENDLY_NAME_CHARS_MAX: Final = 64
 API_VERSION: Final = "2010-04-01"
 """The one in which applications are spoken to."""
-
-Settings = TypeVar("Settings", NumberOwned, ApplicationMade, AccountOpened, KeyMade)
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 

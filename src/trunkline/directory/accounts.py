@@ -1,91 +1,27 @@
 """Accounts: records of their own, each with a register named by the digits of its SID."""
 
-from collections.abc import Callable
-
+from trunkline.directory.collection import Collection
 from trunkline.directory.news import Change, News
-from trunkline.directory.records import (
-    Missing,
-    Occupied,
-    Record,
-    Register,
-    Spent,
-    Undecidable,
-    Written,
-    change,
-    create,
-    find,
-)
-from trunkline.directory.view import View
+from trunkline.directory.records import Record, Register, Written, create
 from trunkline.domain.account import Account
 from trunkline.domain.events import AccountOpened, Kind
 from trunkline.domain.sid import digits_of
 from trunkline.kernel import Deadline
 from trunkline.log.author import Author
-from trunkline.log.interface import Log, Unreadable
-from trunkline.log.limits import TRY_TIMEOUT_S
+from trunkline.log.interface import Log
 from trunkline.replica.queries import Replica
 
 
-class Accounts:
-    """Accounts as the API opens and changes them: what was just done is known to every host at once,
-    and seen by the next read here."""
+def all_accounts(
+    log: Log, replica: Replica, news: News, *, author: Author
+) -> Collection[AccountOpened, Account]:
+    """All accounts; the account of each is itself. What is done to one is known to every host at
+    once. None is ever deleted: one is closed, and that is one of its states."""
 
-    def __init__(self, log: Log, replica: Replica, news: News, *, author: Author) -> None:
-        self._log = log
-        self._author = author
-        self._news = news
-        self._view = View(log, replica, author.clock)
+    def tell(sid: str, shard: int, sequence: int, account: Account | None) -> None:
+        news.tell(Change(sid=sid, shard=shard, sequence=sequence, account=account))
 
-    async def open(
-        self, opened: AccountOpened, *, is_keyed: bool, deadline: Deadline
-    ) -> Account | Spent | Undecidable:
-        """Open it; repeatable with the same `opened.sid`, and then what stands is given back."""
-        answer = await create(
-            self._log,
-            register_of(opened.sid),
-            opened,
-            sid=opened.sid,
-            account=opened.sid,
-            is_keyed=is_keyed,
-            author=self._author,
-            deadline=deadline,
-        )
-        if isinstance(answer, Occupied):
-            # The register is named by the SID.
-            return Undecidable("another record stands under this SID")
-        if not isinstance(answer, Written):
-            return answer
-        return await self._shown(answer.record)
-
-    async def change(
-        self, sid: str, edit: Callable[[AccountOpened], AccountOpened], *, deadline: Deadline
-    ) -> Account | Missing | Undecidable:
-        """Make it what `edit` makes of what it is now."""
-        answer = await change(
-            self._log,
-            register_of(sid),
-            edit,
-            sid=sid,
-            account=sid,
-            author=self._author,
-            deadline=deadline,
-        )
-        return await self._shown(answer.record) if isinstance(answer, Written) else answer
-
-    async def find(self, sid: str, *, deadline: Deadline) -> Account | Unreadable | None:
-        """As the log has it, for what the copy does not show yet; `None` only when it surely is not
-        there."""
-        timeout_s = min(TRY_TIMEOUT_S, deadline.remaining_s())
-        found = await find(self._log, register_of(sid), timeout_s=timeout_s)
-        return account_of(found) if isinstance(found, Record) else found
-
-    async def _shown(self, record: Record[AccountOpened]) -> Account:
-        account = account_of(record)
-        self._news.tell(
-            Change(sid=record.sid, shard=record.shard, sequence=record.sequence, account=account)
-        )
-        await self._view.show(record.shard, record.sequence)
-        return account
+    return Collection(log, replica, register_of, account_of, author=author, tell=tell)
 
 
 async def open_account(

@@ -7,8 +7,9 @@ made on top of the other, and none is lost that touched another field; of two to
 counts. Of two creates at once, one finds the other. What is sent twice stands once.
 
 There is no other shard to go to: while the home shard has no leader, the answer is `Undecidable`.
-A kind of record is one row in `domain.events` (its body, `Kind`, `ONE_REGISTER`) and in `log.carry`,
-a table and a fold in `replica`, and a function here or beside that names its `Register`.
+A kind of record is one row in `domain.events` (its body, `Kind`, `Settings`, `ONE_REGISTER`) and in
+`log.carry`, a table and a fold in `replica`, and a module beside, which names its `Register` and gives
+its `Collection`.
 """
 
 from collections.abc import Callable

@@ -6,7 +6,7 @@ log is read by new code. Times are seconds since the epoch.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -217,6 +217,11 @@ class KeyMade(Body, frozen=True, kw_only=True):
     friendly_name: str
     secret_digest: str
     fingerprint: str = ""
+
+
+Settings = TypeVar("Settings", AccountOpened, ApplicationMade, KeyMade, NumberOwned)
+"""The whole state of a record of the directory, one row for each kind: all have a `sid`, a
+`friendly_name` and a `fingerprint`."""
 
 
 class Deleted(Body, frozen=True, kw_only=True):

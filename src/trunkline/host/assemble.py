@@ -15,9 +15,9 @@ from starlette.types import ASGIApp
 
 from trunkline.api.services import ApiServices
 from trunkline.blobs.shared import SharedBlobs
-from trunkline.directory.accounts import Accounts
-from trunkline.directory.applications import Applications
-from trunkline.directory.keys import Keys
+from trunkline.directory.accounts import all_accounts
+from trunkline.directory.applications import all_applications
+from trunkline.directory.keys import all_keys
 from trunkline.directory.news import News
 from trunkline.directory.numbers import Numbers
 from trunkline.domain.events import Kind
@@ -256,9 +256,11 @@ class _Builder:
                     author=context.author,
                     is_closed=self._news.is_closed,
                 ),
-                applications=Applications(context.log, self._replica, author=context.author),
-                accounts=Accounts(context.log, self._replica, self._news, author=context.author),
-                keys=Keys(context.log, self._replica, self._news, author=context.author),
+                applications=all_applications(context.log, self._replica, author=context.author),
+                accounts=all_accounts(
+                    context.log, self._replica, self._news, author=context.author
+                ),
+                keys=all_keys(context.log, self._replica, self._news, author=context.author),
                 known=self._news,
                 replica=self._replica,
                 lookup=MessageLookup(context.log),

@@ -18,18 +18,22 @@ import aiohttp
 from yarl import URL
 
 from trunkline.domain.media import bare_type
-from trunkline.kernel import Clock, Deadline, Failed, Pool, PoolLimits
+from trunkline.kernel import Clock, Deadline, Failed, Pool
 from trunkline.version import __version__
 from trunkline.webhooks.client import (
     BAD_HOST_NAME,
     CERTIFICATE_INVALID,
-    CONNECT_TIMEOUT_S,
     CONNECTION_FAILURE,
     HTTP_RETRIEVAL_FAILURE,
     TLS_FAILURE,
     TOO_MANY_REDIRECTS,
     URL_INVALID,
     authorization_of,
+)
+from trunkline.webhooks.session import (
+    CONNECT_TIMEOUT_S,
+    EXACT_TIMEOUTS_S,
+    PooledSession,
     open_session,
 )
 from trunkline.webhooks.signature import sendable
@@ -45,7 +49,6 @@ MEDIA_TYPE_UNSUPPORTED: Final = 12300
 _LEADS_ON: Final = frozenset({301, 302, 303, 307, 308})
 _MAY_PASS: Final = frozenset({408, 425, 429})
 """Refusals of a client that say "not now"."""
-_EXACT_TIMEOUTS_S: Final = 3600.0
 _TELLS_MACHINES: Final = frozenset(
     ipaddress.ip_address(each) for each in ("100.100.100.200", "fd00:ec2::254")
 )
@@ -82,11 +85,10 @@ class MediaFetcher:
         clock: Clock,
         rng: random.Random,
     ) -> None:
-        self._session_factory = session_factory or _open_guarded
-        self._clock = clock
-        self._rng = rng
-        self._pool: Pool[aiohttp.ClientSession] | None = None
-        self._session: aiohttp.ClientSession | None = None
+        factory = session_factory or _open_guarded
+        self._session = PooledSession(
+            "media", factory, try_timeout_s=FETCH_MAX_S, clock=clock, rng=rng
+        )
 
     async def fetch(
         self, url: str, *, bytes_max: Callable[[str], int], deadline: Deadline
@@ -95,33 +97,20 @@ class MediaFetcher:
         raises for what a network or a server can do."""
 
         async def act(session: aiohttp.ClientSession, bound_s: float) -> Answer:
-            # A customer's failing server is an answer here: it must not count against our session.
             return await _follow(session, url, bytes_max, bound_s)
 
-        answer = await self._opened().call(act, deadline=deadline, is_repeatable=False)
+        answer = await self._session.call(act, deadline=deadline)
         if isinstance(answer, Failed):
             return NotFetched(HTTP_RETRIEVAL_FAILURE, answer.reason, is_final=False)
         return answer
 
     def pools(self) -> tuple[Pool[aiohttp.ClientSession], ...]:
         """For who counts; none before the first request."""
-        return () if self._pool is None else (self._pool,)
+        return self._session.pools()
 
     async def close(self) -> None:
         """Let go of all connections. A request after this opens new ones."""
-        session, self._session, self._pool = self._session, None, None
-        if session is not None:
-            await session.close()
-
-    def _opened(self) -> Pool[aiohttp.ClientSession]:
-        """The pool, made at first use because a session belongs to the running loop."""
-        if self._pool is None:
-            self._session = self._session_factory()
-            limits = PoolLimits(try_timeout_s=FETCH_MAX_S, tries_max=1)
-            self._pool = Pool(
-                "media", [self._session], limits=limits, clock=self._clock, rng=self._rng
-            )
-        return self._pool
+        await self._session.close()
 
 
 def _open_guarded() -> aiohttp.ClientSession:
@@ -164,7 +153,7 @@ async def _get(
 ) -> Answer | str:
     """The piece; or where it is, where the server says that it is elsewhere."""
     timeout = aiohttp.ClientTimeout(
-        total=None, sock_connect=CONNECT_TIMEOUT_S, ceil_threshold=_EXACT_TIMEOUTS_S
+        total=None, sock_connect=CONNECT_TIMEOUT_S, ceil_threshold=EXACT_TIMEOUTS_S
     )
     # What is packed may unpack to any size: it is asked for as it is.
     headers = {"User-Agent": f"Trunkline/{__version__}", "Accept-Encoding": "identity"}

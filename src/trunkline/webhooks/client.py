@@ -9,33 +9,27 @@ import asyncio
 import base64
 import random
 import re
-import socket
-import ssl
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Final, Literal
 from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
 from yarl import URL
 
-from trunkline.kernel import Clock, Deadline, Failed, Pool, PoolLimits
+from trunkline.kernel import Clock, Deadline, Failed, Pool
 from trunkline.version import __version__
 from trunkline.webhooks.cookies import Cookies
-from trunkline.webhooks.overrides import DEFAULT, Overrides, overrides_of
+from trunkline.webhooks.overrides import Overrides, overrides_of
+from trunkline.webhooks.session import EXACT_TIMEOUTS_S, PooledSession, open_session
 from trunkline.webhooks.signature import HEADER, encode_form, sendable, sign, with_query
 
-# Twilio documentation, error 11205: two connection attempts of 5 s, 15 s in all.
+# Twilio documentation, error 11205: two connection attempts, 15 s in all.
 WEBHOOK_DEADLINE_S: Final = 15.0
-CONNECT_TIMEOUT_S: Final = DEFAULT.connect_s
 REDIRECTS_MAX: Final = 10
 ANSWER_BYTES_MAX: Final = 64 * 1024
 """One byte more is read, so that a reader can tell an answer that was cut."""
-CONNECTIONS_MAX: Final = 1024
-# Common servers close an idle connection after 5 s. A form is never sent again on its own, so we
-# must be the first to let go: else their closing would race with our next request.
-KEEP_ALIVE_S: Final = 2.0
 
 HTTP_RETRIEVAL_FAILURE: Final = 11200
 CONNECTION_FAILURE: Final = 11205
@@ -56,12 +50,10 @@ _OF_ANOTHER_HOST: Final = frozenset({62, 64})
 NOT_IN_TIME: Final = "no whole answer in time"
 
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "trunkline:webhook")
-_EXACT_TIMEOUTS_S: Final = 3600.0
 _LEADS_ON: Final = frozenset({301, 302, 303, 307, 308})
 _KEEPS_METHOD: Final = frozenset({307, 308})  # RFC 9110 §15.4.8, §15.4.9
 
 Method = Literal["GET", "POST"]
-SocketFactory = Callable[[tuple[Any, ...]], socket.socket]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,26 +110,6 @@ def token_of(*parts: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, "\x00".join(parts)))
 
 
-def open_session(
-    *, socket_factory: SocketFactory | None = None, tls: ssl.SSLContext | None = None
-) -> aiohttp.ClientSession:
-    """A session without cookies, proxies or body limits of its own; called in a running loop.
-
-    `socket_factory` is given each address before it is connected to, and may refuse it.
-    """
-    connector = aiohttp.TCPConnector(
-        limit=CONNECTIONS_MAX,
-        keepalive_timeout=KEEP_ALIVE_S,
-        socket_factory=socket_factory,
-        ssl=tls if tls is not None else True,
-        timeout_ceil_threshold=_EXACT_TIMEOUTS_S,
-    )
-    # One customer's cookies must never reach another.
-    return aiohttp.ClientSession(
-        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
-    )
-
-
 class WebhookClient:
     """Sends requests from many tasks at once. `close` ends what is under way."""
 
@@ -148,11 +120,10 @@ class WebhookClient:
         clock: Clock,
         rng: random.Random,
     ) -> None:
-        self._session_factory = session_factory
         self._clock = clock
-        self._rng = rng
-        self._pool: Pool[aiohttp.ClientSession] | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._session = PooledSession(
+            "webhooks", session_factory, try_timeout_s=WEBHOOK_DEADLINE_S, clock=clock, rng=rng
+        )
 
     async def send(self, request: WebhookRequest, *, deadline: Deadline) -> WebhookAnswer:
         """Send once, following redirects, in the times that the URL's fragment says and never behind
@@ -160,34 +131,21 @@ class WebhookClient:
         overrides = overrides_of(request.url)
 
         async def act(session: aiohttp.ClientSession, bound_s: float) -> WebhookAnswer:
-            # A customer's failing server is an answer here: it must not count against our session.
             limits = replace(overrides, total_s=min(bound_s, overrides.total_s))
             return await _send_following(session, request, limits, self._clock)
 
-        answer = await self._opened().call(act, deadline=deadline, is_repeatable=False)
+        answer = await self._session.call(act, deadline=deadline)
         if isinstance(answer, Failed):
             return Unreachable(answer.reason, HTTP_RETRIEVAL_FAILURE, is_unsent=not answer.sent)
         return answer
 
     def pools(self) -> tuple[Pool[aiohttp.ClientSession], ...]:
         """For who counts; none before the first request."""
-        return () if self._pool is None else (self._pool,)
+        return self._session.pools()
 
     async def close(self) -> None:
         """Let go of all connections. A request after this opens new ones."""
-        session, self._session, self._pool = self._session, None, None
-        if session is not None:
-            await session.close()
-
-    def _opened(self) -> Pool[aiohttp.ClientSession]:
-        """The pool, made at first use because a session belongs to the running loop."""
-        if self._pool is None:
-            self._session = self._session_factory()
-            limits = PoolLimits(try_timeout_s=WEBHOOK_DEADLINE_S, tries_max=1)
-            self._pool = Pool(
-                "webhooks", [self._session], limits=limits, clock=self._clock, rng=self._rng
-            )
-        return self._pool
+        await self._session.close()
 
 
 async def _send_following(
@@ -238,7 +196,7 @@ async def _send_hop(
         total=limits.total_s,
         sock_connect=limits.connect_s,
         sock_read=limits.read_s,
-        ceil_threshold=_EXACT_TIMEOUTS_S,
+        ceil_threshold=EXACT_TIMEOUTS_S,
     )
     try:
         async with session.request(

@@ -1,10 +1,9 @@
 """A host's API without the host: a real read copy, and small true implementations of the ports."""
 
-import asyncio
 import functools
 import itertools
 from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -13,39 +12,18 @@ import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from starlette.types import ASGIApp
 from starlette.types import Message as AsgiMessage
-from tests.unit.api.account_ports import Accounts, Keys
 from tests.unit.api.api_copy import Copy
-from tests.unit.api.api_directory import Applications, Numbers
+from tests.unit.api.api_ports import Acceptor, Changes, Lookup, Media, Numbers, Records
 
 from trunkline.api.admission import API_LIMITS
 from trunkline.api.app import create_app
 from trunkline.api.services import ApiServices
+from trunkline.directory.accounts import account_of
+from trunkline.directory.applications import application_of
+from trunkline.directory.keys import key_of
 from trunkline.domain import sid
-from trunkline.domain.events import (
-    AccountOpened,
-    Body,
-    Canceled,
-    Deleted,
-    Kind,
-    MediaRemoved,
-    MessageCreated,
-    NumberOwned,
-    Redacted,
-    Type,
-)
-from trunkline.domain.message import Message, fold
-from trunkline.kernel import (
-    CALLER_STATE,
-    Deadline,
-    FakeClock,
-    Seen,
-    ServerLimits,
-    ambient_deadline,
-    is_retried_above,
-)
-from trunkline.log.interface import Unreadable
-from trunkline.messaging.accept import AcceptAnswer, Created, KeyReused, NewMessage
-from trunkline.messaging.cancel import CancelAnswer, Done
+from trunkline.domain.events import AccountOpened, Kind, NumberOwned, Type
+from trunkline.kernel import CALLER_STATE, FakeClock, Seen, ServerLimits
 
 ACCOUNT = "AC" + "a" * 32
 OTHER_ACCOUNT = "AC" + "b" * 32
@@ -82,143 +60,6 @@ class Answered:
         return int(self.json["code"])
 
 
-@dataclass
-class Acceptor:
-    """Keeps what it accepted; `says` is what it answers instead, where a test needs that."""
-
-    copy: Copy
-    clock: FakeClock
-    says: AcceptAnswer | None = None
-    accepted: list[tuple[NewMessage, str | None]] = field(default_factory=list)
-    by_key: dict[tuple[str, str], tuple[NewMessage, Message]] = field(default_factory=dict)
-    may_go_on: asyncio.Event | None = None
-    asked_with: list[tuple[float, bool]] = field(default_factory=list)
-    """For each call, the seconds that the ambient deadline left, and whether a caller retries."""
-
-    async def accept(self, new: NewMessage, *, key: str | None, deadline: Deadline) -> AcceptAnswer:
-        assert not deadline.has_passed()
-        ambient = ambient_deadline()
-        assert ambient is not None
-        self.asked_with.append((ambient.remaining_s(), is_retried_above()))
-        if self.may_go_on is not None:
-            await self.may_go_on.wait()
-        if self.says is not None:
-            return self.says
-        earlier = self.by_key.get((new.account, key)) if key is not None else None
-        if earlier is not None:
-            is_same = _asked_for(earlier[0]) == _asked_for(new)
-            return Created(earlier[1], True) if is_same else KeyReused(earlier[1].sid)
-        self.accepted.append((new, key))
-        message = self._stored(new)
-        if key is not None:
-            self.by_key[new.account, key] = (new, message)
-        return Created(message)
-
-    async def repeated(
-        self, new: NewMessage, *, key: str, deadline: Deadline
-    ) -> AcceptAnswer | None:
-        if (new.account, key) not in self.by_key:
-            return None
-        return await self.accept(new, key=key, deadline=deadline)
-
-    def _stored(self, new: NewMessage) -> Message:
-        prefix = sid.MMS if new.media_urls else sid.SMS
-        name = f"{prefix}{len(self.accepted):032x}"
-        body = MessageCreated(
-            sid=name,
-            sender=new.sender,
-            recipient=new.recipient,
-            text=new.text,
-            media_urls=new.media_urls,
-            status_callback=new.status_callback,
-            send_at=None if new.send_at is msgspec.UNSET else new.send_at,
-        )
-        self.copy.put(Kind.MESSAGE, Type.ORIGINAL, new.account, name, body)
-        at = self.clock.wall()
-        return fold(Message(account=new.account), body, at=at, event_id="e", position=0)
-
-
-def _asked_for(new: NewMessage) -> NewMessage:
-    """What the client asked for: the URL of its application is not a part of that."""
-    is_ours = new.application is not msgspec.UNSET
-    return msgspec.structs.replace(new, status_callback=None) if is_ours else new
-
-
-@dataclass
-class Changes:
-    """Cancels and erases in the copy; `says` is what a cancel is answered instead."""
-
-    copy: Copy
-    says: CancelAnswer | None = None
-    is_unsure: bool = False
-
-    async def cancel(self, message: Message, *, deadline: Deadline) -> CancelAnswer:
-        assert not deadline.has_passed()
-        if self.says is not None:
-            return self.says
-        return Done(self._changed(message, Type.CANCEL, Canceled()))
-
-    async def redact(self, message: Message, *, deadline: Deadline) -> Message | None:
-        assert not deadline.has_passed()
-        return None if self.is_unsure else self._changed(message, Type.REDACTED, Redacted())
-
-    async def delete(self, message: Message, *, deadline: Deadline) -> bool:
-        assert not deadline.has_passed()
-        if not self.is_unsure:
-            self._changed(message, Type.DELETED, Deleted())
-        return not self.is_unsure
-
-    def _changed(self, message: Message, type_: Type, body: Body) -> Message:
-        self.copy.put(Kind.MESSAGE, type_, message.account, message.sid, body)
-        self.copy.catch_up()
-        found = self.copy.replica.message(message.sid)
-        assert found is not None
-        return found
-
-
-@dataclass
-class Lookup:
-    """What the log would say about a SID."""
-
-    knows: dict[str, Message] = field(default_factory=dict)
-    is_electing: bool = False
-    asked: int = 0
-    may_answer: asyncio.Event | None = None
-
-    async def message(
-        self, account: str, sid: str, *, deadline: Deadline
-    ) -> Message | Unreadable | None:
-        assert not deadline.has_passed()
-        self.asked += 1
-        if self.may_answer is not None:
-            await self.may_answer.wait()
-        found = self.knows.get(sid)
-        assert found is None or found.account == account
-        return Unreadable("electing") if found is None and self.is_electing else found
-
-
-@dataclass
-class Media:
-    """The blobs of a host by name, and a log that takes what is deleted."""
-
-    copy: Copy
-    has: dict[str, bytes] = field(default_factory=dict)
-    is_log_down: bool = False
-
-    async def content(self, name: str, *, deadline: Deadline) -> bytes | None:
-        assert not deadline.has_passed()
-        return self.has.get(name)
-
-    async def remove(self, message: Message, media: str, *, deadline: Deadline) -> bool:
-        assert not deadline.has_passed()
-        if not self.is_log_down:
-            kind = Kind.MESSAGE if message.original else Kind.INBOUND
-            removed = MediaRemoved(media=(media,))
-            self.copy.put(kind, Type.MEDIA_REMOVED, message.account, message.sid, removed)
-            self.copy.catch_up()
-        return not self.is_log_down
-
-
 @dataclass(frozen=True)
 class _Client:
     """Who asks, as the server sees it."""
@@ -245,9 +86,9 @@ class World:
         self.acceptor = Acceptor(self.copy, self.clock)
         self.changes = Changes(self.copy)
         self.numbers = Numbers(self.copy, self.clock)
-        self.applications = Applications(self.copy, self.clock)
-        self.accounts = Accounts(self.copy, self.clock)
-        self.keys = Keys(self.copy, self.clock)
+        self.applications = Records(self.copy, self.clock, Kind.APPLICATION, application_of)
+        self.accounts = Records(self.copy, self.clock, Kind.ACCOUNT, account_of)
+        self.keys = Records(self.copy, self.clock, Kind.KEY, key_of)
         self.lookup = Lookup()
         self.media = Media(self.copy)
         self.missing: list[str] = []
@@ -284,8 +125,7 @@ class World:
 
     def open_account(self, account: str, token: str) -> None:
         body = AccountOpened(sid=account, friendly_name="An account", auth_token=token)
-        self.accounts.bodies[account] = body
-        self.copy.put(Kind.ACCOUNT, Type.ORIGINAL, account, account, body)
+        self.accounts.put(account, body)
 
     def give_number(self, account: str, phone_number: str) -> str:
         name = sid.sid_from_key(sid.PHONE_NUMBER, account, phone_number)

@@ -10,7 +10,6 @@ from tests.unit.api.api_world import (
 )
 
 from trunkline.directory.records import Undecidable
-from trunkline.domain.application import Application
 from trunkline.domain.events import ApplicationMade
 
 pytestmark = pytest.mark.anyio
@@ -156,9 +155,7 @@ async def test_one_that_the_copy_does_not_show_yet_is_found_in_the_log(world: Wo
     name = "AP" + "7" * 32
     made = ApplicationMade(sid=name, friendly_name="desk")
     path = APPLICATIONS.replace(".json", f"/{name}.json")
-    world.applications.made[name] = Application(
-        account=ACCOUNT, settings=made, created_at=0.0, updated_at=0.0
-    )
+    world.applications.keep(ACCOUNT, made)
 
     assert (await world.get(path)).status == 200
     world.applications.is_electing = True

@@ -39,7 +39,7 @@ async def test_a_key_tells_its_secret_once_and_only_what_it_hashes_to_is_kept(ma
     assert (answered.status, key["friendly_name"]) == (201, "till")
     assert len(key["secret"]) == 32
     (kept,) = main.world.keys.made.values()
-    assert kept.settings.secret_digest == hashlib.sha256(key["secret"].encode()).hexdigest()
+    assert kept.body.secret_digest == hashlib.sha256(key["secret"].encode()).hexdigest()
     assert key["secret"] not in str(kept)
     for path in (KEYS, at(ACCOUNT, f"Keys/{key['sid']}")):
         assert key["secret"] not in (await main.get(path)).body.decode()

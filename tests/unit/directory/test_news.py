@@ -13,8 +13,8 @@ from structlog.testing import capture_logs
 from tests.unit.directory.test_view import Host
 from tests.unit.log.scripted_log import ACCOUNT, ScriptedLog, pen
 
-from trunkline.directory.accounts import Accounts, open_account
-from trunkline.directory.keys import Keys
+from trunkline.directory.accounts import all_accounts, open_account
+from trunkline.directory.keys import all_keys
 from trunkline.directory.news import HEARD_MAX, SUBJECT, Change, News
 from trunkline.directory.numbers import Numbers, Owned, Taken
 from trunkline.directory.records import Missing, Removed
@@ -48,8 +48,8 @@ class Pair:
         self.here.listen()
         self.there.listen()
         author = pen("one", self.clock)
-        self.accounts = Accounts(self.log, self.one.replica, self.here, author=author)
-        self.keys = Keys(self.log, self.one.replica, self.here, author=author)
+        self.accounts = all_accounts(self.log, self.one.replica, self.here, author=author)
+        self.keys = all_keys(self.log, self.one.replica, self.here, author=author)
 
     @asynccontextmanager
     async def following(self, *hosts: Host) -> AsyncIterator[None]:
@@ -62,6 +62,7 @@ class Pair:
     async def say(self, status: AccountStatus) -> Account | None:
         """The account made so, and as the other host knows it then."""
         changed = await self.accounts.change(
+            ACCOUNT,
             ACCOUNT,
             lambda body: msgspec.structs.replace(body, status=status),
             deadline=self.one.deadline(),
@@ -118,7 +119,9 @@ async def test_a_deleted_key_stays_refused_while_the_copy_still_shows_it(pair: P
 
 async def test_a_suspension_is_known_everywhere_and_ends_everywhere(pair: Pair) -> None:
     async with pair.following(pair.one):
-        opened = await pair.accounts.open(OPENED, is_keyed=False, deadline=pair.one.deadline())
+        opened = await pair.accounts.make(
+            ACCOUNT, OPENED, is_keyed=False, deadline=pair.one.deadline()
+        )
         assert isinstance(opened, Account)
         await asyncio.sleep(0)
         assert pair.there.is_active(ACCOUNT)
@@ -206,7 +209,7 @@ async def test_what_a_closed_account_has_left_is_anybody_s(pair: Pair) -> None:
     )
     async with pair.following(pair.one):
         deadline = pair.one.deadline()
-        await pair.accounts.open(OPENED, is_keyed=False, deadline=deadline)
+        await pair.accounts.make(ACCOUNT, OPENED, is_keyed=False, deadline=deadline)
         assert isinstance(
             await numbers.own(ACCOUNT, OWNED, is_keyed=False, deadline=deadline), Owned
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.unit.log.scripted_log import ACCOUNT, ScriptedLog, pen
 
-from trunkline.directory.applications import Applications
+from trunkline.directory.applications import all_applications
 from trunkline.directory.numbers import Numbers, Owned, find_number
 from trunkline.directory.records import Missing, Removed
 from trunkline.directory.view import View
@@ -97,7 +97,7 @@ async def test_what_was_done_to_a_number_is_in_the_next_read(host: Host) -> None
 
 
 async def test_what_was_done_to_an_application_is_in_the_next_read(host: Host) -> None:
-    applications = Applications(host.log, host.replica, author=pen("one", host.clock))
+    applications = all_applications(host.log, host.replica, author=pen("one", host.clock))
     async with asyncio.TaskGroup() as tasks:
         following = tasks.create_task(host.follow())
 

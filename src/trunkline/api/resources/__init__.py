@@ -1,7 +1,7 @@
 """Every operation that is implemented, in one table. All others of the catalogue answer 501.
 
 A new resource is a file in this folder, its lines here, a test module and a section of
-`docs/reference/api.md`.
+`docs/reference/api.md`. What all records of the directory answer alike is in `api/records`.
 """
 
 from collections.abc import Mapping

@@ -8,28 +8,28 @@ import asyncio
 import functools
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 import msgspec
 
-from trunkline.api.admission import not_begun_in_time
 from trunkline.api.answer import Answer, json_answer
-from trunkline.api.errors import ApiError, invalid, not_found, refused, unavailable
+from trunkline.api.errors import ApiError, invalid, refused, unavailable
 from trunkline.api.freshness import lag_header
 from trunkline.api.idempotency import key_of
 from trunkline.api.moments import rfc_2822
-from trunkline.api.paging import page_answer, requested_page
+from trunkline.api.paging import requested_page, rows_answer
+from trunkline.api.records import create, new_sid, update
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
 from trunkline.api.settings import friendly_name, signed
-from trunkline.directory.records import Missing, Removed, Spent, Undecidable
+from trunkline.directory.records import Missing, Removed
 from trunkline.domain import sid
 from trunkline.domain.account import NEXT, Account, AccountStatus
 from trunkline.domain.errors import Code
 from trunkline.domain.events import AccountOpened
 from trunkline.domain.number import Number
 from trunkline.kernel import Deadline
-from trunkline.replica.queries import NumberFilter, Place
+from trunkline.replica.queries import NumberFilter
 
 RELEASED_AT_ONCE: Final = 16
 """Numbers of a closed account that are given back side by side: each waits for one flush."""
@@ -80,11 +80,7 @@ async def _create(request: Request, services: ApiServices) -> Answer:
         )
     key = key_of(request)
     owner = request.caller.sid
-    name = (
-        sid.sid_from_entropy(sid.ACCOUNT, services.entropy(16))
-        if key is None
-        else sid.sid_from_key(sid.ACCOUNT, owner, "Accounts", key)
-    )
+    name = new_sid(sid.ACCOUNT, owner, "Accounts", key=key, services=services)
     given_name = friendly_name(request)
     # Signed before it has what a repeat would make up anew.
     asked = signed(
@@ -95,25 +91,12 @@ async def _create(request: Request, services: ApiServices) -> Answer:
         friendly_name=given_name or _name_at(services.clock.wall()),
         auth_token=services.entropy(16).hex(),
     )
-    if request.deadline.has_passed():
-        raise not_begun_in_time()
-    answer = await services.accounts.open(
-        wanted, is_keyed=key is not None, deadline=request.deadline
+    opened = await create(
+        request, services.accounts, name, wanted, key=key, claim="the account was opened"
     )
-    match answer:
-        case Account():
-            if answer.fingerprint != wanted.fingerprint:
-                raise ApiError(Code.KEY_REUSED, sid=name)
-            return json_answer(201, account_json(answer))
-        case Spent():
-            raise ApiError(Code.KEY_SPENT, sid=name)
-        case Undecidable(reason):
-            raise unavailable(
-                f"Whether the account was opened cannot be told ({reason}); repeat with the same "
-                "Idempotency-Key, or look for it in the list first."
-            )
-        case other:
-            assert_never(other)
+    if opened.fingerprint != wanted.fingerprint:
+        raise ApiError(Code.KEY_REUSED, sid=name)
+    return json_answer(201, account_json(opened))
 
 
 def _name_at(seconds: float) -> str:
@@ -140,10 +123,7 @@ async def _list(request: Request, services: ApiServices) -> Answer:
         items_max=page.rows_max,
         behind=page.behind,
     )
-    shown = rows[: page.size]
-    last = Place(shown[-1].created_at, shown[-1].sid) if len(rows) > page.size else None
-    items: list[object] = [account_json(each) for each in shown]
-    return page_answer(request, page, items, last=last, headers=lag_header(services.replica))
+    return rows_answer(request, page, rows, account_json, services.replica)
 
 
 async def _update(request: Request, services: ApiServices) -> Answer:
@@ -152,25 +132,17 @@ async def _update(request: Request, services: ApiServices) -> Answer:
     status = None if word is None else AccountStatus(word)
     if status is not None and status is not request.account.status:
         _check_parent(request)
-    # Asked of the log, not of the copy: what another host just made of it counts.
-    answer = await services.accounts.change(
+    account = await update(
+        request,
+        services.accounts,
         request.account.sid,
         functools.partial(_edited, name=name, status=status),
-        deadline=request.deadline,
     )
-    match answer:
-        case Account():
-            if not _is_as_wanted(answer, name, status):
-                raise invalid("Status", "the account is closed, and that is for good")
-            if answer.status is AccountStatus.CLOSED:
-                await _release_numbers(request, services)
-            return json_answer(200, account_json(answer))
-        case Missing():
-            raise not_found(request.path)
-        case Undecidable(reason):
-            raise unavailable(f"Whether it was changed cannot be told ({reason}). Send it again.")
-        case other:
-            assert_never(other)
+    if not _is_as_wanted(account, name, status):
+        raise invalid("Status", "the account is closed, and that is for good")
+    if account.status is AccountStatus.CLOSED:
+        await _release_numbers(request, services)
+    return json_answer(200, account_json(account))
 
 
 def _check_parent(request: Request) -> None:

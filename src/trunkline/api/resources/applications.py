@@ -2,17 +2,17 @@
 
 import functools
 from collections.abc import Mapping
-from typing import Final, assert_never
+from typing import Final
 
 import msgspec
 
-from trunkline.api.admission import not_begun_in_time
 from trunkline.api.answer import Answer, json_answer
-from trunkline.api.errors import ApiError, not_found, unavailable
+from trunkline.api.errors import ApiError
 from trunkline.api.freshness import lag_header
 from trunkline.api.idempotency import key_of
 from trunkline.api.moments import rfc_2822
-from trunkline.api.paging import page_answer, requested_page
+from trunkline.api.paging import requested_page, rows_answer
+from trunkline.api.records import create, delete, fetch, new_sid, sid_of, update
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
 from trunkline.api.settings import (
@@ -24,13 +24,10 @@ from trunkline.api.settings import (
     is_repeat_of,
     signed,
 )
-from trunkline.directory.records import Missing, Removed, Spent, Undecidable
 from trunkline.domain import sid
 from trunkline.domain.application import Application
 from trunkline.domain.errors import Code
 from trunkline.domain.events import ApplicationMade
-from trunkline.log.interface import Unreadable
-from trunkline.replica.queries import Place
 
 _SETTINGS: Final[Mapping[str, Setting]] = {
     **URLS,
@@ -74,44 +71,21 @@ async def _create(request: Request, services: ApiServices) -> Answer:
     check_version(request)
     key = key_of(request)
     account = request.account.sid
-    name = (
-        sid.sid_from_entropy(sid.APPLICATION, services.entropy(16))
-        if key is None
-        else sid.sid_from_key(sid.APPLICATION, account, "Applications", key)
-    )
+    name = new_sid(sid.APPLICATION, account, "Applications", key=key, services=services)
     bare = ApplicationMade(sid=name, friendly_name=friendly_name(request) or "")
     settings = signed(msgspec.structs.replace(bare, **given(request, _SETTINGS)))
-    if request.deadline.has_passed():
-        raise not_begun_in_time()
-    answer = await services.applications.make(
-        account, settings, is_keyed=key is not None, deadline=request.deadline
+    made = await create(
+        request, services.applications, account, settings, key=key, claim="the application was made"
     )
-    match answer:
-        case Application():
-            if not is_repeat_of(answer.settings, settings):
-                raise ApiError(Code.KEY_REUSED, sid=name)
-            return json_answer(201, application_json(answer))
-        case Spent():
-            raise ApiError(Code.KEY_SPENT, sid=name)
-        case Undecidable(reason):
-            raise unavailable(
-                f"Whether the application was made cannot be told ({reason}); repeat with the same "
-                "Idempotency-Key, or look for it in the list first."
-            )
-        case other:
-            assert_never(other)
+    if not is_repeat_of(made.settings, settings):
+        raise ApiError(Code.KEY_REUSED, sid=name)
+    return json_answer(201, application_json(made))
 
 
 async def _fetch(request: Request, services: ApiServices) -> Answer:
-    application = services.replica.application(_sid(request))
-    if application is None:
-        # The copy may lag: one just made is found in the log, or we say that we cannot tell.
-        found = await services.applications.find(_sid(request), deadline=request.deadline)
-        if isinstance(found, Unreadable):
-            raise unavailable("Whether it exists cannot be told at the moment. Try again.")
-        application = found
-    if application is None or application.account != request.account.sid:
-        raise not_found(request.path)
+    application = await fetch(
+        request, services.applications, sid.APPLICATION, services.replica.application
+    )
     return json_answer(200, application_json(application), lag_header(services.replica))
 
 
@@ -123,10 +97,7 @@ async def _list(request: Request, services: ApiServices) -> Answer:
         items_max=page.rows_max,
         behind=page.behind,
     )
-    shown = rows[: page.size]
-    last = Place(shown[-1].created_at, shown[-1].sid) if len(rows) > page.size else None
-    items: list[object] = [application_json(each) for each in shown]
-    return page_answer(request, page, items, last=last, headers=lag_header(services.replica))
+    return rows_answer(request, page, rows, application_json, services.replica)
 
 
 async def _update(request: Request, services: ApiServices) -> Answer:
@@ -135,45 +106,15 @@ async def _update(request: Request, services: ApiServices) -> Answer:
     name = friendly_name(request)
     if name is not None:
         changed["friendly_name"] = name
-    # Asked of the log, not of the copy: what was just made can be changed, through any host.
-    answer = await services.applications.change(
-        request.account.sid,
-        _sid(request),
-        functools.partial(msgspec.structs.replace, **changed),
-        deadline=request.deadline,
+    edit = functools.partial(msgspec.structs.replace, **changed)
+    application = await update(
+        request, services.applications, sid_of(request, sid.APPLICATION), edit
     )
-    match answer:
-        case Application():
-            return json_answer(200, application_json(answer))
-        case Missing():
-            raise not_found(request.path)
-        case Undecidable(reason):
-            raise unavailable(f"Whether it was changed cannot be told ({reason}). Send it again.")
-        case other:
-            assert_never(other)
+    return json_answer(200, application_json(application))
 
 
 async def _delete(request: Request, services: ApiServices) -> Answer:
-    answer = await services.applications.delete(
-        request.account.sid, _sid(request), deadline=request.deadline
-    )
-    match answer:
-        case Removed():
-            return Answer(204, b"")
-        case Missing():
-            raise not_found(request.path)
-        case Undecidable(reason):
-            raise unavailable(f"Whether it was deleted cannot be told ({reason}). Send it again.")
-        case other:
-            assert_never(other)
-
-
-def _sid(request: Request) -> str:
-    """The SID in the path. Raises `ApiError`: it becomes the name of a register."""
-    name = request.words[1]
-    if not sid.is_sid(name, sid.APPLICATION):
-        raise not_found(request.path)
-    return name
+    return await delete(request, services.applications, sid.APPLICATION)
 
 
 def application_json(application: Application) -> ApplicationJson:

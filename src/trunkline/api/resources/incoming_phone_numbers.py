@@ -20,7 +20,8 @@ from trunkline.api.errors import ApiError, invalid, not_found, not_implemented, 
 from trunkline.api.freshness import lag_header
 from trunkline.api.idempotency import key_of
 from trunkline.api.moments import rfc_2822
-from trunkline.api.paging import page_answer, requested_page
+from trunkline.api.paging import requested_page, rows_answer
+from trunkline.api.records import changed, deleted, new_sid, sid_of
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
 from trunkline.api.settings import (
@@ -33,14 +34,14 @@ from trunkline.api.settings import (
     signed,
 )
 from trunkline.directory.numbers import Owned, Taken
-from trunkline.directory.records import Missing, Removed, Spent, Undecidable
+from trunkline.directory.records import Spent, Undecidable
 from trunkline.domain import sid
 from trunkline.domain.errors import Code
 from trunkline.domain.events import NumberOwned
 from trunkline.domain.inventory import NumberType, local_area, type_of
 from trunkline.domain.number import Number
 from trunkline.log.interface import Unreadable
-from trunkline.replica.queries import NumberFilter, Place
+from trunkline.replica.queries import NumberFilter
 
 ORIGIN: Final = "twilio"
 """Of the two origins that clients know, the one that means "not brought from another carrier"."""
@@ -264,10 +265,9 @@ async def _own(
 
 
 def _number_sid(account: str, phone_number: str, key: str | None, services: ApiServices) -> str:
-    if key is None:
-        return sid.sid_from_entropy(sid.PHONE_NUMBER, services.entropy(16))
     # The number is a part of it: one key for two numbers must not give two numbers one SID.
-    return sid.sid_from_key(sid.PHONE_NUMBER, account, "IncomingPhoneNumbers", phone_number, key)
+    parts = (account, "IncomingPhoneNumbers", phone_number)
+    return new_sid(sid.PHONE_NUMBER, *parts, key=key, services=services)
 
 
 async def _settings(request: Request, phone_number: str, number_sid: str) -> NumberOwned:
@@ -301,9 +301,7 @@ async def _found(request: Request, services: ApiServices) -> Number:
     Its SID does not say in which register it stands. So if the copy does not show it, the copy is
     waited for until it shows all there is: it is 404 only when it surely is not there.
     """
-    name = request.words[1]
-    if not sid.is_sid(name, sid.PHONE_NUMBER):
-        raise not_found(request.path)
+    name = sid_of(request, sid.PHONE_NUMBER)
     number = services.replica.number(name)
     if number is None:
         if not await services.numbers.catch_up(deadline=request.deadline):
@@ -322,36 +320,18 @@ async def _update(request: Request, services: ApiServices) -> Answer:
         )
     await _check_applications(request, services)
     number = await _found(request, services)
-    changed = given(request, _SETTINGS)
+    settings = given(request, _SETTINGS)
     name = friendly_name(request)
     if name is not None:
-        changed["friendly_name"] = name
-    answer = await services.numbers.change(
-        number, functools.partial(msgspec.structs.replace, **changed), deadline=request.deadline
-    )
-    match answer:
-        case Number():
-            return json_answer(200, number_json(answer))
-        case Missing():
-            raise not_found(request.path)
-        case Undecidable(reason):
-            raise unavailable(f"Whether it was changed cannot be told ({reason}). Send it again.")
-        case other:
-            assert_never(other)
+        settings["friendly_name"] = name
+    edit = functools.partial(msgspec.structs.replace, **settings)
+    answer = await services.numbers.change(number, edit, deadline=request.deadline)
+    return json_answer(200, number_json(changed(request, answer)))
 
 
 async def _delete(request: Request, services: ApiServices) -> Answer:
     number = await _found(request, services)
-    answer = await services.numbers.release(number, deadline=request.deadline)
-    match answer:
-        case Removed():
-            return Answer(204, b"")
-        case Missing():
-            raise not_found(request.path)
-        case Undecidable(reason):
-            raise unavailable(f"Whether it was deleted cannot be told ({reason}). Send it again.")
-        case other:
-            assert_never(other)
+    return deleted(request, await services.numbers.release(number, deadline=request.deadline))
 
 
 async def _list(request: Request, services: ApiServices) -> Answer:
@@ -368,14 +348,8 @@ async def _listed(request: Request, services: ApiServices, type_: NumberType | N
             items_max=page.rows_max,
             behind=page.behind,
         )
-    shown = rows[: page.size]
-    last = Place(shown[-1].created_at, shown[-1].sid) if len(rows) > page.size else None
-    return page_answer(
-        request,
-        page,
-        [number_json(number, type_) for number in shown],
-        last=last,
-        headers=lag_header(services.replica),
+    return rows_answer(
+        request, page, rows, lambda number: number_json(number, type_), services.replica
     )
 
 

@@ -25,7 +25,7 @@ from trunkline.api.finding import find_message
 from trunkline.api.freshness import lag_header
 from trunkline.api.idempotency import key_of, split_callback
 from trunkline.api.moments import instant, rfc_2822, whole_day
-from trunkline.api.paging import page_answer, requested_page
+from trunkline.api.paging import requested_page, rows_answer
 from trunkline.api.request import Handler, Request
 from trunkline.api.services import ApiServices
 from trunkline.domain.errors import Code, explain_delivery
@@ -46,7 +46,7 @@ from trunkline.messaging.accept import (
     OutcomeUnknown,
 )
 from trunkline.messaging.cancel import Done, TooLate, Unsettled
-from trunkline.replica.queries import MessageFilter, Place
+from trunkline.replica.queries import MessageFilter
 
 BODY_CHARS_MAX: Final = 1_600
 VALIDITY_S_MAX: Final = 36_000
@@ -393,14 +393,12 @@ async def _list(request: Request, services: ApiServices) -> Answer:
         items_max=page.rows_max,
         behind=page.behind,
     )
-    shown = rows[: page.size]
-    last = Place(shown[-1].created_at, shown[-1].sid) if len(rows) > page.size else None
-    return page_answer(
+    return rows_answer(
         request,
         page,
-        [message_json(message, message.account) for message in shown],
-        last=last,
-        headers=lag_header(services.replica),
+        rows,
+        lambda message: message_json(message, message.account),
+        services.replica,
     )
 
 

@@ -85,10 +85,21 @@ class Bounds(msgspec.Struct, frozen=True):
     num_replicas: int = 1
 
 
+class Replica(msgspec.Struct, frozen=True):
+    """A copy, as its leader knows it: one that is `current` has said to have all that was entered, but
+    for the newest."""
+
+    name: str = ""
+    current: bool = False
+    offline: bool = False
+
+
 class Cluster(msgspec.Struct, frozen=True):
-    """Who serves a stream or a consumer, where there are several servers; "" while nobody does."""
+    """Who serves a stream or a consumer, where there are several servers; "" while nobody does.
+    `replicas` are all but the leader."""
 
     leader: str = ""
+    replicas: tuple[Replica, ...] = ()
 
 
 class StreamAnswer(msgspec.Struct, frozen=True):

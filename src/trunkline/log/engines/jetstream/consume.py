@@ -45,6 +45,10 @@ END_EVERY_S: Final = 1.0
 has the shard, and one that is cut off or frozen does not know of what came since."""
 END_TIMEOUT_S: Final = 0.25
 
+LATE_LEAST_S: Final = 10.0
+"""For so long no place is taken where the copy was behind, whatever its leader says: a copy that has
+just been given all of it still has to write it down."""
+
 RESET_TIMEOUT_S: Final = 0.25
 """Measured: 1 to 6 ms. A consumer whose leader is being replaced does not answer."""
 
@@ -207,9 +211,10 @@ class JetStreamFollower:
     Where there are several servers the place is on one of them, and gone with it: on this host's own
     one if that is there, so that no other host's death is felt here. It is left for
     another one when that server is lost, or the own one is back; and when the shard's leader knows of messages
-    that have not come a while later. There may be none for some seconds, because it is a leader of
-    all servers that gives places. Until then the shard's own leader is asked for one message after
-    another.
+    that have not come a while later. That server's copy is behind then, maybe for minutes: no place
+    is taken there until the leader says that it is not. There may be none for some seconds, because
+    it is a leader of all servers that gives places. Until then the shard's own leader is asked for
+    one message after another.
     """
 
     def __init__(
@@ -225,6 +230,9 @@ class JetStreamFollower:
         self._end_asked_at = float("-inf")
         self._last_then = after
         self._move_not_before = float("-inf")
+        self._late = ""
+        """The server whose copy lacked what the shard's leader has."""
+        self._late_until = float("-inf")
         self._unwatch = requests.when_shaken(self._on_shaken)
         self._puller = Puller(
             requests,
@@ -305,12 +313,26 @@ class JetStreamFollower:
             return
         if self._end is not None and self._last < self._end and self._last == self._last_then:
             self._stale = True
+            self._note_late(self._puller.place.server, now)
         self._end_asked_at, self._last_then = now, self._last
-        state = await self._state(END_TIMEOUT_S)
-        if state is None:
+        answer = await self._ask_leader(END_TIMEOUT_S)
+        state = None if answer is None else answer.state
+        if answer is None or state is None:
             self._end = None
-        else:  # of a shard that was purged whole nothing is to come
-            self._end = state.last_seq if state.first_seq <= state.last_seq else 0
+            return
+        # Of a shard that was purged whole nothing is to come.
+        self._end = state.last_seq if state.first_seq <= state.last_seq else 0
+        if self._late and now >= self._late_until and _is_current(answer.cluster, self._late):
+            log.info("log.copy_current", shard=self._shard, server=self._late)
+            self._stale |= self._late == self._requests.own_server
+            self._late = ""
+
+    def _note_late(self, server: str, now: float) -> None:
+        if not server:
+            return
+        if server != self._late:
+            log.warning("log.copy_late", shard=self._shard, server=server, after=self._last)
+        self._late, self._late_until = server, now + LATE_LEAST_S
 
     def _judge_end(self) -> None:
         self.is_at_end = self._end is not None and self._last >= self._end
@@ -351,30 +373,34 @@ class JetStreamFollower:
 
     async def _is_purged_up_to(self, stored: Stored) -> bool:
         """Whether the sequences between are gone from the shard, and not just from our sight."""
-        state = await self._state(ADMIN_TIMEOUT_S)
-        if state is None:
+        answer = await self._ask_leader(ADMIN_TIMEOUT_S)
+        if answer is None or answer.state is None:
             raise LogUnavailable(f"shard {self._shard} cannot be asked")
-        return state.first_seq >= stored.sequence
+        return answer.state.first_seq >= stored.sequence
 
-    async def _state(self, timeout_s: float) -> api.StreamState | None:
+    async def _ask_leader(self, timeout_s: float) -> api.StreamAnswer | None:
         reply = await self._requests.ask(
             f"$JS.API.STREAM.INFO.{api.stream_name(self._shard)}", timeout_s=timeout_s
         )
         if not isinstance(reply, bytes):
             return None
-        return msgspec.json.decode(reply, type=api.StreamAnswer).state
+        return msgspec.json.decode(reply, type=api.StreamAnswer)
 
     async def _create(self) -> Place:
-        """On the own server if there is one, and else on any."""
+        """On the own server if there is one with a copy that is not late, and else on any other."""
         stream = api.stream_name(self._shard)
         place = await self._create_somewhere(stream)
         for _ in range(PLACES_MAX - 1):
-            own = self._requests.own_server
-            if not self._requests.has_others or place.server == own or not own:
+            if not self._requests.has_others or self._suits(place):
                 break
             self._requests.send(f"$JS.API.CONSUMER.DELETE.{stream}.{place.name}", b"")
             place = await self._create_somewhere(stream)
         return place
+
+    def _suits(self, place: Place) -> bool:
+        if self._late and place.server == self._late:
+            return False
+        return self._requests.own_server in ("", self._late, place.server)
 
     async def _create_somewhere(self, stream: str) -> Place:
         name = self._requests.new_name()
@@ -384,6 +410,14 @@ class JetStreamFollower:
             api.follower_config(self._shard, name, after=self._last),
             timeout_s=PLACE_TIMEOUT_S if self._requests.has_others else ADMIN_TIMEOUT_S,
         )
+
+
+def _is_current(cluster: api.Cluster | None, server: str) -> bool:
+    """Whether the shard's leader says that the copy there has all; its own has."""
+    copies = () if cluster is None else cluster.replicas
+    return any(each.name == server and each.current and not each.offline for each in copies) or (
+        cluster is not None and cluster.leader == server
+    )
 
 
 class NoAnswer(LogUnavailable):
