@@ -3,10 +3,15 @@
 So any host that has the record knows it, and nothing else has to be kept for it.
 """
 
+from functools import lru_cache
+from typing import Final
 from urllib.parse import urlsplit
 
 from trunkline.domain.message import Message
 from trunkline.domain.status import FINAL, Status, rank, steps
+
+WAYS_CACHED_MAX: Final = 1_024
+"""There are some dozens; each record that is written asks for one."""
 
 
 def has_callback(message: Message) -> bool:
@@ -14,6 +19,7 @@ def has_callback(message: Message) -> bool:
     return message.original is not None and bool(message.original.status_callback)
 
 
+@lru_cache(maxsize=WAYS_CACHED_MAX)
 def untold(status: Status, passed: Status, told: frozenset[Status]) -> tuple[Status, ...]:
     """The way from the furthest step told to `status`, in order, through `passed`: the furthest
     step short of an end that the record shows.
@@ -68,4 +74,4 @@ def receiver_of(account: str, url: str) -> str:
         return f"{account} {url.rpartition('@')[2]}"
 
 
-_PORTS = {"http": 80, "https": 443}
+_PORTS: Final = {"http": 80, "https": 443}

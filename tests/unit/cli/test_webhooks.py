@@ -76,16 +76,23 @@ def test_what_waits_and_what_was_given_up_is_listed_without_passwords(
 
 
 def test_of_a_deleted_message_is_not_shown_where_it_was_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def deleted(world: World) -> str:
         sid = given_up(world)
         world.add(Kind.MESSAGE, Type.DELETED, ACCOUNT, sid, Deleted())
         return sid
 
-    copy_in(tmp_path, deleted)
+    sid = copy_in(tmp_path, deleted)
+    line = ReceiverLine(
+        receiver=receiver_of(ACCOUNT, URL), failures=7, down_for_s=60.0,
+        last_error="cannot connect to app.example", tried_in_s=12.0,
+    )  # fmt: skip
+    monkeypatch.setattr(command, "_down", lambda _: {line.receiver: line})
 
     assert "app.example" not in json.dumps(listed(tmp_path, capsys)["waiting"])
+    command.command(Action.EXPLAIN, sid, data=tmp_path)
+    assert "app.example" not in capsys.readouterr().out
 
 
 def test_each_step_is_explained_and_says_what_could_not_be_read(

@@ -136,7 +136,7 @@ def _waiting(
         "since": _moment(since),
         "given_up_at": _moment(since + RETRY_WINDOW_S),
         "receiver_failures": None if line is None else line.failures,
-        "last_error": None if line is None else line.last_error,
+        "last_error": None if line is None or message.is_deleted else line.last_error,
         "next_try_in_s": None if line is None else line.tried_in_s,
     }
 
@@ -230,11 +230,16 @@ def _step(message: Message, timeline: Timeline, step: Status) -> Row:
             if each.what == Type.TOLD
         ],
         "alerts": [
-            {"code": each.facts["code"], "reason": each.facts["reason"]}
+            {"code": each.facts["code"], "reason": _reason(message, each)}
             for each in mine
             if each.what == Type.NOTICE
         ],
     }
+
+
+def _reason(message: Message, alert: Happening) -> str:
+    """It may name a host: of a deleted message nobody is shown where it was told."""
+    return "" if message.is_deleted else str(alert.facts["reason"])
 
 
 def _is_of(happening: Happening, step: Status) -> bool:
@@ -258,7 +263,7 @@ def _next(layout: Layout, message: Message) -> str:
     until = _moment(came_about(message, waiting[0]) + RETRY_WINDOW_S)
     url = message.original.status_callback or ""
     line = _down(layout).get(receiver_of(message.account, url))
-    if line is None:
+    if line is None or message.is_deleted:
         return f"{waiting[0]} is told by the host that has its shard; given up at {until}"
     return f"{waiting[0]} waits for {_of(msgspec.to_builtins(line))}; given up at {until}"
 
