@@ -155,6 +155,7 @@ class Host:
             replica=self.replica,
             client=self.client,
             recorder=self.recorder,
+            author=self.author,
             clock=CLOCK,
             rng=dice(),
         )

@@ -52,5 +52,7 @@ def records(version: str) -> Records:
 
 
 def as_then(version: str, message: Message) -> Message:
-    """The record as that version would have made it: the first one knew nothing of links."""
-    return msgspec.structs.replace(message, link=None) if version == "log-v1" else message
+    """The record as that version would have made it: the first one knew nothing of links, and both
+    nothing of when a message was first claimed."""
+    then = msgspec.structs.replace(message, sending_at=None)
+    return msgspec.structs.replace(then, link=None) if version == "log-v1" else then

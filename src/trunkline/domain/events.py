@@ -109,12 +109,14 @@ class Receipt(Body, frozen=True, kw_only=True):
 
 
 class Told(Body, frozen=True, kw_only=True):
-    """The customer's webhook was told `status`, or we gave up telling (`is_given_up`)."""
+    """The customer's webhook was told `status`, or we gave up telling (`is_given_up`). `attempts` are
+    those of the process that wrote this. `is_replay` when an operator had it told again."""
 
     status: str
     attempts: int
     http_status: int | None = None
     is_given_up: bool = False
+    is_replay: bool = False
 
 
 class MediaKept(Body, frozen=True, kw_only=True):
@@ -138,8 +140,9 @@ class Redacted(Body, frozen=True, kw_only=True):
 
 
 class Notice(Body, frozen=True, kw_only=True):
-    """What was wrong when an application was asked about an inbound message: `code` is Twilio's, `url`
-    what was asked, and `method` how. A conversation that is had again gives the same event id."""
+    """What was wrong when an application was asked about an inbound message, or told of a step of an
+    outbound one: `code` is Twilio's, `url` what was asked, and `method` how. The same happening again
+    gives the same event id."""
 
     code: int
     reason: str

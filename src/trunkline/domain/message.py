@@ -137,6 +137,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     """It is kept, without its content, so that nothing brings it back and its key stays taken."""
     erased_keyword: Keyword | None = None
     """What its text asked for, where that text was erased: a stop counts whoever erases it."""
+    sending_at: float | None = None
+    """When it was first claimed; unset in what a version folded that did not keep it."""
+    given_up: frozenset[Status] = frozenset()
+    """Steps among `told` that nobody took."""
+    replayed: frozenset[Status] = frozenset()
+    """Steps that were told again because an operator asked for it."""
 
     @property
     def is_deleted(self) -> bool:
@@ -211,6 +217,7 @@ def merge(one: Message, other: Message) -> Message:
     first = min(one, other, key=_place_of_original)
     endings = [copy.ending for copy in (one, other) if copy.ending is not None]
     sent = [copy.sent_at for copy in (one, other) if copy.sent_at is not None]
+    sending = [copy.sending_at for copy in (one, other) if copy.sending_at is not None]
     carried = max((copy.carrier, copy.carrier_message_id) for copy in (one, other))
     links = [copy.link for copy in (one, other) if copy.link is not None]
     media = [copy.media for copy in (one, other) if copy.media is not None]
@@ -239,6 +246,9 @@ def merge(one: Message, other: Message) -> Message:
         redacted_at=min(redacted, default=None),
         deleted_at=min(deleted, default=None),
         erased_keyword=one.erased_keyword or other.erased_keyword,
+        sending_at=min(sending, default=None),
+        given_up=one.given_up | other.given_up,
+        replayed=one.replayed | other.replayed,
     )
     return _shown(merged)
 
@@ -300,8 +310,9 @@ def _received(message: Message, body: MessageReceived, moment: Moment, position:
 
 
 def _claimed(message: Message, body: Claimed, moment: Moment, position: int) -> _Changes:
-    del moment, position
+    del position
     return {
+        "sending_at": _earlier(message.sending_at, moment[0]),
         "open_status": max(message.open_status, Status.SENDING, key=rank),
         "attempts": max(message.attempts, body.attempt),
     }
@@ -343,7 +354,13 @@ def _ambiguous(message: Message, body: Ambiguous, moment: Moment, position: int)
 
 def _told(message: Message, body: Told, moment: Moment, position: int) -> _Changes:
     del moment, position
-    return {"told": message.told | {Status(body.status)}}
+    step = frozenset({Status(body.status)})
+    changes: _Changes = {"told": message.told | step}
+    if body.is_given_up:
+        changes["given_up"] = message.given_up | step
+    if body.is_replay:
+        changes["replayed"] = message.replayed | step
+    return changes
 
 
 def _returned(message: Message, body: Returned, moment: Moment, position: int) -> _Changes:

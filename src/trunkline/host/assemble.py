@@ -55,6 +55,7 @@ from trunkline.replica.projector import Projector
 from trunkline.replica.queries import Replica
 
 if TYPE_CHECKING:
+    from trunkline.messaging.callbacks import StatusCallbacks
     from trunkline.messaging.outbound_media import OutboundMedia
     from trunkline.webhooks.client import WebhookClient
 
@@ -173,7 +174,7 @@ def _told_of_itself(
     readiness: Callable[[], list[str]],
 ) -> tuple[Support, ...]:
     """What the process leaves in the data folder for who asks about the host."""
-    taking = builder.receipts
+    taking, telling = builder.receipts, builder.callbacks
     ages = queues.QueueAges(
         context.log,
         names,
@@ -181,7 +182,14 @@ def _told_of_itself(
         unkept_s=None if taking is None else lambda: taking.unkept_s,
         clock=context.clock,
     )
-    gauges.watch_queues(context.registry, ages.lines)
+
+    def waiting() -> list[queues.QueueLine]:
+        if telling is None:
+            return ages.lines()
+        oldest_s = round(telling.oldest_waiting_s(), 1)
+        return [*ages.lines(), queues.QueueLine(service="callbacks", oldest_s=oldest_s)]
+
+    gauges.watch_queues(context.registry, waiting)
     return (
         ages,
         metrics.MetricsFile(context.registry, context.own_metrics, clock=context.clock),
@@ -193,7 +201,8 @@ def _told_of_itself(
             progress=progress,
             part=part,
             owners=builder.pool_owners,
-            queues=ages.lines,
+            queues=waiting,
+            receivers_down=tuple if telling is None else telling.receivers_down,
             clock=context.clock,
         ),
     )
@@ -233,6 +242,7 @@ class _Builder:
         self.links: list[Support] = []
         self.companions: list[Service] = []
         self.receipts: Receipts | None = None
+        self.callbacks: StatusCallbacks | None = None
         self._client: WebhookClient | None = None
 
     def api(self, readiness: Callable[[], list[str]]) -> ASGIApp:
@@ -419,16 +429,18 @@ class _Builder:
         from trunkline.messaging.callbacks import StatusCallbacks  # noqa: PLC0415 - as above
 
         callbacks = StatusCallbacks if self._parts.is_ordered else BackwardCallbacks
-        return callbacks(
+        self.callbacks = callbacks(
             log=self._context.log,
             replica=self._replica,
             client=self._webhook_client(),
             recorder=self._recorder,
+            author=self._context.author,
             clock=self._context.clock,
             rng=self._context.rng,
             crash_here=self._crash_here,
             share=self._share(),
         )
+        return self.callbacks
 
     def _inbound(self) -> Service:
         from trunkline.messaging.inbound import Inbound  # noqa: PLC0415 - as above

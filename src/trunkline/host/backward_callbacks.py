@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from trunkline.log.author import Author
 from trunkline.messaging.callbacks import MessagePlanner, Recorder, StatusCallbacks
 from trunkline.replica.queries import Replica
 from trunkline.webhooks.deliver import Plan
@@ -18,5 +19,5 @@ class BackwardPlanner(MessagePlanner):
 class BackwardCallbacks(StatusCallbacks):
     """Callbacks that do not wait for the step before."""
 
-    def _new_planner(self, replica: Replica, recorder: Recorder) -> BackwardPlanner:
-        return BackwardPlanner(replica, recorder)
+    def _new_planner(self, replica: Replica, recorder: Recorder, author: Author) -> BackwardPlanner:
+        return BackwardPlanner(replica, recorder, author)

@@ -8,44 +8,61 @@ import dataclasses
 import errno
 import ipaddress
 import json
-import sqlite3
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
 from trunkline.host.config import Settings
-from trunkline.host.context import Context
 from trunkline.host.layout import Layout
 from trunkline.host.listen import Address
 from trunkline.host.refusal import ConfigError
-from trunkline.replica.queries import Replica
+from trunkline.kernel import Clock
 
 if TYPE_CHECKING:
+    from trunkline.host.context import Context
     from trunkline.webhooks.guard import Policy
     from trunkline.webhooks.session import SessionFactory
 
 _LOCAL_NAME: Final = "localhost"
 
 
+class Accounts(Protocol):
+    """Whoever counts the accounts that are not closed; raises `sqlite3.Error`."""
+
+    def open_accounts(self, *, items_max: int) -> int: ...
+
+
 def session_factory(
-    context: Context, replica: Replica, *, is_for_carrier: bool = False
+    context: "Context", accounts: Accounts, *, is_for_carrier: bool = False
 ) -> "SessionFactory":
     """What opens sessions for webhooks and media. What `is_for_carrier` goes where a carrier leads,
     which is the operator's choice and may be on a private network. Raises `ConfigError` for a file of
     authorities that cannot be used."""
+    policy = policy_of(context.settings, context.layout, accounts)
+    if is_for_carrier:
+        policy = dataclasses.replace(policy, may_be_private=lambda: True)
+    return _opens(policy, context.settings, context.clock)
+
+
+def session_factory_beside(
+    settings: Settings, layout: Layout, accounts: Accounts, clock: Clock
+) -> "SessionFactory":
+    """The same for a command that asks from a host's folder: it goes nowhere where the host does not.
+    Raises `ConfigError`."""
+    return _opens(policy_of(settings, layout, accounts), settings, clock)
+
+
+def _opens(policy: "Policy", settings: Settings, clock: Clock) -> "SessionFactory":
     from trunkline.webhooks.guard import Guard  # noqa: PLC0415 - paid for where it is used
     from trunkline.webhooks.session import open_session  # noqa: PLC0415 - as above
 
-    policy = policy_of(context.settings, context.layout, replica)
-    if is_for_carrier:
-        policy = dataclasses.replace(policy, may_be_private=lambda: True)
-    guard = Guard(policy, context.clock)
-    tls = tls_context(context.settings)
+    guard = Guard(policy, clock)
+    tls = tls_context(settings)
     return lambda: open_session(guard=guard, tls=tls)
 
 
-def policy_of(settings: Settings, layout: Layout, replica: Replica) -> "Policy":
+def policy_of(settings: Settings, layout: Layout, accounts: Accounts) -> "Policy":
     from trunkline.webhooks.guard import Policy  # noqa: PLC0415 - as above
 
     members = settings.cluster.hosts
@@ -54,7 +71,7 @@ def policy_of(settings: Settings, layout: Layout, replica: Replica) -> "Policy":
     places += _own_engine(layout)
     exact = {place for place in places if _is_one_address(place.host)}
     return Policy(
-        _may_be_private(settings, replica),
+        _may_be_private(settings, accounts),
         settings.webhooks.allowed_networks,
         frozenset((str(ipaddress.ip_address(each.host)), each.port) for each in exact),
         frozenset(each.port for each in set(places) - exact),
@@ -88,20 +105,22 @@ def is_local(settings: Settings) -> bool:
     )
 
 
-def _may_be_private(settings: Settings, replica: Replica) -> Callable[[], bool]:
+def _may_be_private(settings: Settings, accounts: Accounts) -> Callable[[], bool]:
     match settings.webhooks.private_addresses:
         case "allow":
             return lambda: True
         case "auto" if is_local(settings):
-            return lambda: _has_one_account(replica)
+            return lambda: _has_one_account(accounts)
         case _:
             return lambda: False
 
 
-def _has_one_account(replica: Replica) -> bool:
+def _has_one_account(accounts: Accounts) -> bool:
     """Of those that are not closed for good."""
+    import sqlite3  # noqa: PLC0415 - as above
+
     try:
-        return replica.open_accounts(items_max=2) < 2
+        return accounts.open_accounts(items_max=2) < 2
     except sqlite3.Error as error:
         raise OSError(errno.EIO, f"the read copy cannot be read: {error}") from error
 

@@ -17,6 +17,7 @@ from trunkline.host.gauges import HasPools
 from trunkline.host.queues import QueueLine
 from trunkline.kernel import Clock, Out
 from trunkline.replica.progress import Progress
+from trunkline.webhooks.receiver_state import ReceiverState
 
 LEFT_EVERY_S: Final = 1.0
 STALE_S: Final = 5.0
@@ -74,6 +75,17 @@ class PoolLine(msgspec.Struct, frozen=True, kw_only=True):
     out: tuple[OutLine, ...] = ()
 
 
+class ReceiverLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A receiver of status callbacks for whom something waits, and who failed in its last `failures`
+    tries, to this process; it is tried again in `tried_in_s`, or now."""
+
+    receiver: str
+    failures: int
+    down_for_s: float
+    last_error: str
+    tried_in_s: float
+
+
 class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What one process says. `at` is seconds since the epoch; `hosts` and `shards` are empty where
     the host is alone. `copy_lag_ms` is -1 until the copy was complete once."""
@@ -87,6 +99,7 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     shards: tuple[ShardLine, ...] = ()
     pools: tuple[PoolLine, ...] = ()
     queues: tuple[QueueLine, ...] = ()
+    receivers_down: tuple[ReceiverLine, ...] = ()
 
 
 class StatusFile:
@@ -105,6 +118,7 @@ class StatusFile:
         part: ClusterPart | None,
         owners: Callable[[], Iterable[object]],
         queues: Callable[[], Sequence[QueueLine]],
+        receivers_down: Callable[[], Sequence[ReceiverState]] = tuple,
         clock: Clock,
     ) -> None:
         self._path = path
@@ -115,6 +129,7 @@ class StatusFile:
         self._part = part
         self._owners = owners
         self._queues = queues
+        self._receivers_down = receivers_down
         self._clock = clock
 
     async def run(self) -> None:
@@ -145,6 +160,7 @@ class StatusFile:
             shards=() if self._part is None else tuple(_shards(self._part)),
             pools=tuple(_pools(self._owners())),
             queues=tuple(self._queues()),
+            receivers_down=tuple(map(_receiver, self._receivers_down())),
         )
 
 
@@ -201,6 +217,16 @@ def _shards(part: ClusterPart) -> Iterable[ShardLine]:
                     if led.startswith(f"{name}.")
                 },
             )
+
+
+def _receiver(state: ReceiverState) -> ReceiverLine:
+    return ReceiverLine(
+        receiver=state.receiver,
+        failures=state.failures,
+        down_for_s=state.down_for_s,
+        last_error=state.last_error[:ERROR_CHARS_MAX],
+        tried_in_s=state.tried_in_s,
+    )
 
 
 def _pools(owners: Iterable[object]) -> Iterable[PoolLine]:

@@ -7,37 +7,54 @@ quiet system and with the same tokens in a troubled one. The initial status is n
 
 import asyncio
 import functools
+import hashlib
 import random
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final, Protocol, assert_never
+from datetime import UTC, datetime
+from typing import Final, Protocol
 
+import msgspec
 import structlog
 
-from trunkline.domain.events import Body, Claimed, Kind, MessageCreated, Told, Type
+from trunkline.domain.callback import came_about, has_callback, receiver_of, untold_of
+from trunkline.domain.events import Claimed, Kind, MessageCreated, Notice, Told, Type
 from trunkline.domain.message import Message
-from trunkline.domain.status import FINAL, Status, rank, steps
+from trunkline.domain.status import Status, rank
 from trunkline.kernel import Clock, Deadline
 from trunkline.kernel.crash import CrashHere, never_crash
+from trunkline.log.author import EVENT_ID_BYTES, Author
 from trunkline.log.clock_check import Ages
 from trunkline.log.event import Event
 from trunkline.log.interface import Delivery, Log
 from trunkline.log.share import WHOLE, Share
+from trunkline.messaging.backlog import Backlog
 from trunkline.messaging.wanted import by_webhooks
 from trunkline.replica.queries import Replica
 from trunkline.webhooks.client import WebhookClient, token_of
-from trunkline.webhooks.deliver import CallbackDeliverer, Notified, Plan, Step, StepResult
+from trunkline.webhooks.deliver import (
+    CallbackDeliverer,
+    Later,
+    Notified,
+    Plan,
+    Settled,
+    Step,
+    StepResult,
+)
 from trunkline.webhooks.intake import Hands, Intake, readable
+from trunkline.webhooks.receiver_state import ReceiverState
+from trunkline.webhooks.signature import without_user
 
 API_VERSION: Final = "2010-04-01"
 SEQUENCE_HEADER: Final = "X-Trunkline-Sequence"
+TIMESTAMP_HEADER: Final = "X-Trunkline-Timestamp"
 COPY_WAIT_S: Final = 2.0
 """How long a batch waits for the host's copy to show it."""
 COPY_RETRY_S: Final = 1.0
 UNKNOWN_MAX_S: Final = 600.0
 """An event whose message the copy has not shown after this long has none: it is let go."""
-UNWELL_RETRY_MIN_S: Final = 2.0
-UNWELL_RETRY_MAX_S: Final = 10.0
+URL_CHARACTERS_MAX: Final = 500
+REASON_CHARACTERS_MAX: Final = 200
 TOLD_REMEMBERED_MAX: Final = 65_536
 """Messages whose told steps are remembered until the copy is sure to show them."""
 
@@ -69,8 +86,8 @@ log: Final = structlog.get_logger(__name__)
 class Recorder(Protocol):
     """Appends what may arrive in any order: to any healthy shard."""
 
-    async def record(self, kind: Kind, type_: Type, account: str, sid: str, body: Body, /) -> bool:
-        """Whether it is on flushed storage."""
+    async def record_all(self, events: Sequence[Event], /) -> bool:
+        """Whether they are on flushed storage."""
 
 
 class StatusCallbacks:
@@ -78,13 +95,14 @@ class StatusCallbacks:
 
     name = "webhooks"
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a part that the composition root names
         self,
         *,
         log: Log,
         replica: Replica,
         client: WebhookClient,
         recorder: Recorder,
+        author: Author,
         clock: Clock,
         rng: random.Random,
         crash_here: CrashHere = never_crash,
@@ -93,27 +111,42 @@ class StatusCallbacks:
         self._replica = replica
         self._clock = clock
         self._ages = Ages(clock)
-        self._rng = rng
         self._silent = Silent()
-        planner = self._new_planner(replica, recorder)
+        self._planner = self._new_planner(replica, recorder, author)
         self._deliverer = CallbackDeliverer(
-            planner, client=client, clock=clock, rng=rng, crash_here=crash_here
+            self._planner, client=client, clock=clock, rng=rng, crash_here=crash_here
+        )
+        self._backlog = Backlog(
+            replica, self._deliverer, self._try_again, log.shards, share, clock, rng
         )
         self._intake = Intake(
             log, self.name, by_webhooks, self._take, clock=clock, rng=rng, share=share
         )
 
-    def _new_planner(self, replica: Replica, recorder: Recorder) -> "MessagePlanner":
-        return MessagePlanner(replica, recorder)
+    def _new_planner(
+        self, replica: Replica, recorder: Recorder, author: Author
+    ) -> "MessagePlanner":
+        return MessagePlanner(replica, recorder, author)
 
     async def run(self) -> None:
         """Until drained."""
-        await self._intake.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._intake.run())
+            tasks.create_task(self._backlog.run())
 
     def drain(self) -> None:
         """Take nothing new; `run` returns when what is in hand is answered."""
         self._intake.drain()
+        self._backlog.drain()
         self._deliverer.drain()
+
+    def oldest_waiting_s(self) -> float:
+        """For how long the oldest step waits that its receiver did not take."""
+        return self._backlog.oldest_s()
+
+    def receivers_down(self) -> Sequence[ReceiverState]:
+        """Those for whom something waits and who failed last."""
+        return self._backlog.states()
 
     async def _take(self, shard: int, deliveries: Sequence[Delivery], hands: Hands) -> None:
         """Answer what tells nothing at once; one wait for the copy serves the whole batch."""
@@ -183,18 +216,27 @@ class StatusCallbacks:
         await _answer(delivery, max(waits_s, default=None))
 
     async def _tell(self, message: Message, waits_s: list[float]) -> None:
-        """Add to `waits_s` if it must be looked at again, and in how many seconds."""
-        if self._replica.account(message.account) is None:
+        """Add to `waits_s` if it must be looked at again, and in how many seconds. What the receiver
+        does not take is not: the copy shows it, and the backlog goes on from there."""
+        original = message.original
+        if original is None or self._replica.account(message.account) is None:
             # Nothing can be signed before the copy shows the account.
             waits_s.append(COPY_RETRY_S)
             return
-        match await self._deliverer.notify(message.sid):
-            case Notified.SETTLED:
-                pass
-            case Notified.LATER:
-                waits_s.append(self._rng.uniform(UNWELL_RETRY_MIN_S, UNWELL_RETRY_MAX_S))
-            case other:
-                assert_never(other)
+        receiver = receiver_of(message.account, original.status_callback or "")
+        if self._backlog.is_down(receiver):
+            self._backlog.note(receiver, Later(0.0))
+            return
+        came = await self._deliverer.notify(message.sid)
+        if isinstance(came, Later):
+            self._backlog.note(receiver, came)
+
+    async def _try_again(self, sid: str) -> Notified:
+        """Of what the copy shows as untold, perhaps because writing down that it was has failed."""
+        came = await self._deliverer.notify(sid)
+        if isinstance(came, Settled):
+            await self._planner.record_again(sid)
+        return came
 
 
 async def _answer(delivery: Delivery, wait_s: float | None) -> None:
@@ -226,10 +268,12 @@ class Silent:
 class MessagePlanner:
     """Plans from the host's copy, and remembers what was told until the copy shows it."""
 
-    def __init__(self, replica: Replica, recorder: Recorder) -> None:
+    def __init__(self, replica: Replica, recorder: Recorder, author: Author) -> None:
         self._replica = replica
         self._recorder = recorder
+        self._author = author
         self._told: OrderedDict[str, frozenset[Status]] = OrderedDict()
+        self._unrecorded: OrderedDict[str, tuple[Event, ...]] = OrderedDict()
 
     def plan(self, sid: str) -> Plan | None:
         message = self._replica.message(sid)
@@ -238,12 +282,15 @@ class MessagePlanner:
             return None
         return plan_of(message, account.auth_token, told=self._told.get(sid, frozenset()))
 
-    async def on_told(self, sid: str, step: Step, result: StepResult) -> None:
-        status = Status(step.name)
-        self._remember(sid, status)
-        message = self._replica.message(sid)
-        if message is None:
-            return
+    async def on_told(self, sid: str, plan: Plan, step: Step, result: StepResult) -> None:
+        self._remember(sid, Status(step.name))
+        told = Told(
+            status=step.name,
+            attempts=result.attempts,
+            http_status=result.http_status,
+            is_given_up=result.is_given_up,
+        )
+        events = [self._author.event(Kind.MESSAGE, Type.TOLD, plan.account, sid, told)]
         if result.error_code is not None:
             log.warning(
                 "callbacks.not_understood",
@@ -253,16 +300,33 @@ class MessagePlanner:
                 http_status=result.http_status,
                 error_code=result.error_code,
                 is_given_up=result.is_given_up,
+                reason=result.reason,
             )
-        told = Told(
-            status=step.name,
-            attempts=result.attempts,
-            http_status=result.http_status,
-            is_given_up=result.is_given_up,
-        )
-        if not await self._recorder.record(Kind.MESSAGE, Type.TOLD, message.account, sid, told):
+            events.append(self._notice(sid, plan, step, result.error_code, result.reason))
+        if not await self._recorder.record_all(events):
             # It was told, and this process will not tell it again; another one might, once more.
             log.warning("callbacks.told_unrecorded", sid=sid, status=step.name)
+            self._unrecorded[sid] = (*self._unrecorded.get(sid, ()), *events)
+            if len(self._unrecorded) > TOLD_REMEMBERED_MAX:
+                self._unrecorded.popitem(last=False)
+
+    async def record_again(self, sid: str) -> None:
+        """Write down what could not be written down when it was told."""
+        events = self._unrecorded.pop(sid, ())
+        if events and not await self._recorder.record_all(events):
+            self._unrecorded[sid] = (*events, *self._unrecorded.get(sid, ()))
+
+    def _notice(self, sid: str, plan: Plan, step: Step, code: int, reason: str) -> Event:
+        """The alert: one for each step, whoever writes it."""
+        notice = Notice(
+            code=code,
+            reason=f"{step.name}: {reason}"[:REASON_CHARACTERS_MAX],
+            url=without_user(plan.url)[:URL_CHARACTERS_MAX],
+            method=plan.method,
+        )
+        digits = hashlib.sha256(f"{sid}:{step.name}".encode()).hexdigest()[: 2 * EVENT_ID_BYTES]
+        event = self._author.event(Kind.MESSAGE, Type.NOTICE, plan.account, sid, notice)
+        return msgspec.structs.replace(event, id=digits)
 
     def _remember(self, sid: str, status: Status) -> None:
         self._told[sid] = self._told.get(sid, frozenset()) | {status}
@@ -271,17 +335,16 @@ class MessagePlanner:
             self._told.popitem(last=False)
 
 
-def has_callback(message: Message) -> bool:
-    """Whether anybody wants to know."""
-    return message.original is not None and bool(message.original.status_callback)
-
-
 def plan_of(message: Message, auth_token: str, *, told: frozenset[Status]) -> Plan | None:
     """What is to be told about `message`; `told` comes on top of what its record says."""
+    return plan_to_tell(message, auth_token, untold_of(message, told))
+
+
+def plan_to_tell(message: Message, auth_token: str, names: Sequence[Status]) -> Plan | None:
+    """How the steps `names` are told, for the first time or again; `None` where nobody wants to know."""
     original = message.original
-    if original is None or not original.status_callback:
+    if original is None or not has_callback(message) or not original.status_callback:
         return None
-    names = untold(message.status, message.open_status, message.told | told)
     return Plan(
         account=message.account,
         auth_token=auth_token,
@@ -291,32 +354,21 @@ def plan_of(message: Message, auth_token: str, *, told: frozenset[Status]) -> Pl
     )
 
 
-def untold(status: Status, passed: Status, told: frozenset[Status]) -> tuple[Status, ...]:
-    """The way from the furthest step told to `status`, in order, through `passed`: the furthest
-    step short of an end that the record shows.
-
-    The table's shortest way to failed leaves out what a message went through, so that what is told
-    would depend on when the ending came.
-    """
-    start = max(told, key=rank, default=Status.QUEUED)
-    if start in FINAL:
-        return ()
-    way = steps(start, passed)
-    if status not in FINAL:
-        return way
-    reached = way[-1] if way else start
-    # A carrier may fail what it had taken. There is no way from sent to failed in the table, and
-    # still the end must be told.
-    return way + (steps(reached, status) or (status,))
-
-
 def _step(message: Message, original: MessageCreated, status: Status) -> Step:
+    since = came_about(message, status)
     return Step(
         name=status.value,
         params=tuple(_params(message, original, status)),
         token=token_of(message.sid, status.value),
-        headers=((SEQUENCE_HEADER, str(rank(status))),),
+        since=since,
+        headers=((SEQUENCE_HEADER, str(rank(status))), (TIMESTAMP_HEADER, _moment(since))),
     )
+
+
+def _moment(at: float) -> str:
+    """RFC 3339, in UTC, with milliseconds."""
+    text = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
 
 
 def _params(message: Message, original: MessageCreated, status: Status) -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ So a conversation may end anywhere and be had again, and doubles nothing.
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, assert_never
 
 import msgspec
 import structlog
@@ -50,6 +50,7 @@ from trunkline.protocols.twiml.messaging import (
 )
 from trunkline.webhooks.client import (
     HTTP_RETRIEVAL_FAILURE,
+    URL_INVALID,
     WEBHOOK_DEADLINE_S,
     Answered,
     Unreachable,
@@ -58,6 +59,7 @@ from trunkline.webhooks.client import (
     WebhookRequest,
 )
 from trunkline.webhooks.cookies import Cookies
+from trunkline.webhooks.overrides import RetryOn, overrides_of
 from trunkline.webhooks.receivers import Receiver, Receivers
 from trunkline.webhooks.signature import without_user
 
@@ -219,11 +221,15 @@ class Converser:
 
     async def _ask(self, request: WebhookRequest, work: Deadline) -> WebhookAnswer:
         """Twilio documentation, "Webhooks: Connection Overrides": 15 s in all, and by default one
-        retry, only if no connection came about."""
-        deadline = Deadline.after(min(WEBHOOK_DEADLINE_S, work.remaining_s()), self.clock)
+        retry, only if no connection came about; the URL's fragment may say otherwise."""
+        overrides = overrides_of(request.url)
+        bound_s = min(WEBHOOK_DEADLINE_S, overrides.total_s, work.remaining_s())
+        deadline = Deadline.after(bound_s, self.clock)
         answer = await self.client.send(request, deadline=deadline)
-        if isinstance(answer, Unreachable) and answer.is_unsent and not deadline.has_passed():
-            return await self.client.send(request, deadline=deadline)
+        for _ in range(overrides.retries):
+            if failure_of(answer) not in overrides.policy or deadline.has_passed():
+                break
+            answer = await self.client.send(request, deadline=deadline)
         return answer
 
     async def _reply(
@@ -266,6 +272,24 @@ class Converser:
             for number, notice in enumerate(course.notices)
         ]
         return await self.recorder.record_all(events)
+
+
+def failure_of(answer: WebhookAnswer) -> RetryOn | None:
+    """Which failure of a connection override's policy it is; `None` for a success, and for what no
+    policy names: a URL that cannot be asked, an answer that is no HTTP or breaks off."""
+    match answer:
+        case Answered(status=status):
+            if status >= 500:
+                return RetryOn.SERVER_ERROR
+            return RetryOn.CLIENT_ERROR if status >= 400 else None
+        case Unreachable(error_code=error_code) if error_code == URL_INVALID:
+            return None
+        case Unreachable():
+            if answer.is_unsent:
+                return RetryOn.CONNECT
+            return RetryOn.READ if answer.is_late else None
+        case other:
+            assert_never(other)
 
 
 def _place_behind(place: Place, asked: WebhookAnswer | Open) -> Place:

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from trunkline.domain.account import Account
+from trunkline.domain.account import Account, AccountStatus
 from trunkline.domain.events import AccountOpened, KeyMade
 from trunkline.domain.key import Key
 from trunkline.log.event import Event
@@ -22,6 +22,7 @@ _KNOWN_ACCOUNT: Final = f"INSERT OR IGNORE {_ACCOUNT_ROW}"
 DROP_ACCOUNT: Final = "DELETE FROM account WHERE sid = ?"
 _PUT_KEY: Final = "INSERT OR REPLACE INTO api_key VALUES (?, ?, ?, ?)"
 DROP_KEY: Final = "DELETE FROM api_key WHERE sid = ?"
+_COUNT_OPEN: Final = "SELECT count(*) FROM (SELECT 1 FROM account WHERE status <> ? LIMIT ?)"
 
 _STEP: Final = (
     "ALTER TABLE account ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
@@ -88,3 +89,9 @@ def key(event: Event, body: KeyMade) -> Statement:
         updated_at=event.record_changed_at,
     )
     return (_PUT_KEY, (body.sid, event.account, made.created_at, _ENCODER.encode(made)))
+
+
+def count_open(database: sqlite3.Connection, items_max: int) -> int:
+    """How many accounts are not closed; `items_max` for that many or more."""
+    values = (AccountStatus.CLOSED.value, items_max)
+    return int(database.execute(_COUNT_OPEN, values).fetchone()[0])

@@ -14,6 +14,7 @@ from trunkline.log.append import is_late
 from trunkline.log.event import Event, is_changed
 from trunkline.log.interface import Stored
 from trunkline.replica.account_rows import Statement
+from trunkline.replica.callback_tables import note_callbacks
 from trunkline.replica.money_tables import Owed, Sums, note_keyword, owed_by
 from trunkline.replica.record_rows import statements_of
 from trunkline.replica.reply_rows import reply_at
@@ -168,6 +169,7 @@ class Folding:
                 sums.change(was, now)
             if message.received is not None and note_keyword(self._database, message):
                 self.writes_keywords = True
+            note_callbacks(self._database, message)
         self._database.executemany(_PUT_MESSAGE, rows)
         self._database.executemany(_PUT_OWING_MESSAGE, owing_rows)
 

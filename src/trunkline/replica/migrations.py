@@ -9,7 +9,13 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from trunkline.replica import account_rows, money_tables, record_rows, reply_rows
+from trunkline.replica import (
+    account_rows,
+    callback_tables,
+    money_tables,
+    record_rows,
+    reply_rows,
+)
 
 OLDEST: Final = 2
 """2: a message shows where its chain stands. A copy of version 1 does not say what is claimed, and is
@@ -24,6 +30,7 @@ STEPS: Final[Mapping[int, Step]] = {
     6: money_tables.drop_triggers,
     7: reply_rows.add,
     8: record_rows.add_former_owners,
+    9: callback_tables.add,
 }
 """By the version that each step leads to; they follow one another without a gap. Never removed, never
 reordered."""

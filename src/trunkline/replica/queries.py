@@ -16,7 +16,8 @@ from trunkline.domain.number import Number
 from trunkline.domain.price import Category
 from trunkline.kernel import Deadline
 from trunkline.log.interface import Unreadable
-from trunkline.replica import money_tables, reply_rows, schema
+from trunkline.replica import account_rows, callback_tables, money_tables, reply_rows, schema
+from trunkline.replica.callback_tables import Waiting
 from trunkline.replica.opt_outs import OptOuts
 from trunkline.replica.progress import Progress
 
@@ -249,11 +250,7 @@ class Replica:
 
     def open_accounts(self, *, items_max: int) -> int:
         """How many accounts are not closed; `items_max` for that many or more."""
-        statement = "SELECT count(*) FROM (SELECT 1 FROM account WHERE status <> ? LIMIT ?)"
-        (count,) = (
-            self._database().execute(statement, (AccountStatus.CLOSED.value, items_max)).fetchone()
-        )
-        return int(count)
+        return account_rows.count_open(self._database(), items_max)
 
     def key(self, sid: str) -> Key | None:
         row = self._one("SELECT state FROM api_key WHERE sid = ?", sid)
@@ -266,6 +263,16 @@ class Replica:
             _KEY.decode(row[0])
             for row in self._page("api_key", where, values, [], items_max, behind)
         ]
+
+    def receivers_waited_for(self, *, behind: str, items_max: int) -> list[str]:
+        """The names of receivers (`domain/callback`) who are still to be told something, in order."""
+        return callback_tables.receivers(self._database(), behind=behind, items_max=items_max)
+
+    def waiting_for(self, receiver: str, *, behind: Waiting, items_max: int) -> list[Waiting]:
+        """The messages of which one of them is still to be told something, the oldest first."""
+        return callback_tables.waiting_for(
+            self._database(), receiver, behind=behind, items_max=items_max
+        )
 
     def lag_ms(self) -> float:
         """How long ago this copy was last known to be complete, in milliseconds."""

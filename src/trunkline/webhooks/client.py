@@ -21,8 +21,8 @@ from trunkline.kernel import Clock, Deadline, Failed, Pool
 from trunkline.version import __version__
 from trunkline.webhooks.cookies import Cookies
 from trunkline.webhooks.guard import refusal_in
+from trunkline.webhooks.overrides import Overrides, overrides_of
 from trunkline.webhooks.session import (
-    CONNECT_TIMEOUT_S,
     EXACT_TIMEOUTS_S,
     PooledSession,
     SessionFactory,
@@ -51,6 +51,8 @@ URL_INVALID: Final = 11100
 # Why OpenSSL accepts no certificate (x509_vfy.h): not yet valid, expired; of another host, address.
 _OUT_OF_DATE: Final = frozenset({9, 10})
 _OF_ANOTHER_HOST: Final = frozenset({62, 64})
+
+NOT_IN_TIME: Final = "no whole answer in time"
 
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "trunkline:webhook")
 _LEADS_ON: Final = frozenset({301, 302, 303, 307, 308})
@@ -91,11 +93,13 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """There is no answer. With `is_unsent` surely nothing was told: no connection came about."""
+    """There is no answer. With `is_unsent` surely nothing was told: no connection came about. `is_late`
+    where an answer, or the rest of one, did not come in time."""
 
     reason: str
     error_code: int
     is_unsent: bool = False
+    is_late: bool = field(default=False, compare=False)
 
 
 WebhookAnswer = Answered | Unreachable
@@ -121,15 +125,19 @@ class WebhookClient:
         clock: Clock,
         rng: random.Random,
     ) -> None:
+        self._clock = clock
         self._session = PooledSession(
             "webhooks", session_factory, try_timeout_s=WEBHOOK_DEADLINE_S, clock=clock, rng=rng
         )
 
     async def send(self, request: WebhookRequest, *, deadline: Deadline) -> WebhookAnswer:
-        """Send once, following redirects. Never raises for what a network or a server can do."""
+        """Send once, following redirects, in the times that the URL's fragment says and never behind
+        the deadline. Never raises for what a network or a server can do."""
+        overrides = overrides_of(request.url)
 
         async def act(session: aiohttp.ClientSession, bound_s: float) -> WebhookAnswer:
-            return await _send_following(session, request, bound_s)
+            limits = replace(overrides, total_s=min(bound_s, overrides.total_s))
+            return await _send_following(session, request, limits, self._clock)
 
         answer = await self._session.call(act, deadline=deadline)
         if isinstance(answer, Failed):
@@ -146,11 +154,12 @@ class WebhookClient:
 
 
 async def _send_following(
-    session: aiohttp.ClientSession, request: WebhookRequest, bound_s: float
+    session: aiohttp.ClientSession, request: WebhookRequest, limits: Overrides, clock: Clock
 ) -> WebhookAnswer:
     """One request and its redirects, each hop signed for where it goes."""
+    deadline = Deadline.after(limits.total_s, clock)
     for hop in range(1 + REDIRECTS_MAX):
-        answer = await _send_hop(session, request, bound_s)
+        answer = await _send_hop(session, request, replace(limits, total_s=deadline.remaining_s()))
         if isinstance(answer, Unreachable) and hop > 0:
             return replace(answer, is_unsent=False)  # the hops before were told
         if not isinstance(answer, _Redirected):
@@ -180,14 +189,19 @@ def _redirected(request: WebhookRequest, to: _Redirected) -> WebhookRequest:
 
 
 async def _send_hop(
-    session: aiohttp.ClientSession, request: WebhookRequest, bound_s: float
+    session: aiohttp.ClientSession, request: WebhookRequest, limits: Overrides
 ) -> WebhookAnswer | _Redirected:
+    if limits.total_s <= 0.0:
+        return Unreachable(NOT_IN_TIME, HTTP_RETRIEVAL_FAILURE, is_late=True)
     try:
         url, form, headers = _rendered(request)
     except ValueError as error:
         return Unreachable(str(error), URL_INVALID, is_unsent=True)
     timeout = aiohttp.ClientTimeout(
-        total=bound_s, sock_connect=CONNECT_TIMEOUT_S, ceil_threshold=EXACT_TIMEOUTS_S
+        total=limits.total_s,
+        sock_connect=limits.connect_s,
+        sock_read=limits.read_s,
+        ceil_threshold=EXACT_TIMEOUTS_S,
     )
     try:
         async with session.request(
@@ -273,7 +287,7 @@ def unreachable(error: Exception) -> Unreachable:
         case aiohttp.InvalidURL():
             return Unreachable(reason, URL_INVALID, is_unsent=True)
         case asyncio.TimeoutError():
-            return Unreachable("no whole answer in time", HTTP_RETRIEVAL_FAILURE)
+            return Unreachable(NOT_IN_TIME, HTTP_RETRIEVAL_FAILURE, is_late=True)
         case (
             aiohttp.ClientPayloadError()
             | aiohttp.ClientResponseError()

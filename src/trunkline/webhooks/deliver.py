@@ -1,10 +1,13 @@
 """Callbacks told in order: each step of a resource at least once, and the next only behind it.
 
 What is to be told, and where it is written down that it was, belongs to a `Planner`; this module
-knows nothing of messages. `notify` is called by whoever holds the log delivery that made something
-tellable, and keeps that delivery unanswered meanwhile: if this process dies, the same steps are
-told again, with the same tokens, by another. Told on two hosts at once, a receiver still sees each
-step for the first time in order, because each of them goes on only behind an answer.
+knows nothing of messages. `notify` makes one try, and says when the next one makes sense; what waits
+meanwhile is whoever's who keeps the plans, and nothing is held in hand for it. Told on two hosts at
+once, a receiver still sees each step for the first time in order, because each of them goes on only
+behind an answer.
+
+How long is waited between two tries, and when a step is given up, follows from the age of the step:
+so a host that takes over goes on where another one died.
 """
 
 import asyncio
@@ -13,11 +16,12 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Final, Protocol, assert_never
 
-from trunkline.kernel import Backoff, Clock, Deadline, Open
+from trunkline.domain.callback import receiver_of
+from trunkline.kernel import Clock, Deadline, Open
 from trunkline.kernel.crash import CrashHere, CrashPoint, never_crash
+from trunkline.log.clock_check import Ages
 from trunkline.webhooks.client import (
     HTTP_RETRIEVAL_FAILURE,
     URL_INVALID,
@@ -31,27 +35,28 @@ from trunkline.webhooks.client import (
 )
 from trunkline.webhooks.receivers import Receiver, Receivers
 
-RETRY_BASE_S: Final = 0.5
-RETRY_CAP_S: Final = 30.0
-RETRY_WINDOW_S: Final = 4 * 3600.0
-"""How long one step is tried before it is given up, counted in each process that tries."""
-HOLD_MAX_S: Final = 40.0
-"""A delivery goes back before the log's bound on work (60 s), a last try of 15 s included."""
-PAUSE_MAX_S: Final = 0.5
-"""How soon a waiting notification notices that it should end."""
-TRIES_MAX: Final = 512
-"""Requests under way at once, to all receivers together."""
+RETRY_LEAST_S: Final = 0.5
+RETRY_MOST_S: Final = 900.0
+"""Between two tries at one step that a receiver refuses while it takes others. One that is down is
+asked more often, but then for all that waits for it together."""
+
+RETRY_WINDOW_S: Final = 24 * 3600.0
+"""How long after it came about one step is tried before it is given up."""
+
+NO_ROOM_AGAIN_S: Final = 1.0
 TROUBLES_REMEMBERED_MAX: Final = 65_536
-"""Steps whose tries are remembered from one notification to the next."""
+"""Resources whose last try failed. Forgetting one costs its receiver an early try."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One callback. `token` is the same on every repeat; `name` is for the planner."""
+    """One callback. `token` is the same on every repeat; `name` is for the planner. It came about at
+    `since`, in seconds since the epoch."""
 
     name: str
     params: tuple[tuple[str, str], ...]
     token: str
+    since: float
     headers: tuple[tuple[str, str], ...] = ()
 
 
@@ -65,16 +70,24 @@ class Plan:
     method: Method
     steps: tuple[Step, ...]
 
+    def request(self, step: Step) -> WebhookRequest:
+        """The same for every try."""
+        return WebhookRequest(
+            self.url, self.method, step.params, self.auth_token, step.token, step.headers
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """How telling ended. Without `is_given_up` the application answered, perhaps with an error,
-    or its URL can never be asked; `error_code` is Twilio's for anything but a success."""
+    """How telling ended, after so many tries of this process. Without `is_given_up` the application
+    answered, perhaps with an error, or its URL can never be asked; `error_code` is Twilio's for
+    anything but a success, and `reason` says more."""
 
     attempts: int
     http_status: int | None = None
     error_code: int | None = None
     is_given_up: bool = False
+    reason: str = ""
 
 
 class Planner(Protocol):
@@ -83,17 +96,25 @@ class Planner(Protocol):
     def plan(self, sid: str) -> Plan | None:
         """What has not been told yet; `None` or no steps if nothing. Called often; must be quick."""
 
-    async def on_told(self, sid: str, step: Step, result: StepResult) -> None:
+    async def on_told(self, sid: str, plan: Plan, step: Step, result: StepResult) -> None:
         """`step` is done: write it down, and leave it out of the next plan."""
 
 
-class Notified(Enum):
-    """What became of a notification."""
-
-    SETTLED = auto()
+@dataclass(frozen=True, slots=True)
+class Settled:
     """Everything is told or given up, or there was nothing."""
-    LATER = auto()
-    """The receiver is unwell; notify again after a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """It is not to be tried again before so long. `was_asked`: the receiver failed just now; else it
+    was spared, or there was no room."""
+
+    after_s: float
+    was_asked: bool = False
+
+
+Notified = Settled | Later
 
 
 class CallbackDeliverer:
@@ -108,117 +129,135 @@ class CallbackDeliverer:
         rng: random.Random,
         crash_here: CrashHere = never_crash,
     ) -> None:
+        self.receivers = Receivers(clock)
         self._planner = planner
         self._client = client
         self._clock = clock
+        self._ages = Ages(clock)
+        self._rng = rng
         self._crash_here = crash_here
-        self._backoff = Backoff(RETRY_BASE_S, RETRY_CAP_S, rng)
-        self._receivers = Receivers(clock)
-        self._tries = asyncio.Semaphore(TRIES_MAX)
         self._turns: dict[str, _Turn] = {}
         self._troubles: OrderedDict[str, _Trouble] = OrderedDict()
         self._draining = False
 
     def drain(self) -> None:
-        """Try nothing again: what an application did not take yet goes back to the log."""
+        """Begin with no further step."""
         self._draining = True
 
+    def due_in_s(self, sid: str, receiver: str) -> float:
+        """How long the next try is to wait for the sake of this one, as far as this process remembers.
+        What waits for a receiver that is down, or was, says nothing about itself."""
+        trouble = self._troubles.get(sid)
+        if trouble is None:
+            return 0.0
+        known = self.receivers.named(receiver)
+        if known is not None and (known.is_down or known.recovered_at > trouble.tried_at):
+            return 0.0
+        return max(0.0, trouble.next_at - self._clock.monotonic())
+
+    def is_over(self, since: float) -> bool:
+        """Whether the time is over in which a step of that moment is tried."""
+        return self._ages.age_s(since) >= RETRY_WINDOW_S
+
     async def notify(self, sid: str) -> Notified:
-        """Tell what there is to tell about `sid`. Safe to call again at any time."""
+        """Tell what there is to tell about `sid`, each step once. Safe to call again at any time."""
         plan = self._planner.plan(sid)
         if plan is None or not plan.steps:
-            return Notified.SETTLED
-        hold = Deadline.after(HOLD_MAX_S, self._clock)
-        with self._receivers.hold(plan.account, plan.url) as receiver:
+            self._troubles.pop(sid, None)
+            return Settled()
+        name = receiver_of(plan.account, plan.url)
+        if self.is_over(plan.steps[0].since):
+            known = self.receivers.named(name)
+            if known is not None and known.failures:
+                async with self._turn_of(sid):
+                    return await self._tell_all(sid, known)  # which asks nobody
+        else:
+            wait_s = self.due_in_s(sid, name)
+            if wait_s > 0.0:
+                return Later(wait_s)
+        with self.receivers.hold(plan.account, plan.url) as receiver:
             if receiver is None:
-                return Notified.LATER
+                return Later(NO_ROOM_AGAIN_S)
             async with self._turn_of(sid):
-                return await self._tell_all(sid, receiver, hold)
+                return await self._tell_all(sid, receiver)
 
-    async def _tell_all(self, sid: str, receiver: Receiver, hold: Deadline) -> Notified:
+    async def _tell_all(self, sid: str, receiver: Receiver) -> Notified:
         plan = self._planner.plan(sid)  # again: others may have told some while we waited our turn
         if plan is None:
-            return Notified.SETTLED
+            return Settled()
         for step in plan.steps:
+            if self._draining:
+                return Later(NO_ROOM_AGAIN_S)
             self._crash_here(CrashPoint.WEBHOOK_BEFORE_TELLING)
-            result = await self._tell(plan, step, receiver, hold)
-            if result is None:
-                return Notified.LATER
-            self._troubles.pop(step.token, None)
+            result = await self._tell(sid, plan, step, receiver)
+            if isinstance(result, Later):
+                return result
+            self._troubles.pop(sid, None)
             self._crash_here(CrashPoint.WEBHOOK_BEFORE_TOLD)
-            await self._planner.on_told(sid, step, result)
+            await self._planner.on_told(sid, plan, step, result)
             self._crash_here(CrashPoint.TOLD_BEFORE_ACK)
-        return Notified.SETTLED
+        return Settled()
 
     async def _tell(
-        self, plan: Plan, step: Step, receiver: Receiver, hold: Deadline
-    ) -> StepResult | None:
-        """Try until there is a result; `None` if the delivery must go back first."""
-        trouble = self._trouble_of(step)
-        while True:
-            answer = await self._try(plan, step, receiver, hold)
-            if answer is None:
-                return None
-            if isinstance(answer, Open):
-                # Nobody was asked. Who waits here is the next one to find out whether it is back.
-                result, delay_s = None, answer.retry_after_s
-                answer = Unreachable(
-                    "it has failed so often that it was spared", HTTP_RETRIEVAL_FAILURE
-                )
-            else:
-                trouble.attempts += 1
-                result = result_of(answer, attempts=trouble.attempts)
-                delay_s = self._backoff.delay_s(trouble.attempts - 1)
-            if result is None and self._clock.monotonic() - trouble.since >= RETRY_WINDOW_S:
-                result = given_up(answer, attempts=trouble.attempts)
-            if result is not None:
-                return result
-            if receiver.is_crowded or delay_s >= hold.remaining_s():
-                return None
-            await self._pause(delay_s)
-            if self._draining:
-                return None
+        self, sid: str, plan: Plan, step: Step, receiver: Receiver
+    ) -> StepResult | Later:
+        """One try, and what it comes to."""
+        trouble = self._troubles.get(sid)
+        attempts = trouble.attempts if trouble is not None and trouble.token == step.token else 0
+        is_over = self.is_over(step.since)
+        if is_over and receiver.failures:
+            return given_up(Unreachable(receiver.last_error, HTTP_RETRIEVAL_FAILURE), attempts)
+        answer = await self._try(plan, step, receiver)
+        if answer is None:
+            return Later(NO_ROOM_AGAIN_S)
+        if isinstance(answer, Open):
+            spared = Unreachable(
+                "it has failed so often that it was spared", HTTP_RETRIEVAL_FAILURE
+            )
+            return given_up(spared, attempts) if is_over else Later(answer.retry_after_s)
+        attempts += 1
+        result = result_of(answer, attempts=attempts)
+        if result is not None:
+            return result
+        if is_over:
+            return given_up(answer, attempts)
+        delay_s = self._delay_s(step)
+        now = self._clock.monotonic()
+        self._remember(sid, _Trouble(step.token, attempts, tried_at=now, next_at=now + delay_s))
+        return Later(delay_s, was_asked=True)
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not much longer once there is a wish to end."""
-        pause = Deadline.after(seconds, self._clock)
-        while not pause.has_passed() and not self._draining:
-            await self._clock.sleep(min(PAUSE_MAX_S, pause.remaining_s()))
+    def _delay_s(self, step: Step) -> float:
+        """Up to as long as half of what the step has waited: it grows by half with each try, and is
+        the same on every host."""
+        most_s = min(RETRY_MOST_S, max(RETRY_LEAST_S, self._ages.age_s(step.since) / 2.0))
+        left_s = RETRY_WINDOW_S - self._ages.age_s(step.since)
+        return min(self._rng.uniform(0.5, 1.0) * most_s, max(RETRY_LEAST_S, left_s))
 
-    async def _try(
-        self, plan: Plan, step: Step, receiver: Receiver, hold: Deadline
-    ) -> WebhookAnswer | Open | None:
-        """One request; `Open` if the receiver is spared it; `None` if it fell ill, or time ran out,
-        while we waited for it."""
-        request = WebhookRequest(
-            plan.url, plan.method, step.params, plan.auth_token, step.token, step.headers
-        )
-        async with receiver.tries, self._tries:
-            if receiver.is_crowded or hold.has_passed():
+    async def _try(self, plan: Plan, step: Step, receiver: Receiver) -> WebhookAnswer | Open | None:
+        """One request; `Open` if the receiver is spared it; `None` if it fell ill while we waited."""
+        async with receiver.tries:
+            if receiver.is_crowded:
                 return None
             started = self._clock.monotonic()
             deadline = Deadline.after(WEBHOOK_DEADLINE_S, self._clock)
-            answer = await self._receivers.ask(
-                lambda: self._client.send(request, deadline=deadline),
+            answer = await self.receivers.ask(
+                lambda: self._client.send(plan.request(step), deadline=deadline),
                 account=plan.account,
                 url=plan.url,
             )
-            if isinstance(answer, Open):
-                return answer
-            receiver.note(
-                is_success=result_of(answer, attempts=1) is not None,
-                took_s=self._clock.monotonic() - started,
-            )
+            if not isinstance(answer, Open):
+                receiver.note(
+                    is_success=result_of(answer, attempts=1) is not None,
+                    took_s=self._clock.monotonic() - started,
+                    error=reason_of(answer),
+                )
             return answer
 
-    def _trouble_of(self, step: Step) -> "_Trouble":
-        """What is remembered of earlier tries; without it a returned delivery would be retried
-        for ever."""
-        trouble = self._troubles.setdefault(step.token, _Trouble(self._clock.monotonic()))
-        self._troubles.move_to_end(step.token)
+    def _remember(self, sid: str, trouble: "_Trouble") -> None:
+        self._troubles[sid] = trouble
+        self._troubles.move_to_end(sid)
         if len(self._troubles) > TROUBLES_REMEMBERED_MAX:
             self._troubles.popitem(last=False)
-        return trouble
 
     @asynccontextmanager
     async def _turn_of(self, sid: str) -> AsyncIterator[None]:
@@ -241,24 +280,32 @@ def result_of(answer: WebhookAnswer, *, attempts: int) -> StepResult | None:
                 return StepResult(attempts, status)
             if status == 429 or status >= 500:
                 return None
-            return StepResult(attempts, status, HTTP_RETRIEVAL_FAILURE)
-        case Unreachable(error_code=error_code):
+            return StepResult(attempts, status, HTTP_RETRIEVAL_FAILURE, reason=reason_of(answer))
+        case Unreachable(reason=reason, error_code=error_code):
             if error_code == URL_INVALID:
-                return StepResult(attempts, error_code=error_code)
+                return StepResult(attempts, error_code=error_code, reason=reason)
             return None
         case other:
             assert_never(other)
 
 
-def given_up(answer: WebhookAnswer, *, attempts: int) -> StepResult:
+def given_up(answer: WebhookAnswer, attempts: int) -> StepResult:
     """The result when there will be no further try."""
+    reason = f"given up: {reason_of(answer)}"
     match answer:
         case Answered(status=status):
-            return StepResult(attempts, status, HTTP_RETRIEVAL_FAILURE, is_given_up=True)
+            return StepResult(
+                attempts, status, HTTP_RETRIEVAL_FAILURE, is_given_up=True, reason=reason
+            )
         case Unreachable(error_code=error_code):
-            return StepResult(attempts, None, error_code, is_given_up=True)
+            return StepResult(attempts, None, error_code, is_given_up=True, reason=reason)
         case other:
             assert_never(other)
+
+
+def reason_of(answer: WebhookAnswer) -> str:
+    """In a few words for who looks for the fault."""
+    return f"answered {answer.status}" if isinstance(answer, Answered) else answer.reason
 
 
 @dataclass(slots=True)
@@ -267,9 +314,11 @@ class _Turn:
     takers: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Trouble:
-    """Tries at one step: since when, and how many."""
+    """Tries at one step that all failed, and when the next one may be made."""
 
-    since: float
-    attempts: int = 0
+    token: str
+    attempts: int
+    tried_at: float
+    next_at: float

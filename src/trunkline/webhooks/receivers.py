@@ -5,6 +5,9 @@ must not be another's. One that answers well is given all it can take, and those
 wait. One whose last try failed is unwell: only a few pieces of work stay in hand for it, just enough
 to notice when it is back; the rest goes back to where it came from. And when half of many tries
 fail, a breaker spares it all of them but one, term after term.
+
+No account, however many receivers it has, takes the room of all others (`webhooks/fair`), and all that
+are unwell together take at most half of it.
 """
 
 import asyncio
@@ -12,10 +15,18 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
-from urllib.parse import urlsplit
 
+from trunkline.domain.callback import receiver_of
 from trunkline.kernel import Breaker, BreakerLimits, Clock, Open
 from trunkline.webhooks.client import URL_INVALID, Answered, WebhookAnswer
+from trunkline.webhooks.fair import FairRoom
+
+IN_HAND_MAX: Final = 320
+"""Pieces of work in hand at once, for all receivers together: an account alone has two thirds of them,
+which leaves hands free even where a process serves one shard."""
+
+UNWELL_TOGETHER_MAX: Final = IN_HAND_MAX // 2
+"""Of these, for all that are unwell: each may hang for as long as a try may take."""
 
 TRIES_PER_RECEIVER_MAX: Final = 32
 WELL_IN_HAND_MAX: Final = 128
@@ -25,53 +36,98 @@ UNWELL_IN_HAND_MAX: Final = 8
 SLOW_ANSWER_S: Final = 5.0
 """A receiver that takes longer than this for an answer is treated like one that fails."""
 
+DOWN_S: Final = 30.0
+"""Failing for so long without any success, it is down; before, it is only unsteady."""
+
 BREAKER: Final = BreakerLimits(term_most_s=30.0)
 """As long as the longest wait between two tries: who is back is noticed no later than without."""
 
-BREAKERS_REMEMBERED_MAX: Final = 4096
+RECEIVERS_REMEMBERED_MAX: Final = 4096
 """Forgetting one costs its receiver twenty failed tries."""
 
 
 class Receiver:
-    """One receiver while there is work in hand for it. `tries` bounds requests under way."""
+    """One receiver. `tries` bounds requests under way; `failures` are those since the last success."""
 
-    __slots__ = ("in_hand", "is_well", "tries")
+    __slots__ = (
+        "_clock", "breaker", "down_since", "failures", "in_hand", "is_well", "last_error", "name",
+        "recovered_at", "tries",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.name = name
+        self.breaker = Breaker(BREAKER)
         self.in_hand = 0
         self.is_well = True
+        self.failures = 0
+        self.down_since: float | None = None
+        self.recovered_at = float("-inf")
+        self.last_error = ""
         self.tries = asyncio.Semaphore(TRIES_PER_RECEIVER_MAX)
+        self._clock = clock
 
     @property
     def is_crowded(self) -> bool:
         """Whether more is in hand for it than it may have."""
         return self.in_hand > (WELL_IN_HAND_MAX if self.is_well else UNWELL_IN_HAND_MAX)
 
-    def note(self, *, is_success: bool, took_s: float) -> None:
+    @property
+    def is_down(self) -> bool:
+        """Whether it has failed for a while, and answered nobody meanwhile."""
+        since = self.down_since
+        return since is not None and self._clock.monotonic() - since >= DOWN_S
+
+    def note(self, *, is_success: bool, took_s: float, error: str = "") -> None:
         """A try ended."""
         self.is_well = is_success and took_s <= SLOW_ANSWER_S
+        now = self._clock.monotonic()
+        if is_success:
+            if self.is_down:
+                self.recovered_at = now
+            self.failures, self.down_since = 0, None
+        else:
+            self.failures += 1
+            self.last_error = error
+            if self.down_since is None:
+                self.down_since = now
 
 
 class Receivers:
-    """All receivers with work in hand, bounded by it; and the breakers of the most recent ones."""
+    """All receivers with work in hand, and the most recent ones without."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._known: dict[tuple[str, str], Receiver] = {}
-        self._breakers: OrderedDict[tuple[str, str], Breaker] = OrderedDict()
+        self._known: OrderedDict[str, Receiver] = OrderedDict()
+        self._room = FairRoom(IN_HAND_MAX)
+        self._unwell = 0
+        """In hand for those that were unwell when it was taken."""
+
+    def named(self, name: str) -> Receiver | None:
+        """By the name that `domain/callback` gives it; `None` if nothing is remembered of it."""
+        return self._known.get(name)
 
     @contextmanager
     def hold(self, account: str, url: str) -> Iterator[Receiver | None]:
-        """The receiver of `url`, counted as in hand for the block; `None` if it is crowded."""
-        name = (account, _name(url))
-        receiver = self._known.setdefault(name, Receiver())
+        """The receiver of `url`, counted as in hand for the block; `None` if there is no room: it is
+        crowded, or its account has its share, or too many are unwell."""
+        receiver = self._of(account, url)
+        is_unwell = not receiver.is_well
+        has_room = self._room.has_place(account) and not (
+            is_unwell and self._unwell >= UNWELL_TOGETHER_MAX
+        )
         receiver.in_hand += 1
+        if not has_room or receiver.is_crowded:
+            receiver.in_hand -= 1
+            yield None
+            return
+        self._room.take(account)
+        self._unwell += is_unwell
         try:
-            yield None if receiver.is_crowded else receiver
+            yield receiver
         finally:
             receiver.in_hand -= 1
-            if not receiver.in_hand:
-                self._known.pop(name, None)
+            self._unwell -= is_unwell
+            self._room.give_back(account)
 
     async def ask(
         self,
@@ -85,7 +141,7 @@ class Receivers:
 
         With `is_only_chance` it is asked in any case, and the breaker learns what came of it.
         """
-        breaker = self._breaker(account, url)
+        breaker = self._of(account, url).breaker
         began = self._clock.monotonic()
         refusal = breaker.ask(began)
         if refusal is not None and not is_only_chance:
@@ -107,19 +163,20 @@ class Receivers:
             breaker.fail(began=began, now=now)
         return answer
 
-    def _breaker(self, account: str, url: str) -> Breaker:
-        name = (account, _name(url))
-        breaker = self._breakers.setdefault(name, Breaker(BREAKER))
-        self._breakers.move_to_end(name)
-        if len(self._breakers) > BREAKERS_REMEMBERED_MAX:
-            self._breakers.popitem(last=False)
-        return breaker
+    def _of(self, account: str, url: str) -> Receiver:
+        name = receiver_of(account, url)
+        receiver = self._known.get(name)
+        if receiver is None:
+            receiver = self._known[name] = Receiver(name, self._clock)
+            self._forget_idle()
+        self._known.move_to_end(name)
+        return receiver
 
-
-def _name(url: str) -> str:
-    """Host and port; what cannot be read is a receiver of its own, whose requests all fail."""
-    try:
-        parts = urlsplit(url)
-        return f"{parts.scheme}://{parts.hostname}:{parts.port}"
-    except ValueError:
-        return url
+    def _forget_idle(self) -> None:
+        """The one that was longest not used; the few with work in hand stay."""
+        if len(self._known) <= RECEIVERS_REMEMBERED_MAX:
+            return
+        for name, receiver in self._known.items():
+            if not receiver.in_hand:
+                del self._known[name]
+                return

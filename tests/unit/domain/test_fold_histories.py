@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit import recorded_log
 
+from trunkline.domain.callback import untold
 from trunkline.domain.events import Body, Kind, Type
 from trunkline.domain.message import Link, Message, fold, link_of, merge
 from trunkline.domain.status import FINAL, Status, rank
 from trunkline.log.append import is_late
 from trunkline.log.event import Event, decode_all, is_changed
 from trunkline.log.interface import Stored
-from trunkline.messaging.callbacks import untold
 
 
 @dataclass(frozen=True)

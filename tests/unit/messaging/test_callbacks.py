@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from trunkline.domain.callback import came_about, has_callback, untold
 from trunkline.domain.events import (
     Body,
     Canceled,
@@ -19,7 +20,7 @@ from trunkline.domain.events import (
 )
 from trunkline.domain.message import Ending, Message, fold
 from trunkline.domain.status import FINAL, Status, rank
-from trunkline.messaging.callbacks import has_callback, plan_of, untold
+from trunkline.messaging.callbacks import plan_of
 
 SID = "SM" + "1" * 32
 ACCOUNT = "AC" + "2" * 32
@@ -81,7 +82,7 @@ def test_a_callback_says_which_message_is_where() -> None:
         "ApiVersion": "2010-04-01",
     }
     assert dict(undelivered.params)["ErrorCode"] == "30003"
-    assert sent.headers == (("X-Trunkline-Sequence", str(rank(Status.SENT))),)
+    assert dict(sent.headers)["X-Trunkline-Sequence"] == str(rank(Status.SENT))
 
 
 def test_the_same_step_carries_the_same_token_on_every_host_and_others_another() -> None:
@@ -107,6 +108,41 @@ def test_the_end_is_told_with_the_carrier_s_date_if_it_gave_one(status: str) -> 
         sent, ended = plan.steps
         assert dict(ended.params).get("RawDlrDoneDate") == said
         assert "RawDlrDoneDate" not in dict(sent.params)
+
+
+def test_a_callback_says_when_its_step_came_about_and_says_the_same_when_repeated() -> None:
+    record = message()
+    for at, body in (
+        (1_700_000_000.25, CLAIM),
+        (1_700_000_001.5, TAKEN),
+        (1_700_000_003.0, FAILED),
+    ):
+        record = fold(record, body, at=at, event_id=str(at), position=0)
+
+    first = plan_of(record, "token", told=frozenset())
+    again = plan_of(
+        fold(record, CLAIM, at=1_700_000_009.0, event_id="late", position=0),
+        "token",
+        told=frozenset({Status.SENDING}),
+    )
+
+    assert first is not None
+    assert again is not None
+    said = [dict(step.headers)["X-Trunkline-Timestamp"] for step in first.steps]
+    assert said == [
+        "2023-11-14T22:13:20.250Z",
+        "2023-11-14T22:13:21.500Z",
+        "2023-11-14T22:13:23.000Z",
+    ]
+    assert [dict(step.headers)["X-Trunkline-Timestamp"] for step in again.steps] == said[1:]
+
+
+def test_a_step_that_only_follows_from_a_later_one_came_about_with_it() -> None:
+    record = fold(message(), DELIVERED, at=5.0, event_id="1", position=0)
+    assert [came_about(record, step) for step in (Status.SENDING, Status.SENT)] == [5.0, 5.0]
+
+    record = fold(record, TAKEN, at=7.0, event_id="2", position=0)
+    assert came_about(record, Status.SENT) == 5.0
 
 
 def told_of(*history: Body, told: frozenset[Status] = frozenset()) -> list[str]:

@@ -56,6 +56,7 @@ def callbacks(bench: Bench, copy: Copy) -> Service:
         replica=copy.replica,
         client=WebhookClient(clock=bench.clock, rng=random.Random(1)),
         recorder=EventRecorder(bench.log, author=bench.author("one")),
+        author=bench.author("one"),
         clock=bench.clock,
         rng=random.Random(1),
     )

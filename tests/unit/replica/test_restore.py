@@ -303,6 +303,7 @@ def corruption() -> sqlite3.DatabaseError:
 
 
 OLDER = """
+DROP TRIGGER callbacks_no_more; DROP TABLE untold; DROP TABLE given_up;
 DROP TABLE usage; DROP TABLE keyword; DROP TABLE application;
 ALTER TABLE message DROP COLUMN owed_category; ALTER TABLE message DROP COLUMN owed_day;
 ALTER TABLE message DROP COLUMN owed_segments; ALTER TABLE message DROP COLUMN owed_micros;

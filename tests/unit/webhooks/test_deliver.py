@@ -9,17 +9,18 @@ import aiohttp
 import pytest
 
 from trunkline.kernel import FakeClock
-from trunkline.webhooks import deliver
 from trunkline.webhooks.client import WebhookClient
 from trunkline.webhooks.deliver import (
-    HOLD_MAX_S,
+    RETRY_MOST_S,
+    RETRY_WINDOW_S,
     CallbackDeliverer,
-    Notified,
+    Later,
     Plan,
+    Settled,
     Step,
     StepResult,
 )
-from trunkline.webhooks.receivers import UNWELL_IN_HAND_MAX
+from trunkline.webhooks.receivers import TRIES_PER_RECEIVER_MAX, WELL_IN_HAND_MAX
 
 pytestmark = pytest.mark.anyio
 
@@ -74,22 +75,24 @@ class _Exchange:
 
 
 class Book:
-    """A planner whose resources are lists of steps."""
+    """A planner whose resources are lists of steps, all of one moment."""
 
-    def __init__(self, **steps: list[str]) -> None:
+    def __init__(self, since: float, **steps: list[str]) -> None:
         self.open = steps
         self.accounts: dict[str, str] = {}
         self.results: list[tuple[str, str, StepResult]] = []
+        self._since = since
 
     def plan(self, sid: str) -> Plan | None:
         if sid not in self.open:
             return None
         steps = tuple(
-            Step(name, (("Step", name),), token=f"{sid}:{name}") for name in self.open[sid]
+            Step(name, (("Step", name),), f"{sid}:{name}", self._since) for name in self.open[sid]
         )
         return Plan(self.accounts.get(sid, "AC1"), "token", "https://app.example/cb", "POST", steps)
 
-    async def on_told(self, sid: str, step: Step, result: StepResult) -> None:
+    async def on_told(self, sid: str, plan: Plan, step: Step, result: StepResult) -> None:
+        del plan
         self.open[sid].remove(step.name)
         self.results.append((sid, step.name, result))
 
@@ -100,23 +103,25 @@ def deliverer(book: Book, application: Application, clock: FakeClock) -> Callbac
 
 
 async def test_the_steps_of_one_resource_are_told_in_order_and_once() -> None:
-    book = Book(SM1=["sending", "sent", "delivered"])
+    clock = FakeClock()
+    book = Book(clock.wall(), SM1=["sending", "sent", "delivered"])
     application = Application(lambda _: 200)
 
-    telling = deliverer(book, application, FakeClock())
+    telling = deliverer(book, application, clock)
 
-    assert await telling.notify("SM1") is Notified.SETTLED
-    assert await telling.notify("SM1") is Notified.SETTLED
-    assert await telling.notify("SM2") is Notified.SETTLED
+    assert await telling.notify("SM1") == Settled()
+    assert await telling.notify("SM1") == Settled()
+    assert await telling.notify("SM2") == Settled()
     assert application.steps == ["sending", "sent", "delivered"]
     assert [result for _, _, result in book.results] == [StepResult(1, 200)] * 3
 
 
 async def test_two_notifications_at_once_do_not_tell_a_step_twice() -> None:
-    book = Book(SM1=["sending", "sent"])
+    clock = FakeClock()
+    book = Book(clock.wall(), SM1=["sending", "sent"])
     application = Application(lambda _: 200)
     application.gate.clear()
-    telling = deliverer(book, application, FakeClock())
+    telling = deliverer(book, application, clock)
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(5):
@@ -128,10 +133,10 @@ async def test_two_notifications_at_once_do_not_tell_a_step_twice() -> None:
 
 
 async def test_resources_do_not_wait_for_each_other() -> None:
-    book = Book(SM1=["sending"], SM2=["sent"])
+    clock = FakeClock()
+    book = Book(clock.wall(), SM1=["sending"], SM2=["sent"])
     application = Application(lambda _: 200)
     application.gate.clear()
-    clock = FakeClock()
     telling = deliverer(book, application, clock)
 
     async with asyncio.TaskGroup() as tasks:
@@ -154,65 +159,92 @@ async def test_a_failed_try_is_made_again_with_the_same_token_and_the_next_step_
             raise said
         return said
 
-    book = Book(SM1=["sending", "sent"])
-    application = Application(answer)
     clock = FakeClock()
+    book = Book(clock.wall(), SM1=["sending", "sent"])
+    application = Application(answer)
+    telling = deliverer(book, application, clock)
 
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(deliverer(book, application, clock).notify("SM1"))
-        await clock.advance(5)
+    for _ in range(2):
+        came = await telling.notify("SM1")
+        assert isinstance(came, Later)
+        assert came.was_asked
+        early = await telling.notify("SM1")  # which asks nobody
+        assert isinstance(early, Later)
+        assert not early.was_asked
+        await clock.advance(came.after_s)
+    assert await telling.notify("SM1") == Settled()
 
     assert application.heard == [("sending", "SM1:sending")] * 3 + [("sent", "SM1:sent")]
     assert book.results[0][2] == StepResult(3, 200)
 
 
 async def test_a_refusal_counts_as_told_and_is_not_repeated() -> None:
-    book = Book(SM1=["sending", "sent"])
+    clock = FakeClock()
+    book = Book(clock.wall(), SM1=["sending", "sent"])
     application = Application(lambda step: 404 if step == "sending" else 204)
 
-    assert await deliverer(book, application, FakeClock()).notify("SM1") is Notified.SETTLED
+    assert await deliverer(book, application, clock).notify("SM1") == Settled()
 
     assert application.steps == ["sending", "sent"]
     assert [result for _, _, result in book.results] == [
-        StepResult(1, 404, 11200),
+        StepResult(1, 404, 11200, reason="answered 404"),
         StepResult(1, 204),
     ]
 
 
-async def test_a_step_is_given_up_when_its_window_is_over_and_not_before(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("age_s", "least_s", "most_s"), [(0.0, 0.25, 0.5), (60.0, 15.0, 30.0), (7200.0, 450.0, 900.0)]
+)
+async def test_the_wait_follows_from_the_age_of_the_step_on_every_host(
+    age_s: float, least_s: float, most_s: float
 ) -> None:
-    window_s = 20 * HOLD_MAX_S
-    monkeypatch.setattr(deliver, "RETRY_WINDOW_S", window_s)
-    book = Book(SM1=["sending", "sent"])
+    clock = FakeClock()
+    book = Book(clock.wall() - age_s, SM1=["sending"])
+
+    came = await deliverer(book, Application(lambda _: 500), clock).notify("SM1")
+
+    assert isinstance(came, Later)
+    assert least_s <= came.after_s <= most_s <= RETRY_MOST_S
+
+
+async def test_a_step_is_given_up_when_its_window_is_over_and_not_before() -> None:
+    clock = FakeClock()
+    book = Book(clock.wall(), SM1=["sending", "sent"])
     application = Application(lambda step: 500 if step == "sending" else 200)
+    await clock.advance(RETRY_WINDOW_S - 1.0)
+    telling = deliverer(book, application, clock)  # of a host that has only just taken over
+
+    came = await telling.notify("SM1")
+    assert isinstance(came, Later)
+    assert book.results == []
+    await clock.advance(max(1.0, came.after_s))
+    assert await telling.notify("SM1") == Settled()
+
+    given_up, told = book.results
+    assert given_up[:2] == ("SM1", "sending")
+    assert given_up[2].is_given_up
+    assert given_up[2].error_code == 11200
+    assert told[1] == "sent"  # a step is skipped only after its own day
+
+
+async def test_a_step_of_which_the_day_is_over_is_tried_once_where_nothing_is_known() -> None:
     clock = FakeClock()
-    telling = deliverer(book, application, clock)
-    outcomes: list[Notified] = []
+    book = Book(clock.wall() - 2 * RETRY_WINDOW_S, SM1=["sending", "sent"])
+    application = Application(lambda _: 200)
 
-    async def log_redelivers() -> None:
-        while not outcomes or outcomes[-1] is Notified.LATER:
-            outcomes.append(await telling.notify("SM1"))
+    assert await deliverer(book, application, clock).notify("SM1") == Settled()
 
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(log_redelivers())
-        await clock.advance(window_s - 1)
-        assert book.results == []
-        await clock.advance(60)
-
-    assert Notified.LATER in outcomes  # held for less than the log's bound on work, each time
-    (_, sending, given_up), (_, sent, told) = book.results
-    assert (sending, given_up.http_status, given_up.is_given_up) == ("sending", 500, True)
-    assert given_up.attempts == application.steps.count("sending") > 10
-    assert (sent, told) == ("sent", StepResult(1, 200))
+    assert application.steps == ["sending", "sent"]
+    assert not any(result.is_given_up for _, _, result in book.results)
 
 
-async def test_a_receiver_that_is_down_holds_few_deliveries_and_the_rest_go_back() -> None:
-    book = Book(**{f"SM{number}": ["sent"] for number in range(40)})
-    application = Application(lambda _: 500)
+async def test_a_receiver_that_hangs_holds_few_tries_and_the_rest_is_not_held_up() -> None:
     clock = FakeClock()
+    book = Book(clock.wall(), **{f"SM{number}": ["sent"] for number in range(200)})
+    application = Application(lambda _: 200)
+    application.gate.clear()
     telling = deliverer(book, application, clock)
-    outcomes: list[Notified] = []
+    outcomes: list[object] = []
 
     async def notify(sid: str) -> None:
         outcomes.append(await telling.notify(sid))
@@ -221,96 +253,76 @@ async def test_a_receiver_that_is_down_holds_few_deliveries_and_the_rest_go_back
         for sid in list(book.open):
             tasks.create_task(notify(sid))
         await clock.advance(0)
-        assert outcomes == [Notified.LATER] * (40 - UNWELL_IN_HAND_MAX)
-        application._answer = lambda _: 200
-        await clock.advance(60)
-
-    assert outcomes.count(Notified.SETTLED) == UNWELL_IN_HAND_MAX
+        assert outcomes == [Later(1.0)] * (200 - WELL_IN_HAND_MAX)
+        assert len(application.heard) == TRIES_PER_RECEIVER_MAX
+        application.gate.set()
 
 
-async def test_a_stop_does_not_wait_for_an_application_that_is_down() -> None:
-    book, clock = Book(SM1=["sending"]), FakeClock()
-    application = Application(lambda _: 503)
+async def test_a_stop_begins_no_further_step() -> None:
+    clock = FakeClock()
+    book = Book(clock.wall(), SM1=["sending", "sent"])
+    application = Application(lambda _: 200)
+    application.gate.clear()
     telling = deliverer(book, application, clock)
 
     async with asyncio.TaskGroup() as tasks:
         notifying = tasks.create_task(telling.notify("SM1"))
         await clock.advance(0.0)
         telling.drain()
-        await clock.advance(1.0)
-        assert notifying.done()
+        application.gate.set()
 
-    assert notifying.result() is Notified.LATER
-    assert book.open == {"SM1": ["sending"]}
+    assert isinstance(notifying.result(), Later)
+    assert book.open == {"SM1": ["sent"]}
 
 
 async def test_an_application_that_only_fails_is_spared_and_found_well_again() -> None:
-    book = Book(**{f"SM1{number}": ["sent"] for number in range(30)})
-    application = Application(lambda _: 500)
     clock = FakeClock()
+    sids = [f"SM1{number}" for number in range(30)]
+    book = Book(clock.wall(), **{sid: ["sent"] for sid in sids})
+    application = Application(lambda _: 500)
     telling = deliverer(book, application, clock)
 
-    async with asyncio.TaskGroup() as tasks:
-        for sid in list(book.open):
-            tasks.create_task(_until_settled(telling, clock, sid))
-        await clock.advance(70.0)
-        asked = len(application.heard)
-        await clock.advance(90.0)
-        # One probe in each term of thirty seconds, whatever waits.
-        assert len(application.heard) - asked <= 90 / 30 + 1
+    for sid in sids:
+        assert isinstance(await telling.notify(sid), Later)
+    assert len(application.heard) == 20
+    spared = await telling.notify(sids[-1])
+    assert isinstance(spared, Later)
+    assert not spared.was_asked
 
-        application._answer = lambda _: 200
-        await clock.advance(31.0)
-        assert len(book.results) >= UNWELL_IN_HAND_MAX
-        await clock.advance(30.0)
-
+    application._answer = lambda _: 200
+    await clock.advance(spared.after_s)
+    assert await telling.notify(sids[-1]) == Settled()
+    await clock.advance(1.0)
+    for sid in sids:
+        assert await telling.notify(sid) == Settled()
     assert len(book.results) == 30
-    assert all(result.http_status == 200 for _, _, result in book.results)
 
 
 async def test_one_account_s_failures_keep_no_other_account_from_the_same_platform() -> None:
+    clock = FakeClock()
     bad = {f"SM1{number}": ["bad"] for number in range(40)}
-    book = Book(**bad, SM2=["good"])
+    book = Book(clock.wall(), **bad, SM2=["good"])
     book.accounts["SM2"] = "AC2"
     application = Application(lambda step: 500 if step == "bad" else 200)
-    clock = FakeClock()
     telling = deliverer(book, application, clock)
-    async with asyncio.TaskGroup() as tasks:
-        telling_bad = [tasks.create_task(_until_settled(telling, clock, sid)) for sid in bad]
-        await clock.advance(20.0)
-        asked = application.steps.count("bad")
 
-        tasks.create_task(_until_settled(telling, clock, "SM2"))
-        await clock.advance(10.0)
+    for sid in bad:
+        await telling.notify(sid)
 
-        assert application.steps.count("bad") <= asked + 1
-        assert [sid for sid, _, _ in book.results] == ["SM2"]
-        for task in telling_bad:
-            task.cancel()
+    assert await telling.notify("SM2") == Settled()
 
 
-async def test_what_was_spared_for_its_whole_window_is_given_up_like_the_rest() -> None:
-    book = Book(**{f"SM1{number}": ["sent"] for number in range(40)})
+async def test_what_is_over_is_given_up_without_a_try_where_the_receiver_is_known_to_fail() -> None:
+    clock = FakeClock()
+    book = Book(clock.wall(), **{f"SM1{number}": ["sent"] for number in range(40)})
     application = Application(lambda _: 500)
-    clock = FakeClock()
     telling = deliverer(book, application, clock)
+    await clock.advance(RETRY_WINDOW_S)
 
-    asked = 0
-    for _ in range(2):
-        await clock.advance(deliver.RETRY_WINDOW_S)
-        asked = len(application.heard)
-        async with asyncio.TaskGroup() as tasks:
-            notifying = [tasks.create_task(telling.notify(sid)) for sid in list(book.open)]
-            await clock.advance(1.0)
-            for task in notifying:
-                task.cancel()
+    for sid in list(book.open):
+        assert await telling.notify(sid) == Settled()
 
-    assert len(application.heard) == asked + 1
-    assert len(book.results) == UNWELL_IN_HAND_MAX
+    assert len(application.heard) == 1
+    assert len(book.results) == 40
     assert all(result.is_given_up for _, _, result in book.results)
-
-
-async def _until_settled(telling: CallbackDeliverer, clock: FakeClock, sid: str) -> None:
-    """As the log does: what comes back is delivered again after a while."""
-    while await telling.notify(sid) is Notified.LATER:
-        await clock.sleep(5.0)
+    assert book.results[-1][2].reason == "given up: answered 500"

@@ -22,6 +22,10 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "message": Command(
         "trunkline.cli.commands.message", "Show what happened to a message, event by event."
     ),
+    "webhooks": Command(
+        "trunkline.cli.commands.webhooks",
+        "Show which status callbacks wait or were given up, and tell one again.",
+    ),
     "credentials": Command(
         "trunkline.cli.commands.credentials", "Show a host's account, token and phone number."
     ),
