@@ -22,6 +22,9 @@ COMMANDS: Final[Mapping[str, Command]] = {
     "message": Command(
         "trunkline.cli.commands.message", "Show what happened to a message, event by event."
     ),
+    "run": Command(
+        "trunkline.cli.commands.run", "Run a program written for Twilio against this cluster."
+    ),
     "credentials": Command(
         "trunkline.cli.commands.credentials", "Show a host's account, token and phone number."
     ),
