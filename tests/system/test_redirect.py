@@ -5,7 +5,6 @@ import random
 import shutil
 import ssl
 import stat
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,14 +27,18 @@ MESSAGES = "/2010-04-01/Accounts/AC1/Messages.json"
 FORM = b"Content-Length: 6\r\n\r\nBody=x"
 
 
+CREATED = Replied(201, "Created", ((b"X-From", b"host"),), b'{"sid": "SM1"}')
+
+
 @dataclass
 class FakeWire:
     """One host, which answers everything with what it is told."""
 
-    reply: Replied = Replied(201, "Created", ((b"X-From", b"host"),), b'{"sid": "SM1"}')
+    reply: Replied = CREATED
     asked: list[Asked] = field(default_factory=list)
 
     async def send(self, host: str, asked: Asked, *, bound_s: float) -> Replied:
+        del host, bound_s
         self.asked.append(asked)
         return self.reply
 
@@ -302,12 +305,11 @@ async def test_a_program_that_trusts_nobody_new_is_told_why_it_fails(
 async def test_the_authority_vouches_for_twilios_names_only_and_leaves_no_key(
     trusted: authority.Authority, tmp_path: Path
 ) -> None:
-    shown = subprocess.run(
-        ["openssl", "x509", "-in", str(tmp_path / "authority.pem"), "-noout", "-text"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    done = await asyncio.create_subprocess_exec(
+        *("openssl", "x509", "-in", str(tmp_path / "authority.pem"), "-noout", "-text"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    shown = (await done.communicate())[0].decode()
     words = " ".join(shown.split())
 
     assert "Name Constraints: critical Permitted: DNS:twilio.com" in words

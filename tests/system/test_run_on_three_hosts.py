@@ -9,7 +9,15 @@ from typing import Final
 
 import pytest
 from tests.system import running
-from tests.system.machines import RECIPIENT, expect_delivered_once, kill_host
+from tests.system.machines import (
+    BACK_S,
+    RECIPIENT,
+    Facts,
+    expect_delivered_once,
+    is_ready,
+    kill_host,
+    request,
+)
 from tests.system.running import end, wait_until
 
 pytestmark = [
@@ -70,4 +78,18 @@ def test_a_program_sees_no_failure_while_a_host_is_killed_and_nothing_is_doubled
         sys.stderr.write(f"the slowest took {max(line['took_s'] for line in lines):.2f} s\n")
         assert [line for line in lines if "error" in line] == []
         assert len({line["sid"] for line in lines}) == CREATES
-        expect_delivered_once(facts, [f"run {turn}" for turn in range(CREATES)])
+        bodies = [f"run {turn}" for turn in range(CREATES)]
+        wait_until(lambda: is_ready(hosts[0]["base_url"]), "the host to be back", within_s=BACK_S)
+        expect_one_message_each(facts, hosts[0]["base_url"], bodies)
+        expect_delivered_once(facts, bodies)
+
+
+def expect_one_message_each(facts: Facts, base_url: str, bodies: list[str]) -> None:
+    """The API lists a message for each body, and no second one."""
+
+    def listed() -> list[str]:
+        page = request(facts, base_url, "Messages.json?PageSize=1000")
+        return sorted(message["body"] for message in page["messages"])
+
+    wait_until(lambda: len(listed()) >= len(bodies), "the copy to have all", within_s=BACK_S)
+    assert listed() == sorted(bodies)

@@ -60,13 +60,13 @@ def examine(argv: Sequence[str], path: Path, environ: Mapping[str, str]) -> Told
     is_python = any(_PYTHON.fullmatch(name) for name in names)
     if is_python and (flag := _hookless(argv)):
         warnings.append(
-            f"Python is started with {flag}, so it takes no hook: asynchronous clients are not led here. "
-            "Leave the flag out"
+            f"Python is started with {flag}, so it takes no hook: asynchronous clients go to Twilio "
+            "itself. Leave the flag out"
         )
     if is_static(path):
         warnings.append(
             f"{path.name} is a static program and takes no hook: it comes here only if it heeds "
-            "HTTPS_PROXY and SSL_CERT_FILE, as those written in Go do"
+            "HTTPS_PROXY and SSL_CERT_FILE, as those written in Go do, and else goes to Twilio"
         )
     return Told(warnings=tuple(warnings), is_sure=not warnings)
 

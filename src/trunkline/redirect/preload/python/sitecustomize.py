@@ -142,7 +142,7 @@ def _begin() -> None:
     for name, change in _CHANGES.items():
         if name in sys.modules:
             change(sys.modules[name])
-    sys.meta_path.insert(0, _Changing())  # type: ignore[arg-type] # only find_spec is asked of it
+    sys.meta_path.insert(0, _Changing())
 
 
 def _run_the_one_behind() -> None:
