@@ -10,7 +10,7 @@ SYSTEM := tests $(foreach each,$(UNIT),--ignore $(each))
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup setup-run check format lint types imports unit system test drills drills-full bench bench-carrier bench-faults bench-queue bench-kernel bench-refill bench-retention bench-serve catalogue compatibility node-sdk segment-calculator test-sdks-on-hosts wheel peers clean
+.PHONY: help up setup setup-run check format lint types imports unit system test drills drills-full bench bench-carrier bench-faults bench-queue bench-kernel bench-refill bench-retention bench-serve catalogue compatibility node-sdk twilio-cli segment-calculator test-sdks-on-hosts wheel peers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -96,7 +96,7 @@ bench-retention: $(VENV)/dev.stamp  ## measure what the log engine takes for a m
 catalogue: $(VENV)/dev.stamp  ## make the operation catalogue anew from the published documents
 	@$(BIN)/python scripts/generate_catalogue.py
 
-compatibility: $(VENV)/dev.stamp node-sdk  ## run the SDKs' tests, and write down which operations each of them exercises
+compatibility: $(VENV)/dev.stamp node-sdk twilio-cli  ## run the SDKs' tests, and write down which operations each of them exercises
 	@$(BIN)/pytest -q tests/sdk --record-operations
 	@$(BIN)/python scripts/generate_compatibility.py
 
@@ -111,6 +111,16 @@ node-sdk:  ## fetch the Node SDK that tests/sdk/test_node.py runs, where there i
 		mkdir -p $(NODE_SDK) && cp tests/sdk/node/package.json tests/sdk/node/package-lock.json $(NODE_SDK)/ && \
 		npm --prefix $(NODE_SDK) ci --ignore-scripts --no-audit --no-fund && \
 		cp $(NODE_SDK)/package-lock.json $(NODE_SDK)/installed.json; \
+	fi
+
+TWILIO_CLI := build/twilio-cli
+twilio-cli:  ## fetch the command line that tests/sdk/test_run.py leads here, where there is a Node
+	@if ! command -v npm >/dev/null; then \
+		echo "twilio-cli: there is no npm, so the tests with twilio-cli are skipped: make peers"; \
+	elif ! cmp -s tests/sdk/cli/package-lock.json $(TWILIO_CLI)/installed.json; then \
+		mkdir -p $(TWILIO_CLI) && cp tests/sdk/cli/package.json tests/sdk/cli/package-lock.json $(TWILIO_CLI)/ && \
+		npm --prefix $(TWILIO_CLI) ci --ignore-scripts --no-audit --no-fund && \
+		cp $(TWILIO_CLI)/package-lock.json $(TWILIO_CLI)/installed.json; \
 	fi
 
 SEGMENTS := build/segment-calculator

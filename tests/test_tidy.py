@@ -41,6 +41,8 @@ WITHOUT_POOL = {
     "src/trunkline/host/cut_off.py": "a connection is the question itself; it is asked again and again",
     "src/trunkline/host/put_down.py": "one datagram without an answer, sent again until it has worked",
     "src/trunkline/messaging/http_connection.py": "the wire below a carrier's link, which has pools",
+    "src/trunkline/redirect/tunnel.py": "somebody else's bytes: what fails there is the program's to see",
+    "src/trunkline/redirect/wire.py": "the wire below `cluster`, which has the pool",
     "src/trunkline/webhooks/cookies.py": "a jar, and no request: `client` has the pool",
     "src/trunkline/webhooks/session.py": "it makes the pool; whose act it is, asks through it",
     "src/trunkline/log/engines/jetstream/connection.py": "the wire below `Requests`, whose pool it is",

@@ -172,6 +172,13 @@ def simulator_url_of(data: Path) -> str | None:
     return url if isinstance(url, str) and url else None
 
 
+def base_urls_of(data: Path) -> list[str]:
+    """Where the hosts are that the process on this folder runs, if one has said so."""
+    hosts = _facts(Layout(data).host_facts).get("hosts")
+    urls = [each.get("base_url") for each in hosts] if isinstance(hosts, list) else []
+    return [url for url in urls if isinstance(url, str) and url]
+
+
 def holder_of(data: Path) -> int | None:
     """The process that holds the folder now, if any; 0 if it did not leave its id."""
     try:

@@ -26,6 +26,9 @@ COMMANDS: Final[Mapping[str, Command]] = {
         "trunkline.cli.commands.webhooks",
         "Show which status callbacks wait or were given up, and tell one again.",
     ),
+    "run": Command(
+        "trunkline.cli.commands.run", "Run a program written for Twilio against this cluster."
+    ),
     "credentials": Command(
         "trunkline.cli.commands.credentials", "Show a host's account, token and phone number."
     ),
