@@ -14,12 +14,6 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 REFUSED = (401, 20003)
 
 
-@pytest.fixture(scope="module")
-def settings() -> dict[str, str]:
-    # With a subaccount, this machine is a private address like any other.
-    return {"TRUNKLINE_WEBHOOKS_ALLOWED_NETWORKS": "127.0.0.0/8"}
-
-
 def as_(host: Running, user: str, password: str, account: str | None = None) -> Client:
     client = Client(user, password, account)
     client.api.base_url = host.facts["base_url"]

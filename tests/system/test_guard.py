@@ -3,14 +3,14 @@
 import ipaddress
 import random
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
 from tests.system.application import application as customers_application
-from tests.system.running import Running, up, wait_until
+from tests.system.running import up, wait_until
 from tests.system.webhook_bench import CLOCK, TOKEN, WAIT_S, Application, says, serving
 from twilio.rest import Client
 
@@ -203,17 +203,9 @@ async def test_a_proxy_of_the_environment_is_not_used(
     assert proxy.heard == []
 
 
-@pytest.fixture
-def host(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Running]:
-    with up(tmp_path / "data") as running:
-        yield running
-
-
 def test_a_subaccount_closes_private_addresses_without_a_restart(
-    host: Running, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    main = Client(host.facts["account_sid"], host.facts["auth_token"])
-    main.api.base_url = host.facts["base_url"]
     err = ""
 
     def is_refused() -> bool:
@@ -221,7 +213,10 @@ def test_a_subaccount_closes_private_addresses_without_a_restart(
         err += capfd.readouterr().err
         return "webhooks.address_refused" in err
 
-    with customers_application() as application:
+    # Started here and not in a fixture, so that what it says is still read here.
+    with up(tmp_path / "data") as host, customers_application() as application:
+        main = Client(host.facts["account_sid"], host.facts["auth_token"])
+        main.api.base_url = host.facts["base_url"]
         told = {"from_": "+15005550006", "to": HANDSET, "status_callback": application.url}
         first = main.messages.create(body="before", **told)
         wait_until(lambda: application.told[first.sid, "delivered"], "the callbacks")
@@ -234,8 +229,8 @@ def test_a_subaccount_closes_private_addresses_without_a_restart(
         wait_until(
             lambda: main.messages(third.sid).fetch().status == "failed", "the media to be refused"
         )
+        failed = main.messages(third.sid).fetch()
 
-    failed = main.messages(third.sid).fetch()
     assert (failed.error_code, failed.error_message) == (
         21620,
         "A media URL leads to an address that nothing may be fetched from",
