@@ -49,6 +49,10 @@ LATE_LEAST_S: Final = 10.0
 """For so long no place is taken where the copy was behind, whatever its leader says: a copy that has
 just been given all of it still has to write it down."""
 
+OWN_AGAIN_S: Final = 5.0
+"""A place that the lot gave elsewhere, or that the own server was not offered for because it had just
+come back, is left for one on the own server after so long at the earliest."""
+
 RESET_TIMEOUT_S: Final = 0.25
 """Measured: 1 to 6 ms. A consumer whose leader is being replaced does not answer."""
 
@@ -233,6 +237,7 @@ class JetStreamFollower:
         self._late = ""
         """The server whose copy lacked what the shard's leader has."""
         self._late_until = float("-inf")
+        self._own_again_at = float("-inf")
         self._unwatch = requests.when_shaken(self._on_shaken)
         self._puller = Puller(
             requests,
@@ -326,6 +331,15 @@ class JetStreamFollower:
             log.info("log.copy_current", shard=self._shard, server=self._late)
             self._stale |= self._late == self._requests.own_server
             self._late = ""
+        self._return_to_own(answer.cluster, now)
+
+    def _return_to_own(self, cluster: api.Cluster | None, now: float) -> None:
+        own, at = self._requests.own_server, self._puller.place.server
+        if own in ("", self._late, at) or not _is_current(cluster, own):
+            self._own_again_at = now + OWN_AGAIN_S
+        elif now >= self._own_again_at:
+            self._own_again_at = now + OWN_AGAIN_S
+            self._stale = True
 
     def _note_late(self, server: str, now: float) -> None:
         if not server:
