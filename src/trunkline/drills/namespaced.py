@@ -146,6 +146,8 @@ class NamespacedCluster:
                 "log_level": "warning",
             },
             "carrier": {"url": self._carrier_url},
+            # The judge's own receiver is on the network of these hosts, which no machine is alone on.
+            "webhooks": {"private_addresses": "allow"},
         }
         if len(members) > 1:
             sections["cluster"] = {"hosts": members, "token_file": str(token)}
