@@ -33,9 +33,9 @@ PLACE_TIMEOUT_S: Final = 0.5
 """The servers may put a follower's place on one of them that is frozen or has just died. It is not
 known which they chose, so another place is asked for after so long."""
 
-PLACES_MAX: Final = 12
-"""The servers choose a place by lot; of so many, one in a hundred lacks one on the own server. Each
-takes 3 ms."""
+PLACES_MAX: Final = 24
+"""The servers choose a place by lot; of so many, one in ten thousand lacks one on the own server. Each
+takes 3 ms, and three are the rule."""
 
 MOVE_AGAIN_S: Final = 1.0
 READ_AGAIN_S: Final = 0.05
@@ -48,10 +48,6 @@ END_TIMEOUT_S: Final = 0.25
 LATE_LEAST_S: Final = 10.0
 """For so long no place is taken where the copy was behind, whatever its leader says: a copy that has
 just been given all of it still has to write it down."""
-
-OWN_AGAIN_S: Final = 5.0
-"""A place that the lot gave elsewhere, or that the own server was not offered for because it had just
-come back, is left for one on the own server after so long at the earliest."""
 
 RESET_TIMEOUT_S: Final = 0.25
 """Measured: 1 to 6 ms. A consumer whose leader is being replaced does not answer."""
@@ -237,7 +233,6 @@ class JetStreamFollower:
         self._late = ""
         """The server whose copy lacked what the shard's leader has."""
         self._late_until = float("-inf")
-        self._own_again_at = float("-inf")
         self._unwatch = requests.when_shaken(self._on_shaken)
         self._puller = Puller(
             requests,
@@ -331,15 +326,6 @@ class JetStreamFollower:
             log.info("log.copy_current", shard=self._shard, server=self._late)
             self._stale |= self._late == self._requests.own_server
             self._late = ""
-        self._return_to_own(answer.cluster, now)
-
-    def _return_to_own(self, cluster: api.Cluster | None, now: float) -> None:
-        own, at = self._requests.own_server, self._puller.place.server
-        if own in ("", self._late, at) or not _is_current(cluster, own):
-            self._own_again_at = now + OWN_AGAIN_S
-        elif now >= self._own_again_at:
-            self._own_again_at = now + OWN_AGAIN_S
-            self._stale = True
 
     def _note_late(self, server: str, now: float) -> None:
         if not server:
