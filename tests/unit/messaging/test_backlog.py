@@ -156,16 +156,18 @@ def test_a_message_that_is_refused_rests_longer_and_longer_and_holds_up_no_other
     play(tmp_path, act)
 
 
+async def hang_where_named_so(heard: Heard) -> int:
+    """An internet in which receivers called `hangs-...` take an hour."""
+    if heard[0].startswith("hangs"):
+        await asyncio.sleep(3600.0)
+    return 200
+
+
 def test_one_account_s_thousand_hanging_receivers_do_not_hold_up_another_account(
     tmp_path: Path,
 ) -> None:
     async def act(world: World) -> None:
-        async def answer(heard: Heard) -> int:
-            if heard[0].startswith("hangs"):
-                await asyncio.sleep(3600.0)
-            return 200
-
-        world.internet.answer = answer
+        world.internet.answer = hang_where_named_so
         hanging = [world.create(f"http://hangs-{number}.example/") for number in range(1_000)]
         for sid in hanging:
             world.go(sid, CLAIM)
@@ -193,12 +195,7 @@ def test_what_waits_for_one_account_s_hanging_receivers_does_not_hold_up_what_wa
     tmp_path: Path,
 ) -> None:
     async def act(world: World) -> None:
-        async def answer(heard: Heard) -> int:
-            if heard[0].startswith("hangs"):
-                await asyncio.sleep(3600.0)
-            return 200
-
-        world.internet.answer = answer
+        world.internet.answer = hang_where_named_so
         for number in range(1_000):
             world.go(world.create(f"http://hangs-{number}.example/"), CLAIM)
         async with telling(world):
